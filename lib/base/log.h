@@ -1,0 +1,23 @@
+// Messages to the caller. There is no global logger: whoever may have something to say is handed a Log.
+#pragma once
+#include <fmt/format.h>
+
+namespace el {
+
+enum class LogLevel : int { kDebug = 0, kInfo = 1, kWarning = 2, kError = 3 };
+
+struct Log {
+    void (*function)(void *user, int level, const char *text) = nullptr;
+    void *user = nullptr;
+
+    template <typename... Args>
+    void operator()(LogLevel level, fmt::format_string<Args...> format, Args &&...args) const {
+        if (!function) return;
+        char text[512];
+        auto end = fmt::format_to_n(text, sizeof text - 1, format, std::forward<Args>(args)...);
+        *end.out = '\0';
+        function(user, static_cast<int>(level), text);
+    }
+};
+
+}  // namespace el

@@ -1,0 +1,47 @@
+// The list of block formats, and what the rest of the library knows about one: its name, sizes, decode and encode.
+// The layouts themselves are in one header each (q4_k.h, ...), compiled for host and device.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace el {
+
+// Numbered as tensor types in GGUF; these numbers never change.
+enum class Format : uint8_t {
+    kF32 = 0,
+    kF16 = 1,
+    kQ4_0 = 2,
+    kQ4_1 = 3,
+    kQ5_0 = 6,
+    kQ5_1 = 7,
+    kQ8_0 = 8,
+    kQ2_K = 10,
+    kQ3_K = 11,
+    kQ4_K = 12,
+    kQ5_K = 13,
+    kQ6_K = 14,
+    kBF16 = 30,
+};
+
+struct FormatInfo {
+    Format format;
+    const char *name;     // "Q4_K"
+    uint32_t values;      // per block; 1 for F32, F16, BF16
+    uint32_t bytes;       // per block
+    // `n` is a multiple of `values`; `blocks` need not be aligned. Both are exact inverses of the layout, no threads.
+    void (*decode)(const void *blocks, size_t n, float *out);
+    void (*encode)(const float *in, size_t n, void *blocks);
+};
+
+const FormatInfo *find_format(uint32_t gguf_type);          // NULL if not known
+const FormatInfo *find_format(std::string_view name);       // "Q4_K", case-insensitive; NULL if not known
+const FormatInfo &format_info(Format format);
+
+// Bytes of one row of `n` values; `n` must be a multiple of the block's values.
+inline size_t row_bytes(Format format, size_t n) {
+    const FormatInfo &f = format_info(format);
+    return n / f.values * f.bytes;
+}
+
+}  // namespace el
