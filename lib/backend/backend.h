@@ -1,0 +1,87 @@
+// What a backend does: say how weights will lie in memory, take them, compile a program, run steps.
+#pragma once
+#include "base/arena.h"
+#include "base/cpu_info.h"
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "program/op.h"
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace el {
+
+// How the program uses a tensor; a tied embedding is both looked up and multiplied.
+enum TensorUse : uint8_t { kUseVector = 1, kUseLookup = 2, kUseMatrix = 4 };
+
+struct WeightTensor {
+    std::string_view name;
+    Format format = Format::kF32;
+    uint64_t rows = 0, cols = 0;  // cols is a multiple of the format's block
+    uint8_t uses = 0;             // TensorUse bits
+};
+
+struct BackendOptions {
+    Isa isa = Isa::kScalar;  // the best instruction set to use; only CPU backends look at it
+};
+
+struct WeightLayout {
+    uint64_t bytes = 0;             // resident, repacking included
+    uint64_t load_extra_bytes = 0;  // beside `bytes`, while loading
+};
+
+// One model's weights in their final place.
+class WeightStore {
+  public:
+    virtual ~WeightStore() = default;
+    // Rows arrive in order; their number is a multiple of the granularity, except at the tensor's end.
+    virtual uint32_t row_granularity(size_t tensor) const = 0;
+    // Where rows may be read straight into from the file; NULL when they must go through load().
+    virtual std::byte *place(size_t tensor, uint64_t row_begin) = 0;
+    virtual void load(size_t tensor, uint64_t row_begin, uint64_t n_rows, const std::byte *rows) = 0;
+};
+
+struct ExecutableLimits {
+    StepLimits step;
+    Format cache_k = Format::kF16, cache_v = Format::kF16;
+    std::vector<uint32_t> n_pages;  // per cache group
+};
+
+// A part of the memory of an executable, for the memory plan.
+struct MemoryRegion {
+    std::string device, name;
+    uint64_t bytes;
+};
+
+// A compiled program with its activations, cache and logits; used by one thread at a time.
+class Executable {
+  public:
+    virtual ~Executable() = default;
+    virtual Status run(const Step &step) noexcept = 0;  // allocates nothing
+    virtual const float *logits() const noexcept = 0;   // [n_outputs, vocab] of the last run, in host memory
+};
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+    virtual const char *name() const noexcept = 0;
+
+    virtual WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &options) const = 0;
+    virtual std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
+                                                      const BackendOptions &options) const = 0;
+
+    // The memory that compile() will take from its arena, region by region. Throws kUnsupported for what it cannot run.
+    virtual std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits,
+                                             int n_threads) const = 0;
+    // `store`, `arena` and `pool` outlive the executable. The arena has room for the sum of memory()'s regions.
+    virtual std::unique_ptr<Executable> compile(const Program &program, const ExecutableLimits &limits,
+                                                const WeightStore &store, Arena &arena, ThreadPool &pool) const = 0;
+};
+
+std::unique_ptr<Backend> create_reference_backend();
+std::unique_ptr<Backend> create_cpu_backend();
+
+}  // namespace el

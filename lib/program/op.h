@@ -1,0 +1,212 @@
+// What a forward pass does, as data: values, ops, the step that feeds them and the cache they read and write.
+// Nothing here knows an architecture, a quantization or a device; fusion and buffers are a backend's business.
+#pragma once
+#include "quant/format.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace el {
+
+constexpr uint32_t kPageTokens = 32;
+
+// ---- values: float32 matrices, one row per token of the step or per output row
+
+using ValueId = int16_t;
+constexpr ValueId kNoValue = -1;
+
+enum class Rows : uint8_t { kTokens, kOutputs };
+
+struct Value {
+    uint32_t width = 0;
+    Rows rows = Rows::kTokens;
+};
+
+// ---- weights
+
+// Tensors that complete a quantized matrix (AWQ, GPTQ, FP8, NVFP4, SqueezeLLM).
+enum class SideRole : uint8_t { kNone, kTensorScale, kRowScales, kColumnOrder, kCodebook, kSparse };
+
+// A rectangle of a tensor: fused QKV files, tensor parallelism and adapters need ranges.
+struct WeightRef {
+    int32_t tensor = -1;  // index in the model's tensor list; -1: none
+    Format format = Format::kF32;
+    uint32_t row_begin = 0, rows = 0;
+    uint32_t col_begin = 0, cols = 0;
+    struct Side {
+        SideRole role = SideRole::kNone;
+        int32_t tensor = -1;
+    } side[2];
+
+    bool exists() const { return tensor >= 0; }
+};
+
+// ---- ops
+
+enum class OpKind : uint8_t {
+    kEmbed,       // out0[t] = row token[t] of weight0
+    kNorm,        // out0 = norm(in0) * weight0 (+ weight1), over each of `groups` equal parts of a row
+    kLinear,      // out0 = in0 * weight0^T (+ weight1 as bias)
+    kRope,        // out0 = in0 with each head rotated by its token's position; weight0: frequency factors [pairs]
+    kCacheWrite,  // K row in0 and V row in1 of each token go to its slot
+    kAttention,   // out0 = softmax(in0 K^T) V over what each token sees in the cache
+    kGate,        // out0 = activation(in0) * in1
+    kAdd,         // out0 = in0 + in1
+    kOutputRows,  // out0 = the rows of in0 that the step wants outputs for
+};
+const char *op_name(OpKind kind);
+
+enum class NormKind : uint8_t { kRms };
+enum class ActivationKind : uint8_t { kSilu };
+enum class RopePairs : uint8_t { kInterleaved, kHalves };  // (2i, 2i+1) or (i, i + dims/2)
+
+struct NormArgs {
+    NormKind kind;
+    uint32_t groups;
+    float epsilon;
+};
+
+struct RopeArgs {
+    RopePairs pairs;
+    uint32_t n_heads, head_dim;
+    uint32_t dims;       // the first `dims` of each head are rotated
+    uint32_t frequency;  // where Program::constants holds dims/2 angles per position
+    float magnitude;     // of cos and sin (YaRN's attention factor; otherwise 1)
+};
+
+struct CacheWriteArgs {
+    uint32_t cache_layer;
+};
+
+struct AttentionArgs {
+    uint32_t cache_layer;
+    uint32_t n_heads, n_kv_heads;
+    uint32_t head_dim_k, head_dim_v;
+    float scale;
+};
+
+struct GateArgs {
+    ActivationKind activation;
+};
+
+struct Op {
+    OpKind kind;
+    uint8_t device = 0;
+    int16_t layer = -1;  // -1: before or after the layers
+    ValueId in[2] = {kNoValue, kNoValue};
+    ValueId out = kNoValue;
+    WeightRef weight[2];
+    union {
+        NormArgs norm;
+        RopeArgs rope;
+        CacheWriteArgs cache_write;
+        AttentionArgs attention;
+        GateArgs gate;
+    };
+    Op() : kind(OpKind::kEmbed), norm{} {}
+};
+
+// ---- cache
+
+enum class CachePolicy : uint8_t { kFull };
+
+// A layer's paged state. Several layers may share one (cache_layer of the ops says which).
+struct CacheLayer {
+    uint16_t group;
+    uint16_t index;  // within the group
+};
+
+// Layers with the same row sizes and policy: one block table for all of them.
+struct CacheGroup {
+    CachePolicy policy = CachePolicy::kFull;
+    uint32_t n_layers = 0;
+    uint32_t n_kv_heads = 0;
+    uint32_t head_dim_k = 0, head_dim_v = 0;
+};
+
+struct Program {
+    std::vector<Value> values;
+    std::vector<Op> ops;
+    std::vector<float> constants;
+    std::vector<CacheLayer> cache_layers;
+    std::vector<CacheGroup> cache_groups;
+    uint32_t n_position_axes = 1;
+    uint32_t vocab = 0;
+    ValueId logits = kNoValue;  // [n_outputs, vocab]
+};
+
+// Rows of quantized caches are padded to 32 values.
+inline size_t cache_row_bytes(Format format, uint32_t head_dim) {
+    uint32_t values = format_info(format).values;
+    return row_bytes(format, (head_dim + values - 1) / values * values);
+}
+
+// ---- step
+
+struct StepLimits {
+    uint32_t max_tokens = 0;     // tokens of one step
+    uint32_t max_sequences = 0;  // sequences of a context
+    uint32_t max_outputs = 0;    // output rows of one step
+    uint32_t n_axes = 1;
+    uint32_t n_groups = 1;
+    uint32_t max_pages = 0;  // pages of one sequence in one group
+};
+
+// All that changes between calls: arrays of fixed size in one block of memory, so that one copy brings a step to a
+// device. Position (what rope sees) and slot (where a row lies) are different things.
+struct Step {
+    StepLimits limits;
+    int32_t n_tokens = 0, n_sequences = 0, n_outputs = 0;
+
+    // per token
+    int32_t *token = nullptr;          // [max_tokens]
+    int32_t *embedding_row = nullptr;  // [max_tokens] -1: use the token
+    int32_t *position = nullptr;       // [n_axes, max_tokens]
+    int32_t *parent = nullptr;         // [max_tokens] step index of the token before it in a draft tree; -1: none
+    int32_t *sequence_of = nullptr;    // [max_tokens] index into the per-sequence arrays
+    int32_t *adapter_of = nullptr;     // [max_tokens] -1: none
+    int32_t *output_row = nullptr;     // [max_outputs] step index of the token whose output is wanted
+    int32_t *output_kind = nullptr;    // [max_outputs] 0: logits
+
+    // per sequence of the step
+    int32_t *first_token = nullptr;  // [max_sequences]
+    int32_t *state_slot = nullptr;   // [max_sequences] recurrent state
+
+    // per cache group
+    int32_t *block_table = nullptr;    // [n_groups, max_sequences, max_pages] physical page of each logical page
+    int32_t *length = nullptr;         // [n_groups, max_sequences] rows in use, this step's included
+    int32_t *slot = nullptr;           // [n_groups, max_tokens] physical page * kPageTokens + row: where to write
+    int32_t *visible_begin = nullptr;  // [n_groups, max_tokens] logical rows that the token sees: [begin, end)
+    int32_t *visible_end = nullptr;    // [n_groups, max_tokens]
+
+    const int32_t *pages_of(uint32_t group, uint32_t sequence) const {
+        return block_table + (size_t(group) * limits.max_sequences + sequence) * limits.max_pages;
+    }
+};
+
+// Takes every array from `memory` (an Arena, or an ArenaSizer that only counts).
+template <typename Memory> Step lay_out_step(const StepLimits &limits, Memory &memory) {
+    Step s;
+    s.limits = limits;
+    const size_t tokens = limits.max_tokens, sequences = limits.max_sequences, groups = limits.n_groups;
+    auto take = [&](size_t n) { return memory.template take<int32_t>(n); };
+    s.token = take(tokens);
+    s.embedding_row = take(tokens);
+    s.position = take(limits.n_axes * tokens);
+    s.parent = take(tokens);
+    s.sequence_of = take(tokens);
+    s.adapter_of = take(tokens);
+    s.output_row = take(limits.max_outputs);
+    s.output_kind = take(limits.max_outputs);
+    s.first_token = take(sequences);
+    s.state_slot = take(sequences);
+    s.block_table = take(groups * sequences * limits.max_pages);
+    s.length = take(groups * sequences);
+    s.slot = take(groups * tokens);
+    s.visible_begin = take(groups * tokens);
+    s.visible_end = take(groups * tokens);
+    return s;
+}
+
+}  // namespace el
