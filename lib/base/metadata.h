@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace el {
@@ -59,7 +58,8 @@ class Metadata {
         const std::byte *data;  // little-endian payload; a string is a u64 length and its bytes; no alignment
     };
 
-    // `blob` holds every view in `entries`. `source` names the file in messages. Throws kFileCorrupt on a duplicate key.
+    // `blob` holds every view in `entries`. `source` names the file in messages. Throws kFileCorrupt on a duplicate
+    // key.
     Metadata(std::string source, std::shared_ptr<const std::byte[]> blob, std::vector<Entry> entries);
     Metadata() = default;
 
@@ -75,7 +75,7 @@ class Metadata {
     std::optional<bool> get_bool(std::string_view key) const;
     std::optional<std::string_view> get_string(std::string_view key) const;
     std::optional<StringArray> get_strings(std::string_view key) const;
-    std::optional<std::vector<int64_t>> get_ints(std::string_view key) const;    // of any integer or bool type
+    std::optional<std::vector<int64_t>> get_ints(std::string_view key) const;  // of any integer or bool type
     std::optional<std::vector<float>> get_floats(std::string_view key) const;
 
     // The value as text: strings as they are, arrays as JSON-like lists of at most `limit` elements.
@@ -85,7 +85,7 @@ class Metadata {
     std::string source_;
     std::shared_ptr<const std::byte[]> blob_;
     std::vector<Entry> entries_;
-    std::unordered_map<std::string_view, size_t> index_;
+    std::vector<uint32_t> by_key_;  // indices of entries_, sorted by key: no hostile file can make look-ups slow
 };
 
 }  // namespace el
