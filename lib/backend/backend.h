@@ -61,7 +61,7 @@ class Executable {
   public:
     virtual ~Executable() = default;
     virtual Status run(const Step &step) noexcept = 0;  // allocates nothing
-    virtual const float *logits() const noexcept = 0;   // [n_outputs, vocab] of the last run, in host memory
+    virtual const float *logits() const noexcept = 0;   // [max_outputs, vocab] in host memory
 };
 
 class Backend {

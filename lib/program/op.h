@@ -158,6 +158,7 @@ struct StepLimits {
 struct Step {
     StepLimits limits;
     int32_t n_tokens = 0, n_sequences = 0, n_outputs = 0;
+    int32_t first_output = 0;  // row of the logits where this step's outputs begin
 
     // per token
     int32_t *token = nullptr;          // [max_tokens]

@@ -1,0 +1,292 @@
+// The reference backend: runs a program op by op with the functions of ops.h, on weights as they lie in the file.
+#include "backend/backend.h"
+#include "backend/reference/ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace el {
+namespace {
+
+using namespace reference;
+
+class ReferenceStore final : public WeightStore {
+  public:
+    explicit ReferenceStore(std::span<const WeightTensor> tensors) : tensors_(tensors.begin(), tensors.end()) {
+        ArenaSizer sizer;
+        for (const WeightTensor &t : tensors_) sizer.take<std::byte>(t.rows * row_bytes(t.format, t.cols));
+        arena_ = Arena(sizer.bytes(), Arena::Fill::kNone);
+        for (const WeightTensor &t : tensors_) {
+            Matrix m{nullptr, t.format, static_cast<uint32_t>(t.cols), row_bytes(t.format, t.cols)};
+            m.data = arena_.take<std::byte>(t.rows * m.row_bytes);
+            matrices_.push_back(m);
+        }
+    }
+    uint32_t row_granularity(size_t) const override { return 1; }
+    std::byte *place(size_t tensor, uint64_t row) override {
+        return const_cast<std::byte *>(matrices_[tensor].data) + row * matrices_[tensor].row_bytes;
+    }
+    void load(size_t tensor, uint64_t row, uint64_t n_rows, const std::byte *rows) override {
+        std::memcpy(place(tensor, row), rows, n_rows * matrices_[tensor].row_bytes);
+    }
+    const Matrix &matrix(int32_t tensor) const { return matrices_[tensor]; }
+
+  private:
+    std::vector<WeightTensor> tensors_;
+    Arena arena_;
+    std::vector<Matrix> matrices_;
+};
+
+// A value's buffer is free for reuse after the op that reads it last.
+struct BufferPlan {
+    std::vector<int32_t> buffer_of;  // per value
+    std::vector<Value> buffers;
+
+    explicit BufferPlan(const Program &program) : buffer_of(program.values.size(), -1) {
+        std::vector<size_t> last_use(program.values.size(), 0);
+        for (size_t i = 0; i < program.ops.size(); ++i)
+            for (ValueId in : program.ops[i].in)
+                if (in != kNoValue) last_use[in] = i;
+        last_use[program.logits] = program.ops.size();
+        std::vector<bool> busy;
+        for (size_t i = 0; i < program.ops.size(); ++i) {
+            const Op &op = program.ops[i];
+            if (op.out != kNoValue && op.out != program.logits) buffer_of[op.out] = take(program.values[op.out], busy);
+            for (ValueId in : op.in)
+                if (in != kNoValue && last_use[in] == i) busy[buffer_of[in]] = false;
+        }
+    }
+
+    int32_t take(const Value &value, std::vector<bool> &busy) {
+        for (size_t b = 0; b < buffers.size(); ++b)
+            if (!busy[b] && buffers[b].width == value.width && buffers[b].rows == value.rows) {
+                busy[b] = true;
+                return static_cast<int32_t>(b);
+            }
+        buffers.push_back(value);
+        busy.push_back(true);
+        return static_cast<int32_t>(buffers.size() - 1);
+    }
+};
+
+// Everything an executable keeps in its context's arena.
+struct Memory {
+    std::vector<float *> values;   // per buffer: [max_tokens or max_outputs, width]
+    std::vector<CachePlane> k, v;  // per cache layer
+    std::vector<float *> scratch;  // per thread
+    float *logits = nullptr;       // [max_outputs, vocab]
+};
+
+CachePlane cache_plane(const CacheGroup &group, Format format, bool is_k) {
+    CachePlane plane;
+    plane.format = format;
+    plane.n_kv_heads = group.n_kv_heads;
+    plane.head_dim = is_k ? group.head_dim_k : group.head_dim_v;
+    plane.row_bytes = cache_row_bytes(format, plane.head_dim);
+    return plane;
+}
+
+size_t scratch_floats(const Program &program, const ExecutableLimits &limits) {
+    size_t row = 0;
+    for (const Op &op : program.ops)
+        for (const WeightRef &w : op.weight) row = std::max<size_t>(row, w.cols);
+    for (const CacheGroup &g : program.cache_groups) row = std::max<size_t>({row, g.head_dim_k, g.head_dim_v});
+    row = (row + 255) / 256 * 256;  // whole blocks of any format
+    return row + size_t(limits.step.max_pages) * kPageTokens;
+}
+
+template <typename A> Memory lay_out(const Program &program, const BufferPlan &plan, const ExecutableLimits &limits,
+                                     int n_threads, A &arena, std::vector<MemoryRegion> *regions = nullptr) {
+    Memory m;
+    auto region_begin = [&] {
+        if constexpr (std::is_same_v<A, ArenaSizer>)
+            return arena.bytes();
+        else
+            return arena.used();
+    };
+    size_t begin = region_begin();
+    auto close = [&](const char *name) {
+        if (regions) regions->push_back({"cpu", name, region_begin() - begin});
+        begin = region_begin();
+    };
+    for (const CacheLayer &layer : program.cache_layers) {
+        const CacheGroup &group = program.cache_groups[layer.group];
+        size_t rows = size_t(limits.n_pages[layer.group]) * group.n_kv_heads * kPageTokens;
+        m.k.push_back(cache_plane(group, limits.cache_k, true));
+        m.v.push_back(cache_plane(group, limits.cache_v, false));
+        size_t k_bytes, v_bytes;
+        if (__builtin_mul_overflow(rows, m.k.back().row_bytes, &k_bytes) ||
+            __builtin_mul_overflow(rows, m.v.back().row_bytes, &v_bytes))
+            fail(Status::kOutOfMemory, "a cache of {} rows is more than the address space holds", rows);
+        m.k.back().data = arena.template take<std::byte>(k_bytes);
+        m.v.back().data = arena.template take<std::byte>(v_bytes);
+    }
+    close("cache");
+    for (const Value &b : plan.buffers)
+        m.values.push_back(arena.template take<float>(
+            size_t(b.rows == Rows::kTokens ? limits.step.max_tokens : limits.step.max_outputs) * b.width));
+    close("activations");
+    m.logits = arena.template take<float>(size_t(limits.step.max_outputs) * program.vocab);
+    close("logits");
+    for (int i = 0; i < n_threads; ++i)
+        m.scratch.push_back(arena.template take<float>(scratch_floats(program, limits)));
+    close("scratch");
+    return m;
+}
+
+class ReferenceExecutable final : public Executable {
+  public:
+    ReferenceExecutable(const Program &program, const ExecutableLimits &limits, const ReferenceStore &store,
+                        Arena &arena, ThreadPool &pool)
+        : program_(program), plan_(program), store_(store), pool_(pool),
+          memory_(lay_out(program, plan_, limits, pool.size(), arena)) {}
+
+    Status run(const Step &step) noexcept override {
+        pool_.run([&](int worker, int n_workers) {
+            for (const Op &op : program_.ops) {
+                run_op(op, step, worker, n_workers);
+                pool_.barrier();
+            }
+        });
+        return Status::kOk;
+    }
+    const float *logits() const noexcept override { return memory_.logits; }
+
+  private:
+    float *data(ValueId value, const Step &step) const {
+        if (value == program_.logits) return memory_.logits + size_t(step.first_output) * program_.vocab;
+        return memory_.values[plan_.buffer_of[value]];
+    }
+    size_t n_rows(ValueId value, const Step &step) const {
+        return program_.values[value].rows == Rows::kTokens ? step.n_tokens : step.n_outputs;
+    }
+    const float *vector(const WeightRef &w) const {  // the loader makes sure that vectors are float32
+        return w.exists() ? reinterpret_cast<const float *>(store_.matrix(w.tensor).data) : nullptr;
+    }
+
+    void run_op(const Op &op, const Step &step, int worker, int n_workers) const noexcept {
+        if (op.kind == OpKind::kLinear) return linear(op, step, worker, n_workers);
+        ValueId leading = op.out != kNoValue ? op.out : op.in[0];
+        const uint32_t width = program_.values[leading].width;
+        const float *a = op.in[0] != kNoValue ? data(op.in[0], step) : nullptr;
+        const float *b = op.in[1] != kNoValue ? data(op.in[1], step) : nullptr;
+        float *out = op.out != kNoValue ? data(op.out, step) : nullptr;
+        SplitRange rows = split(n_rows(leading, step), worker, n_workers);
+        for (size_t t = rows.begin; t < rows.end; ++t) {
+            switch (op.kind) {
+            case OpKind::kEmbed:
+                store_.matrix(op.weight[0].tensor).decode_row(step.token[t], out + t * width);
+                break;
+            case OpKind::kNorm:
+                norm(op.norm, a + t * width, vector(op.weight[0]), width, out + t * width);
+                break;
+            case OpKind::kRope:
+                rope(op.rope, program_.constants.data() + op.rope.frequency, vector(op.weight[0]), step.position[t],
+                     a + t * width, out + t * width);
+                break;
+            case OpKind::kCacheWrite:
+                cache_write(op, step, t, a, b, memory_.scratch[worker]);
+                break;
+            case OpKind::kAttention:
+                attention(op, step, t, a, out, memory_.scratch[worker]);
+                break;
+            case OpKind::kGate:
+                gate(op.gate, a + t * width, b + t * width, width, out + t * width);
+                break;
+            case OpKind::kAdd:
+                for (size_t i = t * width; i < (t + 1) * width; ++i) out[i] = a[i] + b[i];
+                break;
+            case OpKind::kOutputRows:
+                std::copy_n(a + size_t(step.output_row[t]) * width, width, out + t * width);
+                break;
+            case OpKind::kLinear:
+                break;
+            }
+        }
+    }
+
+    // Workers share the weight's rows, so each row is decoded once for all tokens.
+    void linear(const Op &op, const Step &step, int worker, int n_workers) const noexcept {
+        const Matrix &matrix = store_.matrix(op.weight[0].tensor);
+        const float *bias = vector(op.weight[1]);
+        const uint32_t cols = op.weight[0].cols, n_out = op.weight[0].rows;
+        const float *x = data(op.in[0], step);
+        float *out = data(op.out, step), *row = memory_.scratch[worker];
+        const size_t tokens = n_rows(op.out, step);
+        if (tokens == 0) return;
+        SplitRange range = split(n_out, worker, n_workers);
+        for (size_t r = range.begin; r < range.end; ++r) {
+            matrix.decode_row(r, row);
+            for (size_t t = 0; t < tokens; ++t)
+                out[t * n_out + r] = dot(x + t * cols, row, cols) + (bias ? bias[r] : 0.0f);
+        }
+    }
+
+    void cache_write(const Op &op, const Step &step, size_t t, const float *k, const float *v,
+                     float *scratch) const noexcept {
+        const uint32_t layer = op.cache_write.cache_layer;
+        const int32_t slot = step.slot[size_t(program_.cache_layers[layer].group) * step.limits.max_tokens + t];
+        for (auto [plane, x] : {std::pair(memory_.k[layer], k), std::pair(memory_.v[layer], v)})
+            for (uint32_t h = 0; h < plane.n_kv_heads; ++h)
+                write_row(plane, slot, h, x + (t * plane.n_kv_heads + h) * plane.head_dim, scratch);
+    }
+
+    void attention(const Op &op, const Step &step, size_t t, const float *q, float *out,
+                   float *scratch) const noexcept {
+        const AttentionArgs &args = op.attention;
+        const uint32_t group = program_.cache_layers[args.cache_layer].group;
+        const CachePlane k = memory_.k[args.cache_layer], v = memory_.v[args.cache_layer];
+        const size_t at = size_t(group) * step.limits.max_tokens + t;
+        AttentionInput in{&k,
+                          &v,
+                          step.pages_of(group, step.sequence_of[t]),
+                          step.visible_begin[at],
+                          step.visible_end[at],
+                          0,
+                          args.scale,
+                          scratch,
+                          scratch + size_t(step.limits.max_pages) * kPageTokens};
+        for (uint32_t h = 0; h < args.n_heads; ++h) {
+            in.kv_head = h / (args.n_heads / args.n_kv_heads);
+            attend(in, q + (t * args.n_heads + h) * args.head_dim_k, out + (t * args.n_heads + h) * args.head_dim_v);
+        }
+    }
+
+    const Program &program_;
+    BufferPlan plan_;
+    const ReferenceStore &store_;
+    ThreadPool &pool_;
+    Memory memory_;
+};
+
+class ReferenceBackend final : public Backend {
+  public:
+    const char *name() const noexcept override { return "reference"; }
+    WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {
+        ArenaSizer sizer;
+        for (const WeightTensor &t : tensors) sizer.take<std::byte>(t.rows * row_bytes(t.format, t.cols));
+        return {sizer.bytes(), 0};
+    }
+    std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
+                                              const BackendOptions &) const override {
+        return std::make_unique<ReferenceStore>(tensors);
+    }
+    std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits,
+                                     int n_threads) const override {
+        std::vector<MemoryRegion> regions;
+        ArenaSizer sizer;
+        lay_out(program, BufferPlan(program), limits, n_threads, sizer, &regions);
+        return regions;
+    }
+    std::unique_ptr<Executable> compile(const Program &program, const ExecutableLimits &limits,
+                                        const WeightStore &store, Arena &arena, ThreadPool &pool) const override {
+        return std::make_unique<ReferenceExecutable>(program, limits, static_cast<const ReferenceStore &>(store), arena,
+                                                     pool);
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> create_reference_backend() { return std::make_unique<ReferenceBackend>(); }
+
+}  // namespace el
