@@ -1,0 +1,538 @@
+/*
+ * edgellm.h: language models inside your program. The C interface of libedgellm; C99 or later, and C++.
+ *
+ * A SMALL GUIDE
+ *
+ *     edgellm_model *model = NULL;
+ *     if (edgellm_model_load("model.gguf", NULL, &model) != EDGELLM_OK) { puts(edgellm_last_error()); return 1; }
+ *
+ *     edgellm_context *context = NULL;
+ *     edgellm_context_options context_options = EDGELLM_CONTEXT_OPTIONS_INIT;
+ *     context_options.context_tokens = 4096;
+ *     edgellm_context_create(model, &context_options, &context);
+ *
+ *     char prompt[4096];
+ *     edgellm_token tokens[1024];
+ *     size_t n_bytes, n_tokens;
+ *     edgellm_model_render_chat(model, "[{\"role\": \"user\", \"content\": \"Hello\"}]", NULL, prompt, sizeof prompt,
+ *                               &n_bytes);
+ *     edgellm_model_tokenize(model, prompt, n_bytes, EDGELLM_TOKENIZE_CHAT, tokens, 1024, &n_tokens);
+ *
+ *     edgellm_sampler *sampler = NULL;
+ *     edgellm_sampler_create(model, NULL, &sampler);
+ *     edgellm_context_generate(context, 0, sampler, tokens, n_tokens, NULL, on_token, NULL, NULL);
+ *
+ *     edgellm_sampler_free(sampler);
+ *     edgellm_context_free(context);
+ *     edgellm_model_free(model);
+ *
+ * A MODEL is the immutable weights and vocabulary of one file. A CONTEXT is the state of one or more sequences: the KV
+ * cache, activations, a thread pool. A SAMPLER turns logits into a token. A TEXT STREAM turns tokens into text as they
+ * come. edgellm_context_generate() does the whole loop; with edgellm_context_decode(), edgellm_sampler_sample() and
+ * edgellm_text_stream_push() you write it yourself.
+ *
+ * RULES THAT HOLD EVERYWHERE
+ *
+ * Errors. Nearly every function returns an edgellm_status: EDGELLM_OK (0), or what went wrong. After a failure,
+ * edgellm_last_error() is a sentence about it: what, which file, key or tensor, what to do. The library never prints,
+ * aborts, exits or throws. Every function can return EDGELLM_INVALID_ARGUMENT (a NULL or a number that makes no sense;
+ * the sentence names it), EDGELLM_OUT_OF_MEMORY and EDGELLM_INTERNAL (a bug of the library); the comments below list
+ * the other ones. After a failure every handle is as usable as before, and can be freed.
+ *
+ * Handles. edgellm_model, _context, _sampler and _text_stream are made by *_create or edgellm_model_load and freed by
+ * *_free, in any order: what is used by another handle lives on inside. Freeing NULL does nothing. When creation fails,
+ * *out is NULL.
+ *
+ * Threads. Any number of threads may use one model at a time. A context is used by one thread at a time (not always the
+ * same one): a second call meanwhile returns EDGELLM_BUSY and changes nothing; only edgellm_context_cancel() may come
+ * from any thread at any time. A sampler and a text stream are used by one thread at a time, which is not checked. No
+ * call may overlap the free of its own handle. Besides the threads of a context's pool the library has none.
+ *
+ * Structs. The first member of each is struct_size. Initialize with the EDGELLM_..._INIT macro, which sets it and every
+ * default, then change what you like; options may be NULL for all defaults. Later versions append members whose
+ * default is zero, so programs built with an older header go on working, and a newer program works with an older
+ * library as long as it leaves the newer members zero (otherwise EDGELLM_UNSUPPORTED). The library writes no byte
+ * behind struct_size. What the library keeps from options it copies; pointers in them need to live during the call only
+ * (except for the log callback, see edgellm_model_options).
+ *
+ * Text out: (char *buf, size_t cap, size_t *needed). *needed becomes the length of the text in bytes, without the
+ * closing NUL that is always written. If cap is not greater than that, nothing is written or consumed and the
+ * result is EDGELLM_BUFFER_TOO_SMALL: call again with at least *needed + 1 bytes. buf may be NULL when cap is 0; needed
+ * may be NULL. All text is UTF-8; paths are the system's bytes. Tokens out work the same way, counted in tokens and
+ * without the NUL.
+ *
+ * Memory. After edgellm_context_create() has returned, the decode, logits, top, cancel, generate, sequence, sample,
+ * accept and text stream functions allocate nothing.
+ *
+ * Callbacks run on the thread that made the call. Inside, do not call the library with the handles of that call, but
+ * for edgellm_context_cancel(). They must return: no longjmp, no C++ exception (edgellm.hpp takes care of it).
+ *
+ * Untrusted input. Model files, text to tokenize and JSON may come from anywhere: every count and offset is checked.
+ */
+#ifndef EDGELLM_EDGELLM_H
+#define EDGELLM_EDGELLM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define EDGELLM_API __attribute__((visibility("default")))
+#else
+#define EDGELLM_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- version, status, error ------------------------------------------------------------------------------------- */
+
+/* Grows with every addition to this header. */
+#define EDGELLM_ABI_VERSION 1
+
+/* The EDGELLM_ABI_VERSION of the library that is running. All of this header is there if it is not less than the
+ * header's. (What would break a program changes the library's soname instead.) */
+EDGELLM_API uint32_t edgellm_abi_version(void);
+
+/* The version of the library, "0.1.0". Static. */
+EDGELLM_API const char *edgellm_version_string(void);
+
+typedef int32_t edgellm_status;
+enum {
+    EDGELLM_OK = 0,
+    EDGELLM_INVALID_ARGUMENT = 1, /* an argument or option makes no sense */
+    EDGELLM_BUFFER_TOO_SMALL = 2, /* the caller's buffer is too small; nothing was consumed */
+    EDGELLM_OUT_OF_MEMORY = 3,    /* an allocation failed */
+    EDGELLM_IO_ERROR = 4,         /* a file cannot be opened or read */
+    EDGELLM_NOT_A_MODEL_FILE = 5, /* the file is no GGUF */
+    EDGELLM_FILE_TRUNCATED = 6,   /* the file ends before its content does */
+    EDGELLM_FILE_CORRUPT = 7,     /* counts, offsets or types in the file contradict each other */
+    EDGELLM_METADATA_INVALID = 8, /* a metadata key is missing, has the wrong type or an impossible value */
+    EDGELLM_TENSOR_INVALID = 9,   /* a tensor is missing, has the wrong shape or lies outside the file */
+    EDGELLM_UNKNOWN_FORMAT = 10,  /* a tensor's block format is not known */
+    EDGELLM_UNKNOWN_ARCHITECTURE = 11,
+    EDGELLM_VOCABULARY_INVALID = 12, /* the vocabulary contradicts itself */
+    EDGELLM_NO_VOCABULARY = 13,      /* the model has none and the call needs one */
+    EDGELLM_NO_WEIGHTS = 14,         /* the model has none and the call needs them */
+    EDGELLM_PROMPT_TOO_LONG = 15,    /* more tokens than the context has room for */
+    EDGELLM_CONTEXT_FULL = 16,       /* no room for one more token */
+    EDGELLM_INVALID_TEXT = 17,       /* JSON that does not parse, or invalid UTF-8 in it */
+    EDGELLM_TEMPLATE_FAILED = 18,    /* a chat template does not parse, or fails while it renders */
+    EDGELLM_LIMIT_EXCEEDED = 19,     /* a bound on work for untrusted input was reached */
+    EDGELLM_UNSUPPORTED = 20,        /* a member, value or feature that this library does not know */
+    EDGELLM_NOT_FOUND = 21,          /* no such key, index, device */
+    EDGELLM_BUSY = 22,               /* another call is using the context */
+    EDGELLM_CANCELLED = 23,
+    EDGELLM_DEADLINE_EXCEEDED = 24,
+    EDGELLM_DEVICE_LOST = 25,
+    EDGELLM_INTERNAL = 26 /* a bug of the library: please report it */
+};
+
+/* "out_of_memory" for EDGELLM_OUT_OF_MEMORY and so on; "unknown" for other numbers. Static, never NULL. */
+EDGELLM_API const char *edgellm_status_name(edgellm_status status);
+
+/* About the latest failure in the calling thread; "" if there was none. Calls that succeed do not change it. Valid
+ * until the thread's next failure or end; never NULL. */
+EDGELLM_API const char *edgellm_last_error(void);
+
+/* ---- devices ---------------------------------------------------------------------------------------------------- */
+
+typedef int32_t edgellm_device_kind;
+enum { EDGELLM_DEVICE_CPU = 0 };
+
+typedef struct edgellm_device_info {
+    uint32_t struct_size;
+    edgellm_device_kind kind;
+    uint64_t memory_bytes; /* in all; 0: not known */
+    int32_t n_threads;     /* CPU: CPUs that this process may use */
+    char name[28];         /* "cpu": for edgellm_model_options.device */
+    char isa[32];          /* CPU: the best instruction set this library uses on it; edgellm_model_options.isa */
+    char description[96];  /* "AMD EPYC 9R14" */
+    char features[256];    /* CPU: "sse4.2 avx avx2 fma f16c avx512f ...", separated by spaces */
+} edgellm_device_info;
+#define EDGELLM_DEVICE_INFO_INIT                                                                                       \
+    { sizeof(edgellm_device_info), 0, 0, 0, "", "", "", "" }
+
+/* The number of devices models can be loaded to; at least 1, as the CPU comes first. */
+EDGELLM_API edgellm_status edgellm_device_count(size_t *n);
+
+/* About device `index`, less than edgellm_device_count(). Errors: EDGELLM_NOT_FOUND. */
+EDGELLM_API edgellm_status edgellm_device_get_info(size_t index, edgellm_device_info *info);
+
+/* ---- model ------------------------------------------------------------------------------------------------------ */
+
+typedef struct edgellm_model edgellm_model;
+typedef int32_t edgellm_token; /* an index into the vocabulary */
+#define EDGELLM_NO_TOKEN (-1)
+
+typedef int32_t edgellm_log_level;
+enum { EDGELLM_LOG_DEBUG = 0, EDGELLM_LOG_INFO = 1, EDGELLM_LOG_WARNING = 2, EDGELLM_LOG_ERROR = 3 };
+
+/* `text` is one line without a newline, valid during the call. */
+typedef void (*edgellm_log_fn)(void *user, edgellm_log_level level, const char *text);
+
+/* A return other than 0 stops the load with EDGELLM_CANCELLED. Called at least at the start (0 bytes) and the end. */
+typedef int32_t (*edgellm_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+
+/* EDGELLM_KERNELS_REFERENCE: one simple float32 function per operation; slow, and bit-equal for any number of threads
+ * and any split of the tokens into batches. For tests and for tracking down differences. */
+typedef int32_t edgellm_kernels;
+enum { EDGELLM_KERNELS_AUTO = 0, EDGELLM_KERNELS_REFERENCE = 1 };
+
+/* No weights: enough for tokenize, detokenize, render_chat and metadata. */
+#define EDGELLM_MODEL_VOCABULARY_ONLY 0x1u
+/* Map the file where its layout is used as it is, instead of reading it. The file must not change meanwhile: a mapped
+ * file that shrinks raises SIGBUS. */
+#define EDGELLM_MODEL_MAP_FILE 0x2u
+
+typedef struct edgellm_model_options {
+    uint32_t struct_size;
+    uint32_t flags;     /* EDGELLM_MODEL_... */
+    const char *device; /* edgellm_device_info.name; NULL or "auto": the best one */
+    const char *isa;    /* caps the CPU's instruction set: "scalar", "avx2", ...; NULL: whatever the CPU has */
+    edgellm_kernels kernels;
+    edgellm_log_level log_level; /* the least that is sent to log. Default EDGELLM_LOG_INFO */
+    edgellm_progress_fn progress;
+    void *progress_user;
+    edgellm_log_fn log; /* NULL: silence. Kept by the model: called by load and by later calls with the model or its */
+    void *log_user;     /* contexts, on the thread of that call. log_user must live until all of them are freed */
+} edgellm_model_options;
+#define EDGELLM_MODEL_OPTIONS_INIT                                                                                     \
+    { sizeof(edgellm_model_options), 0, NULL, NULL, EDGELLM_KERNELS_AUTO, EDGELLM_LOG_INFO, NULL, NULL, NULL, NULL }
+
+/* Loads a GGUF file (version 2 or 3), with all parts of a split one if `path` is its first ("-00001-of-0000N"). Reads
+ * in chunks straight to the weights' place. The file may be hostile.
+ * Errors: IO_ERROR, NOT_A_MODEL_FILE, FILE_TRUNCATED, FILE_CORRUPT, METADATA_INVALID, TENSOR_INVALID, UNKNOWN_FORMAT,
+ * UNKNOWN_ARCHITECTURE, VOCABULARY_INVALID, NOT_FOUND (device), UNSUPPORTED, CANCELLED (by progress). */
+EDGELLM_API edgellm_status edgellm_model_load(const char *path, const edgellm_model_options *options,
+                                              edgellm_model **out);
+EDGELLM_API void edgellm_model_free(edgellm_model *model);
+
+#define EDGELLM_MODEL_HAS_WEIGHTS 0x1u       /* contexts can be created */
+#define EDGELLM_MODEL_HAS_VOCABULARY 0x2u    /* text can be tokenized */
+#define EDGELLM_MODEL_HAS_CHAT_TEMPLATE 0x4u /* chats can be rendered */
+#define EDGELLM_MODEL_ADDS_BOS 0x8u          /* tokenize puts the begin-of-sequence token first */
+
+typedef struct edgellm_model_info {
+    uint32_t struct_size;
+    uint32_t flags;   /* EDGELLM_MODEL_HAS_..., _ADDS_BOS */
+    int32_t n_vocab;  /* tokens of the vocabulary, and logits of one row */
+    int32_t n_layers; /* 0 without weights, as the next two */
+    int32_t embedding_width;
+    int32_t trained_context_tokens;
+    edgellm_token bos_token; /* begin of sequence; EDGELLM_NO_TOKEN if there is none */
+    edgellm_token eos_token; /* end of sequence; more tokens may end a turn: edgellm_model_get_token_info() */
+    uint64_t n_metadata;     /* keys for edgellm_model_get_key() */
+    uint64_t n_parameters;
+    uint64_t weight_bytes; /* that the weights take in memory */
+    char architecture[64]; /* "llama" */
+} edgellm_model_info;
+#define EDGELLM_MODEL_INFO_INIT                                                                                        \
+    { sizeof(edgellm_model_info), 0, 0, 0, 0, 0, EDGELLM_NO_TOKEN, EDGELLM_NO_TOKEN, 0, 0, 0, "" }
+
+EDGELLM_API edgellm_status edgellm_model_get_info(const edgellm_model *model, edgellm_model_info *info);
+
+/* The name of metadata key `index`, in the file's order: text out. Errors: NOT_FOUND if index is not less than
+ * edgellm_model_info.n_metadata. */
+EDGELLM_API edgellm_status edgellm_model_get_key(const edgellm_model *model, size_t index, char *buf, size_t cap,
+                                                 size_t *needed);
+
+/* The value of a metadata key ("general.name", "llama.block_count"): text out. Numbers in decimal, "true" or "false",
+ * strings as they are, arrays as a list in brackets. Errors: NOT_FOUND. */
+EDGELLM_API edgellm_status edgellm_model_get_metadata(const edgellm_model *model, const char *key, char *buf,
+                                                      size_t cap, size_t *needed);
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+/* Add no begin- or end-of-sequence token, even if the model wants them. */
+#define EDGELLM_TOKENIZE_NO_BOS 0x1u
+/* "<|im_start|>" in the text becomes that token. Not for untrusted text: it could end the turn and speak as another
+ * role. */
+#define EDGELLM_TOKENIZE_PARSE_SPECIAL 0x2u
+/* Both: for what edgellm_model_render_chat() wrote. */
+#define EDGELLM_TOKENIZE_CHAT 0x3u
+
+/* Text to tokens: tokens out. `text` is n_bytes of any bytes (NUL and invalid UTF-8 included); NULL if n_bytes is 0.
+ * Without flags, special tokens in the text are plain text, and the model's own rule says whether a begin-of-sequence
+ * token is added. Errors: BUFFER_TOO_SMALL, NO_VOCABULARY, LIMIT_EXCEEDED. */
+EDGELLM_API edgellm_status edgellm_model_tokenize(const edgellm_model *model, const char *text, size_t n_bytes,
+                                                  uint32_t flags, edgellm_token *tokens, size_t cap, size_t *needed);
+
+#define EDGELLM_DETOKENIZE_SKIP_SPECIAL 0x1u /* control tokens give no text */
+
+/* Tokens to text: text out, byte for byte what the tokens say, so it may hold NULs and, for a part of a text, end
+ * inside a character (a text stream never does). Errors: BUFFER_TOO_SMALL, NO_VOCABULARY, INVALID_ARGUMENT (no such
+ * token). */
+EDGELLM_API edgellm_status edgellm_model_detokenize(const edgellm_model *model, const edgellm_token *tokens,
+                                                    size_t n_tokens, uint32_t flags, char *buf, size_t cap,
+                                                    size_t *needed);
+
+#define EDGELLM_TOKEN_CONTROL 0x1u      /* such as <|im_start|>: means something, but is no text of the answer */
+#define EDGELLM_TOKEN_USER_DEFINED 0x2u /* added as a whole; is text */
+#define EDGELLM_TOKEN_BYTE 0x4u         /* one byte, for text that no other token covers */
+#define EDGELLM_TOKEN_UNKNOWN 0x8u      /* stands for text that the vocabulary cannot say */
+#define EDGELLM_TOKEN_UNUSED 0x10u
+#define EDGELLM_TOKEN_END_OF_TURN 0x20u /* edgellm_context_generate() stops when the model says it */
+
+typedef struct edgellm_token_info {
+    uint32_t struct_size;
+    uint32_t flags; /* EDGELLM_TOKEN_...; 0: plain text */
+} edgellm_token_info;
+#define EDGELLM_TOKEN_INFO_INIT                                                                                        \
+    { sizeof(edgellm_token_info), 0 }
+
+/* Its text: edgellm_model_detokenize(). Errors: NO_VOCABULARY, NOT_FOUND (no such token). */
+EDGELLM_API edgellm_status edgellm_model_get_token_info(const edgellm_model *model, edgellm_token token,
+                                                        edgellm_token_info *info);
+
+/* Writes a conversation as the model was trained to read it, by the chat template in its file: text out.
+ * - messages_json: an array of objects, [{"role": "user", "content": "Hello"}, ...]; a template may know more members.
+ * - variables_json: NULL, or an object with further variables for the template. "add_generation_prompt" (opens the
+ *   assistant's turn at the end) is true unless it is given here.
+ * Both are NUL-terminated and may be hostile, though the text in them can spell special tokens.
+ * Tokenize the result with EDGELLM_TOKENIZE_CHAT: templates write the begin-of-sequence token themselves.
+ * Errors: BUFFER_TOO_SMALL, NOT_FOUND (the file has no template), INVALID_TEXT (the JSON), TEMPLATE_FAILED,
+ * LIMIT_EXCEEDED, NO_VOCABULARY. */
+EDGELLM_API edgellm_status edgellm_model_render_chat(const edgellm_model *model, const char *messages_json,
+                                                     const char *variables_json, char *buf, size_t cap, size_t *needed);
+
+/* Tokens to text one at a time, in whole UTF-8 characters. One thread at a time. */
+typedef struct edgellm_text_stream edgellm_text_stream;
+
+/* flags: EDGELLM_DETOKENIZE_... Errors: NO_VOCABULARY. */
+EDGELLM_API edgellm_status edgellm_text_stream_create(const edgellm_model *model, uint32_t flags,
+                                                      edgellm_text_stream **out);
+EDGELLM_API void edgellm_text_stream_free(edgellm_text_stream *stream);
+
+/* Adds a token; the text that is complete with it (possibly none): text out. Invalid UTF-8 comes out as U+FFFD.
+ * After BUFFER_TOO_SMALL push the same token again. Allocates nothing. Errors: BUFFER_TOO_SMALL, INVALID_ARGUMENT. */
+EDGELLM_API edgellm_status edgellm_text_stream_push(edgellm_text_stream *stream, edgellm_token token, char *buf,
+                                                    size_t cap, size_t *needed);
+
+/* The end: an incomplete character comes out as U+FFFD, and the stream is as new. Errors: BUFFER_TOO_SMALL. */
+EDGELLM_API edgellm_status edgellm_text_stream_flush(edgellm_text_stream *stream, char *buf, size_t cap,
+                                                     size_t *needed);
+
+/* ---- context ---------------------------------------------------------------------------------------------------- */
+
+typedef struct edgellm_context edgellm_context;
+typedef int32_t edgellm_sequence; /* 0 to max_sequences - 1; each is empty at first */
+
+/* Block formats, numbered as in GGUF. */
+typedef int32_t edgellm_format;
+enum { EDGELLM_FORMAT_F32 = 0, EDGELLM_FORMAT_F16 = 1 };
+
+typedef struct edgellm_context_options {
+    uint32_t struct_size;
+    int32_t context_tokens;   /* that each sequence has room for; 0: as many as the model was trained with */
+    int32_t max_sequences;    /* default 1 */
+    int32_t max_batch_tokens; /* of one decode; prompts are worked off in such steps. Default 512 */
+    int32_t max_outputs;      /* rows of logits of one decode; 0: as many as max_sequences */
+    edgellm_format cache_k;   /* F16 (default) or F32 */
+    edgellm_format cache_v;   /* F16 (default) or F32 */
+    int32_t n_threads;        /* with the caller's; 0: as many as CPUs that the process (and cpu_mask) may use */
+    uint64_t cpu_mask; /* bit i: the pool's own threads may run on CPU i; 0: anywhere. The caller's is not moved */
+    int64_t spin_ns;   /* how long an idle pool thread looks for work before it sleeps. Default 200,000 */
+} edgellm_context_options;
+#define EDGELLM_CONTEXT_OPTIONS_INIT                                                                                   \
+    { sizeof(edgellm_context_options), 0, 1, 512, 0, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_F16, 0, 0, 200000 }
+
+/* Allocates everything the context will ever use and touches it, and starts its threads. The context keeps the model
+ * alive. Errors: NO_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY (also: a thread cannot be started). */
+EDGELLM_API edgellm_status edgellm_context_create(edgellm_model *model, const edgellm_context_options *options,
+                                                  edgellm_context **out);
+EDGELLM_API void edgellm_context_free(edgellm_context *context);
+
+typedef struct edgellm_context_info {
+    uint32_t struct_size;
+    int32_t context_tokens; /* as in the options, with the defaults resolved */
+    int32_t max_sequences;
+    int32_t max_batch_tokens;
+    int32_t max_outputs;
+    edgellm_format cache_k;
+    edgellm_format cache_v;
+    int32_t n_threads;
+    uint64_t memory_bytes; /* in all, without the model's weights */
+} edgellm_context_info;
+#define EDGELLM_CONTEXT_INFO_INIT                                                                                      \
+    { sizeof(edgellm_context_info), 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* Errors: BUSY. */
+EDGELLM_API edgellm_status edgellm_context_get_info(const edgellm_context *context, edgellm_context_info *info);
+
+typedef struct edgellm_batch {
+    uint32_t struct_size;
+    int32_t n_tokens;                  /* 1 to max_batch_tokens */
+    const edgellm_token *tokens;       /* [n_tokens] */
+    const edgellm_sequence *sequences; /* [n_tokens] of each token; tokens of a sequence lie together. NULL: all 0 */
+    const int32_t *positions;          /* [n_tokens] in the token's sequence. NULL: appended. Other positions than those
+                                        * that appending gives are UNSUPPORTED */
+    const uint8_t *outputs; /* [n_tokens] 1: compute logits after this token. NULL: after the last one only */
+} edgellm_batch;
+#define EDGELLM_BATCH_INIT                                                                                             \
+    { sizeof(edgellm_batch), 0, NULL, NULL, NULL, NULL }
+
+typedef struct edgellm_decode_options {
+    uint32_t struct_size;
+    uint32_t flags; /* 0: none are known */
+} edgellm_decode_options;
+#define EDGELLM_DECODE_OPTIONS_INIT                                                                                    \
+    { sizeof(edgellm_decode_options), 0 }
+
+typedef struct edgellm_decode_result {
+    uint32_t struct_size;
+    int32_t n_outputs; /* rows of logits there are now */
+} edgellm_decode_result;
+#define EDGELLM_DECODE_RESULT_INIT                                                                                     \
+    { sizeof(edgellm_decode_result), 0 }
+
+/* Runs the model over a batch of tokens: one step. Their keys and values go to the cache, and the logits that were
+ * asked for can be read. All or nothing: after an error the sequences are as they were (there are no logits then).
+ * options and result may be NULL. Allocates nothing.
+ * Errors: BUSY, CANCELLED (edgellm_context_cancel() came before or during the call), CONTEXT_FULL (no room for the
+ * tokens), INVALID_ARGUMENT (token, sequence, too many tokens or outputs), UNSUPPORTED. */
+EDGELLM_API edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_batch *batch,
+                                                  const edgellm_decode_options *options, edgellm_decode_result *result);
+
+/* The logits [n_vocab] of output `row` of the last decode: rows count the tokens whose output was asked for, in
+ * their order. After edgellm_context_generate() there is row 0, of the last step. *logits belongs to the context and
+ * stays valid until its next decode, generate or free. Errors: BUSY, NOT_FOUND (no such row). */
+EDGELLM_API edgellm_status edgellm_context_get_logits(edgellm_context *context, size_t row, const float **logits,
+                                                      size_t *n_vocab);
+
+/* The k likeliest tokens of output `row`, likeliest first, and the natural logarithms of their probabilities (softmax
+ * of the logits, no temperature): tokens [k], logprobs [k] or NULL. *n: how many there are, k or less (n_vocab).
+ * Allocates nothing. Errors: BUSY, NOT_FOUND (no such row). */
+EDGELLM_API edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, size_t k,
+                                                   edgellm_token *tokens, float *logprobs, size_t *n);
+
+/* Asks the running decode or generate, or else the next one, to return EDGELLM_CANCELLED; that ends the request. It
+ * comes at the latest after the current step. From any thread, at any time; safe in a signal handler. */
+EDGELLM_API edgellm_status edgellm_context_cancel(edgellm_context *context);
+
+/* ---- sequences -------------------------------------------------------------------------------------------------- */
+
+typedef struct edgellm_sequence_info {
+    uint32_t struct_size;
+    int32_t n_tokens; /* in the cache, which is the position of the next token */
+} edgellm_sequence_info;
+#define EDGELLM_SEQUENCE_INFO_INIT                                                                                     \
+    { sizeof(edgellm_sequence_info), 0 }
+
+/* Errors: BUSY. */
+EDGELLM_API edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm_sequence sequence,
+                                                     edgellm_sequence_info *info);
+
+/* Forgets the tokens at positions begin <= p < end; end -1: up to the last. (0, -1) empties the sequence, (n, -1) goes
+ * back to the first n tokens: a conversation goes on from its unchanged beginning. Allocates nothing.
+ * Errors: BUSY, UNSUPPORTED (tokens would be left behind the gap). */
+EDGELLM_API edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
+                                                   int32_t end);
+
+/* ---- sampler ---------------------------------------------------------------------------------------------------- */
+
+typedef struct edgellm_sampler edgellm_sampler;
+
+/* Applied in this order: logit bias, penalties, top_k, top_p, min_p, temperature; then one token is drawn. */
+typedef struct edgellm_sampler_options {
+    uint32_t struct_size;
+    float temperature;        /* 0: always the likeliest token (greedy). Default 0.8 */
+    int32_t top_k;            /* only the k likeliest tokens; 0: off. Default 40 */
+    float top_p;              /* only the likeliest tokens that reach this probability together; 1: off. Default 0.95 */
+    float min_p;              /* only tokens at least this fraction as likely as the likeliest; 0: off. Default 0.05 */
+    float repetition_penalty; /* divides positive and multiplies negative logits of tokens seen before; 1: off (default)
+                               */
+    float frequency_penalty;  /* subtracted from the logit once for each time a token was seen; 0: off (default) */
+    float presence_penalty;   /* subtracted once from the logit of tokens seen before; 0: off (default) */
+    int32_t penalty_last_n;   /* how many accepted tokens the penalties look back at. Default 64 */
+    uint32_t n_logit_bias;
+    const edgellm_token *logit_bias_tokens; /* [n_logit_bias] */
+    const float *logit_bias_values;         /* [n_logit_bias] added to the logit; -INFINITY bans a token */
+    uint64_t seed;                          /* same seed, model, prompt and options: same tokens. Default 0 */
+} edgellm_sampler_options;
+#define EDGELLM_SAMPLER_OPTIONS_INIT                                                                                   \
+    { sizeof(edgellm_sampler_options), 0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 0.0f, 64, 0, NULL, NULL, 0 }
+
+EDGELLM_API edgellm_status edgellm_sampler_create(const edgellm_model *model, const edgellm_sampler_options *options,
+                                                  edgellm_sampler **out);
+EDGELLM_API void edgellm_sampler_free(edgellm_sampler *sampler);
+
+/* Chooses a token from output `row` of the context's last decode. Does not accept it: asked again, it chooses the same.
+ * Allocates nothing. Errors: BUSY, NOT_FOUND (no such row), INVALID_ARGUMENT (made for a model with another
+ * vocabulary). */
+EDGELLM_API edgellm_status edgellm_sampler_sample(edgellm_sampler *sampler, edgellm_context *context, size_t row,
+                                                  edgellm_token *token);
+
+/* Tells the sampler that the token is part of the text now (penalties, position of the random numbers). Prompt tokens
+ * may be accepted too, if penalties are to see them. Allocates nothing. */
+EDGELLM_API edgellm_status edgellm_sampler_accept(edgellm_sampler *sampler, edgellm_token token);
+
+/* As new: nothing accepted, random numbers from the start. */
+EDGELLM_API edgellm_status edgellm_sampler_reset(edgellm_sampler *sampler);
+
+/* ---- generate --------------------------------------------------------------------------------------------------- */
+
+typedef struct edgellm_token_event {
+    uint32_t struct_size; /* of what the library filled in */
+    edgellm_token token; /* that was generated; EDGELLM_NO_TOKEN in a last call that only brings the rest of the text */
+    int32_t n_generated; /* tokens so far, this one included */
+    uint32_t n_text_bytes; /* may be 0: text is held back while a character or a stop string may be incomplete */
+    const char *text;      /* [n_text_bytes] and a NUL; whole UTF-8 characters; valid during the call */
+} edgellm_token_event;
+
+/* A return other than 0 stops the generation. */
+typedef int32_t (*edgellm_token_fn)(void *user, const edgellm_token_event *event);
+
+typedef struct edgellm_generate_options {
+    uint32_t struct_size;
+    int32_t max_tokens;              /* to generate at most; 0 (default): as many as the context has room for */
+    uint32_t n_stop_strings;         /* at most 16 */
+    uint32_t flags;                  /* EDGELLM_GENERATE_... */
+    const char *const *stop_strings; /* [n_stop_strings] not empty, of at most 255 bytes each */
+} edgellm_generate_options;
+#define EDGELLM_GENERATE_OPTIONS_INIT                                                                                  \
+    { sizeof(edgellm_generate_options), 0, 0, 0, NULL }
+
+#define EDGELLM_GENERATE_IGNORE_END 0x1u /* go on after an end-of-turn token (for measuring) */
+
+typedef int32_t edgellm_stop_reason;
+enum {
+    EDGELLM_STOP_NONE = 0,
+    EDGELLM_STOP_END_OF_TURN = 1, /* the model said an end-of-turn token; it is not part of the text */
+    EDGELLM_STOP_LENGTH = 2,      /* max_tokens */
+    EDGELLM_STOP_STRING = 3,      /* a stop string; neither it nor what follows is part of the text */
+    EDGELLM_STOP_CALLBACK = 4,    /* the callback returned non-zero */
+    EDGELLM_STOP_CANCELLED = 5,   /* edgellm_context_cancel(); the status is EDGELLM_CANCELLED */
+    EDGELLM_STOP_CONTEXT_FULL = 6 /* no room for one more token */
+};
+
+typedef struct edgellm_generate_result {
+    uint32_t struct_size;
+    edgellm_stop_reason stop_reason;
+    int32_t stop_string;     /* index of the one that was found; -1: none */
+    int32_t n_prompt_tokens; /* worked off; less than n_prompt if it was cancelled meanwhile */
+    int32_t n_generated;     /* an end-of-turn token that stopped it is not counted */
+    int32_t n_tokens;    /* in the sequence afterwards: a generated token is decoded when the one after it is wanted,
+                          * so the last one is usually not in the cache yet. edgellm_sequence_get_info() */
+    int64_t prompt_ns;   /* time until the prompt was worked off */
+    int64_t generate_ns; /* time of everything after it */
+} edgellm_generate_result;
+#define EDGELLM_GENERATE_RESULT_INIT                                                                                   \
+    { sizeof(edgellm_generate_result), 0, -1, 0, 0, 0, 0, 0 }
+
+/* Appends prompt [n_prompt], 1 or more tokens, to `sequence` and generates until something says stop. Each token
+ * is chosen by `sampler`, accepted, and given to `callback` (which may be NULL) with `user`. Prompt tokens are not
+ * accepted. Options and result may be NULL. Allocates nothing.
+ * The status is EDGELLM_OK for every stop reason but EDGELLM_STOP_CANCELLED; result is filled in then, too.
+ * Errors: BUSY, CANCELLED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY, INVALID_ARGUMENT, LIMIT_EXCEEDED
+ * (stop strings). */
+EDGELLM_API edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequence sequence,
+                                                    edgellm_sampler *sampler, const edgellm_token *prompt,
+                                                    size_t n_prompt, const edgellm_generate_options *options,
+                                                    edgellm_token_fn callback, void *user,
+                                                    edgellm_generate_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
