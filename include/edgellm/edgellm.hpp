@@ -1,0 +1,439 @@
+// edgellm.hpp: the C++20 interface of libedgellm; a header over edgellm.h, which documents everything.
+//
+//     edgellm::Model model("model.gguf");
+//     edgellm::Context context(model, {.context_tokens = 4096});
+//     edgellm::Sampler sampler(model, {.temperature = 0.7f});
+//     auto prompt = model.tokenize(model.render_chat({{"user", "Why is the sky blue?"}}), EDGELLM_TOKENIZE_CHAT);
+//     context.generate(sampler, prompt, [](const edgellm::TokenEvent &event) { std::cout << event.text; });
+//
+// Every failure throws edgellm::Error. Objects own their handle and can be moved, not copied; a moved-from object can
+// only be destroyed or assigned to. The thread rules are those of edgellm.h.
+#pragma once
+#include <edgellm/edgellm.h>
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace edgellm {
+
+using Token = edgellm_token;
+using Sequence = edgellm_sequence;
+
+class Error : public std::runtime_error {
+  public:
+    Error(edgellm_status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+    edgellm_status status() const noexcept { return status_; }
+
+  private:
+    edgellm_status status_;
+};
+
+namespace detail {
+
+inline void check(edgellm_status status) {
+    if (status != EDGELLM_OK) throw Error(status, edgellm_last_error());
+}
+
+template <typename Handle, void (*free_handle)(Handle *)> struct Free {
+    void operator()(Handle *handle) const noexcept { free_handle(handle); }
+};
+template <typename Handle, void (*free_handle)(Handle *)> using Owned =
+    std::unique_ptr<Handle, Free<Handle, free_handle>>;
+
+// Calls `write(data, capacity, needed)` with a buffer that grows once, if it is too small. `extra` is the room that a
+// closing NUL takes, which std::string has anyway.
+template <typename Buffer, typename Write> Buffer fill(size_t first_guess, size_t extra, Write &&write) {
+    Buffer buffer;
+    buffer.resize(first_guess);
+    size_t needed = 0;
+    edgellm_status status = write(buffer.data(), buffer.size() + extra, &needed);
+    if (status == EDGELLM_BUFFER_TOO_SMALL) {
+        buffer.resize(needed);
+        status = write(buffer.data(), buffer.size() + extra, &needed);
+    }
+    check(status);
+    buffer.resize(needed);
+    return buffer;
+}
+
+template <typename Write> std::string fill_text(size_t first_guess, Write &&write) {
+    return fill<std::string>(first_guess, 1, std::forward<Write>(write));
+}
+
+inline void append_json(std::string &out, std::string_view text) {
+    constexpr char hex[] = "0123456789abcdef";
+    out += '"';
+    for (char c : text) {
+        auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20)
+            out.append("\\u00").append(1, hex[byte >> 4]).append(1, hex[byte & 15]);
+        else
+            out.append(c == '"' || c == '\\' ? "\\" : "").append(1, c);
+    }
+    out += '"';
+}
+
+}  // namespace detail
+
+// The name of a device for ModelOptions::device, its features and so on.
+inline std::vector<edgellm_device_info> devices() {
+    size_t n = 0;
+    detail::check(edgellm_device_count(&n));
+    std::vector<edgellm_device_info> all(n, edgellm_device_info EDGELLM_DEVICE_INFO_INIT);
+    for (size_t i = 0; i < n; ++i) detail::check(edgellm_device_get_info(i, &all[i]));
+    return all;
+}
+
+struct ModelOptions {
+    std::string device = "auto";
+    std::string isa;  // empty: whatever the CPU has
+    edgellm_kernels kernels = EDGELLM_KERNELS_AUTO;
+    bool vocabulary_only = false;
+    bool map_file = false;
+    std::function<bool(uint64_t done_bytes, uint64_t total_bytes)> progress;  // false stops the load
+    std::function<void(edgellm_log_level level, std::string_view text)> log;  // what it throws is dropped
+    edgellm_log_level log_level = EDGELLM_LOG_INFO;
+};
+
+// Content may hold any UTF-8.
+struct ChatMessage {
+    std::string role;  // "system", "user", "assistant"
+    std::string content;
+};
+
+class Model {
+  public:
+    explicit Model(const std::string &path, const ModelOptions &options = {})
+        : log_(options.log ? std::make_shared<Log>(options.log) : nullptr) {
+        edgellm_model_options c = EDGELLM_MODEL_OPTIONS_INIT;
+        c.flags = (options.vocabulary_only ? EDGELLM_MODEL_VOCABULARY_ONLY : 0) |
+                  (options.map_file ? EDGELLM_MODEL_MAP_FILE : 0);
+        c.device = options.device.c_str();
+        c.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+        c.kernels = options.kernels;
+        c.log_level = options.log_level;
+        if (log_) c.log = on_log, c.log_user = log_.get();
+        Progress progress{options.progress, nullptr};
+        if (options.progress) c.progress = on_progress, c.progress_user = &progress;
+        edgellm_model *handle = nullptr;
+        edgellm_status status = edgellm_model_load(path.c_str(), &c, &handle);
+        handle_.reset(handle);
+        if (progress.thrown) std::rethrow_exception(progress.thrown);
+        detail::check(status);
+    }
+
+    edgellm_model_info info() const {
+        edgellm_model_info info = EDGELLM_MODEL_INFO_INIT;
+        detail::check(edgellm_model_get_info(get(), &info));
+        return info;
+    }
+    std::string metadata_key(size_t index) const {
+        return detail::fill_text(
+            64, [&](char *buf, size_t cap, size_t *n) { return edgellm_model_get_key(get(), index, buf, cap, n); });
+    }
+    // Nothing if the file does not have the key.
+    std::optional<std::string> metadata(const std::string &key) const {
+        size_t size = 0;
+        edgellm_status status = edgellm_model_get_metadata(get(), key.c_str(), nullptr, 0, &size);
+        if (status == EDGELLM_NOT_FOUND) return std::nullopt;
+        return detail::fill_text(size, [&](char *buf, size_t cap, size_t *n) {
+            return edgellm_model_get_metadata(get(), key.c_str(), buf, cap, n);
+        });
+    }
+
+    std::vector<Token> tokenize(std::string_view text, uint32_t flags = 0) const {
+        return detail::fill<std::vector<Token>>(text.size() / 2 + 8, 0, [&](Token *tokens, size_t cap, size_t *n) {
+            return edgellm_model_tokenize(get(), text.data(), text.size(), flags, tokens, cap, n);
+        });
+    }
+    std::string detokenize(std::span<const Token> tokens, uint32_t flags = 0) const {
+        return detail::fill_text(tokens.size() * 6, [&](char *buf, size_t cap, size_t *n) {
+            return edgellm_model_detokenize(get(), tokens.data(), tokens.size(), flags, buf, cap, n);
+        });
+    }
+    edgellm_token_info token_info(Token token) const {
+        edgellm_token_info info = EDGELLM_TOKEN_INFO_INIT;
+        detail::check(edgellm_model_get_token_info(get(), token, &info));
+        return info;
+    }
+
+    // Tokenize the result with EDGELLM_TOKENIZE_CHAT. `variables_json`: empty, or a JSON object.
+    std::string render_chat(const std::vector<ChatMessage> &messages, const std::string &variables_json = {}) const {
+        std::string json = "[";
+        for (const ChatMessage &message : messages) {
+            json += json.size() > 1 ? ", {\"role\": " : "{\"role\": ";
+            detail::append_json(json, message.role);
+            json += ", \"content\": ";
+            detail::append_json(json, message.content);
+            json += '}';
+        }
+        return render_chat_json(json + "]", variables_json);
+    }
+    std::string render_chat_json(const std::string &messages_json, const std::string &variables_json = {}) const {
+        const char *variables = variables_json.empty() ? nullptr : variables_json.c_str();
+        return detail::fill_text(messages_json.size() * 2 + 256, [&](char *buf, size_t cap, size_t *n) {
+            return edgellm_model_render_chat(get(), messages_json.c_str(), variables, buf, cap, n);
+        });
+    }
+
+    edgellm_model *get() const noexcept { return handle_.get(); }
+
+  private:
+    friend class Context;
+    using Log = std::function<void(edgellm_log_level, std::string_view)>;
+    struct Progress {
+        const std::function<bool(uint64_t, uint64_t)> &function;
+        std::exception_ptr thrown;
+    };
+    static void on_log(void *user, edgellm_log_level level, const char *text) noexcept {
+        try {
+            (*static_cast<Log *>(user))(level, text);
+        } catch (...) {
+        }
+    }
+    static int32_t on_progress(void *user, uint64_t done_bytes, uint64_t total_bytes) noexcept {
+        auto &progress = *static_cast<Progress *>(user);
+        try {
+            return progress.function(done_bytes, total_bytes) ? 0 : 1;
+        } catch (...) {
+            progress.thrown = std::current_exception();
+            return 1;
+        }
+    }
+
+    std::shared_ptr<Log> log_;  // contexts share it, as they may outlive this object
+    detail::Owned<edgellm_model, edgellm_model_free> handle_;
+};
+
+class TextStream {
+  public:
+    explicit TextStream(const Model &model, uint32_t flags = 0) {
+        edgellm_text_stream *handle = nullptr;
+        detail::check(edgellm_text_stream_create(model.get(), flags, &handle));
+        handle_.reset(handle);
+    }
+    std::string push(Token token) {
+        return detail::fill_text(
+            60, [&](char *buf, size_t cap, size_t *n) { return edgellm_text_stream_push(get(), token, buf, cap, n); });
+    }
+    std::string flush() {
+        return detail::fill_text(
+            15, [&](char *buf, size_t cap, size_t *n) { return edgellm_text_stream_flush(get(), buf, cap, n); });
+    }
+    edgellm_text_stream *get() const noexcept { return handle_.get(); }
+
+  private:
+    detail::Owned<edgellm_text_stream, edgellm_text_stream_free> handle_;
+};
+
+struct SamplerOptions {
+    float temperature = 0.8f;
+    int32_t top_k = 40;
+    float top_p = 0.95f;
+    float min_p = 0.05f;
+    float repetition_penalty = 1.0f;
+    float frequency_penalty = 0.0f;
+    float presence_penalty = 0.0f;
+    int32_t penalty_last_n = 64;
+    std::vector<std::pair<Token, float>> logit_bias = {};
+    uint64_t seed = 0;
+};
+
+class Context;
+
+class Sampler {
+  public:
+    explicit Sampler(const Model &model, const SamplerOptions &options = {}) {
+        std::vector<Token> tokens;
+        std::vector<float> values;
+        for (auto [token, value] : options.logit_bias) tokens.push_back(token), values.push_back(value);
+        edgellm_sampler_options c = EDGELLM_SAMPLER_OPTIONS_INIT;
+        c.temperature = options.temperature;
+        c.top_k = options.top_k;
+        c.top_p = options.top_p;
+        c.min_p = options.min_p;
+        c.repetition_penalty = options.repetition_penalty;
+        c.frequency_penalty = options.frequency_penalty;
+        c.presence_penalty = options.presence_penalty;
+        c.penalty_last_n = options.penalty_last_n;
+        c.n_logit_bias = static_cast<uint32_t>(tokens.size());
+        c.logit_bias_tokens = tokens.data();
+        c.logit_bias_values = values.data();
+        c.seed = options.seed;
+        edgellm_sampler *handle = nullptr;
+        detail::check(edgellm_sampler_create(model.get(), &c, &handle));
+        handle_.reset(handle);
+    }
+    Token sample(Context &context, size_t row = 0);
+    void accept(Token token) { detail::check(edgellm_sampler_accept(get(), token)); }
+    void reset() { detail::check(edgellm_sampler_reset(get())); }
+    edgellm_sampler *get() const noexcept { return handle_.get(); }
+
+  private:
+    detail::Owned<edgellm_sampler, edgellm_sampler_free> handle_;
+};
+
+struct ContextOptions {
+    int32_t context_tokens = 0;
+    int32_t max_sequences = 1;
+    int32_t max_batch_tokens = 512;
+    int32_t max_outputs = 0;
+    edgellm_format cache_k = EDGELLM_FORMAT_F16;
+    edgellm_format cache_v = EDGELLM_FORMAT_F16;
+    int32_t n_threads = 0;
+    uint64_t cpu_mask = 0;
+    int64_t spin_ns = 200'000;
+};
+
+struct GenerateOptions {
+    int32_t max_tokens = 0;  // 0: as many as the context has room for
+    std::vector<std::string> stop_strings = {};
+    bool ignore_end = false;
+    Sequence sequence = 0;
+};
+
+struct TokenEvent {
+    Token token;            // EDGELLM_NO_TOKEN in a last call that only brings the rest of the text
+    int32_t n_generated;    // tokens so far
+    std::string_view text;  // whole UTF-8 characters, possibly none; valid during the call
+};
+
+struct TopToken {
+    Token token;
+    float logprob;
+};
+
+class Context {
+  public:
+    explicit Context(const Model &model, const ContextOptions &options = {}) : log_(model.log_) {
+        edgellm_context_options c = EDGELLM_CONTEXT_OPTIONS_INIT;
+        c.context_tokens = options.context_tokens;
+        c.max_sequences = options.max_sequences;
+        c.max_batch_tokens = options.max_batch_tokens;
+        c.max_outputs = options.max_outputs;
+        c.cache_k = options.cache_k;
+        c.cache_v = options.cache_v;
+        c.n_threads = options.n_threads;
+        c.cpu_mask = options.cpu_mask;
+        c.spin_ns = options.spin_ns;
+        edgellm_context *handle = nullptr;
+        detail::check(edgellm_context_create(model.get(), &c, &handle));
+        handle_.reset(handle);
+    }
+
+    edgellm_context_info info() const {
+        edgellm_context_info info = EDGELLM_CONTEXT_INFO_INIT;
+        detail::check(edgellm_context_get_info(get(), &info));
+        return info;
+    }
+
+    // Appends tokens to a sequence; logits after the last one. One step: see ContextOptions::max_batch_tokens.
+    void decode(std::span<const Token> tokens, Sequence sequence = 0) {
+        std::vector<Sequence> sequences(sequence == 0 ? 0 : tokens.size(), sequence);
+        edgellm_batch batch = EDGELLM_BATCH_INIT;
+        batch.n_tokens = static_cast<int32_t>(tokens.size());
+        batch.tokens = tokens.data();
+        if (sequence != 0) batch.sequences = sequences.data();
+        decode(batch);
+    }
+    // Returns the number of output rows.
+    size_t decode(const edgellm_batch &batch) {
+        edgellm_decode_result result = EDGELLM_DECODE_RESULT_INIT;
+        detail::check(edgellm_context_decode(get(), &batch, nullptr, &result));
+        return static_cast<size_t>(result.n_outputs);
+    }
+
+    // Valid until the next decode or generate.
+    std::span<const float> logits(size_t row = 0) {
+        const float *data = nullptr;
+        size_t n = 0;
+        detail::check(edgellm_context_get_logits(get(), row, &data, &n));
+        return {data, n};
+    }
+    std::vector<TopToken> top(size_t k, size_t row = 0) {
+        std::vector<Token> tokens(k);
+        std::vector<float> logprobs(k);
+        size_t n = 0;
+        detail::check(edgellm_context_get_top(get(), row, k, tokens.data(), logprobs.data(), &n));
+        std::vector<TopToken> top(n);
+        for (size_t i = 0; i < n; ++i) top[i] = {tokens[i], logprobs[i]};
+        return top;
+    }
+
+    // From any thread, at any time.
+    void cancel() noexcept { edgellm_context_cancel(get()); }
+
+    // Calls on_token(const TokenEvent &) for each token. If that returns something, false stops; what it throws stops
+    // too, and is thrown from here. A cancelled generation returns, with stop_reason EDGELLM_STOP_CANCELLED.
+    template <typename OnToken> edgellm_generate_result
+    generate(Sampler &sampler, std::span<const Token> prompt, OnToken &&on_token, const GenerateOptions &options = {}) {
+        std::vector<const char *> stop_strings;
+        for (const std::string &s : options.stop_strings) stop_strings.push_back(s.c_str());
+        edgellm_generate_options c = EDGELLM_GENERATE_OPTIONS_INIT;
+        c.max_tokens = options.max_tokens;
+        c.n_stop_strings = static_cast<uint32_t>(stop_strings.size());
+        c.flags = options.ignore_end ? EDGELLM_GENERATE_IGNORE_END : 0;
+        c.stop_strings = stop_strings.data();
+        edgellm_generate_result result = EDGELLM_GENERATE_RESULT_INIT;
+        Call<std::remove_reference_t<OnToken>> call{on_token, nullptr};
+        edgellm_status status = edgellm_context_generate(get(), options.sequence, sampler.get(), prompt.data(),
+                                                         prompt.size(), &c, call.on_event, &call, &result);
+        if (call.thrown) std::rethrow_exception(call.thrown);
+        if (status != EDGELLM_CANCELLED) detail::check(status);
+        return result;
+    }
+
+    // Tokens of the sequence that are in the cache.
+    int32_t sequence_length(Sequence sequence = 0) const {
+        edgellm_sequence_info info = EDGELLM_SEQUENCE_INFO_INIT;
+        detail::check(edgellm_sequence_get_info(get(), sequence, &info));
+        return info.n_tokens;
+    }
+    // Forgets positions [begin, end); end -1: up to the last.
+    void sequence_remove(Sequence sequence, int32_t begin = 0, int32_t end = -1) {
+        detail::check(edgellm_sequence_remove(get(), sequence, begin, end));
+    }
+
+    edgellm_context *get() const noexcept { return handle_.get(); }
+
+  private:
+    template <typename OnToken> struct Call {
+        OnToken &on_token;
+        std::exception_ptr thrown;
+
+        static int32_t on_event(void *user, const edgellm_token_event *event) noexcept {
+            auto &call = *static_cast<Call *>(user);
+            try {
+                TokenEvent e{event->token, event->n_generated, {event->text, event->n_text_bytes}};
+                if constexpr (std::is_void_v<std::invoke_result_t<OnToken &, const TokenEvent &>>)
+                    return call.on_token(e), 0;
+                else
+                    return call.on_token(e) ? 0 : 1;
+            } catch (...) {
+                call.thrown = std::current_exception();
+                return 1;
+            }
+        }
+    };
+
+    std::shared_ptr<Model::Log> log_;
+    detail::Owned<edgellm_context, edgellm_context_free> handle_;
+};
+
+inline Token Sampler::sample(Context &context, size_t row) {
+    Token token = EDGELLM_NO_TOKEN;
+    detail::check(edgellm_sampler_sample(get(), context.get(), row, &token));
+    return token;
+}
+
+}  // namespace edgellm
