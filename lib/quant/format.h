@@ -26,16 +26,16 @@ enum class Format : uint8_t {
 
 struct FormatInfo {
     Format format;
-    const char *name;     // "Q4_K"
-    uint32_t values;      // per block; 1 for F32, F16, BF16
-    uint32_t bytes;       // per block
+    const char *name;  // "Q4_K"
+    uint32_t values;   // per block; 1 for F32, F16, BF16
+    uint32_t bytes;    // per block
     // `n` is a multiple of `values`; `blocks` need not be aligned. Both are exact inverses of the layout, no threads.
     void (*decode)(const void *blocks, size_t n, float *out);
     void (*encode)(const float *in, size_t n, void *blocks);
 };
 
-const FormatInfo *find_format(uint32_t gguf_type);          // NULL if not known
-const FormatInfo *find_format(std::string_view name);       // "Q4_K", case-insensitive; NULL if not known
+const FormatInfo *find_format(uint32_t gguf_type);     // NULL if not known
+const FormatInfo *find_format(std::string_view name);  // "Q4_K", case-insensitive; NULL if not known
 const FormatInfo &format_info(Format format);
 
 // Bytes of one row of `n` values; `n` must be a multiple of the block's values.

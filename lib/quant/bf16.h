@@ -1,0 +1,18 @@
+// The upper half of a float32.
+#pragma once
+#include "quant/format.h"
+#include "quant/half.h"
+
+namespace el {
+
+struct BF16 {
+    using Block = uint16_t;
+    static constexpr uint32_t kValues = 1;
+    static constexpr Format kFormat = Format::kBF16;
+    static constexpr const char *kName = "BF16";
+
+    EL_HD static float decode1(Block block) { return bf16_to_f32(block); }
+    EL_HD static void encode(const float in[1], Block &block) { block = f32_to_bf16(in[0]); }
+};
+
+}  // namespace el
