@@ -18,7 +18,7 @@ constexpr ValueId kNoValue = -1;
 
 enum class Rows : uint8_t { kTokens, kOutputs };
 
-struct Value {
+struct ValueInfo {
     uint32_t width = 0;
     Rows rows = Rows::kTokens;
 };
@@ -126,7 +126,7 @@ struct CacheGroup {
 };
 
 struct Program {
-    std::vector<Value> values;
+    std::vector<ValueInfo> values;
     std::vector<Op> ops;
     std::vector<float> constants;
     std::vector<CacheLayer> cache_layers;
@@ -158,7 +158,6 @@ struct StepLimits {
 struct Step {
     StepLimits limits;
     int32_t n_tokens = 0, n_sequences = 0, n_outputs = 0;
-    int32_t first_output = 0;  // row of the logits where this step's outputs begin
 
     // per token
     int32_t *token = nullptr;          // [max_tokens]

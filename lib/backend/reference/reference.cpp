@@ -40,7 +40,7 @@ class ReferenceStore final : public WeightStore {
 // A value's buffer is free for reuse after the op that reads it last.
 struct BufferPlan {
     std::vector<int32_t> buffer_of;  // per value
-    std::vector<Value> buffers;
+    std::vector<ValueInfo> buffers;
 
     explicit BufferPlan(const Program &program) : buffer_of(program.values.size(), -1) {
         std::vector<size_t> last_use(program.values.size(), 0);
@@ -57,7 +57,7 @@ struct BufferPlan {
         }
     }
 
-    int32_t take(const Value &value, std::vector<bool> &busy) {
+    int32_t take(const ValueInfo &value, std::vector<bool> &busy) {
         for (size_t b = 0; b < buffers.size(); ++b)
             if (!busy[b] && buffers[b].width == value.width && buffers[b].rows == value.rows) {
                 busy[b] = true;
@@ -122,7 +122,7 @@ template <typename A> Memory lay_out(const Program &program, const BufferPlan &p
         m.v.back().data = arena.template take<std::byte>(v_bytes);
     }
     close("cache");
-    for (const Value &b : plan.buffers)
+    for (const ValueInfo &b : plan.buffers)
         m.values.push_back(arena.template take<float>(
             size_t(b.rows == Rows::kTokens ? limits.step.max_tokens : limits.step.max_outputs) * b.width));
     close("activations");
@@ -153,8 +153,8 @@ class ReferenceExecutable final : public Executable {
     const float *logits() const noexcept override { return memory_.logits; }
 
   private:
-    float *data(ValueId value, const Step &step) const {
-        if (value == program_.logits) return memory_.logits + size_t(step.first_output) * program_.vocab;
+    float *data(ValueId value) const {
+        if (value == program_.logits) return memory_.logits;
         return memory_.values[plan_.buffer_of[value]];
     }
     size_t n_rows(ValueId value, const Step &step) const {
@@ -168,9 +168,9 @@ class ReferenceExecutable final : public Executable {
         if (op.kind == OpKind::kLinear) return linear(op, step, worker, n_workers);
         ValueId leading = op.out != kNoValue ? op.out : op.in[0];
         const uint32_t width = program_.values[leading].width;
-        const float *a = op.in[0] != kNoValue ? data(op.in[0], step) : nullptr;
-        const float *b = op.in[1] != kNoValue ? data(op.in[1], step) : nullptr;
-        float *out = op.out != kNoValue ? data(op.out, step) : nullptr;
+        const float *a = op.in[0] != kNoValue ? data(op.in[0]) : nullptr;
+        const float *b = op.in[1] != kNoValue ? data(op.in[1]) : nullptr;
+        float *out = op.out != kNoValue ? data(op.out) : nullptr;
         SplitRange rows = split(n_rows(leading, step), worker, n_workers);
         for (size_t t = rows.begin; t < rows.end; ++t) {
             switch (op.kind) {
@@ -210,8 +210,8 @@ class ReferenceExecutable final : public Executable {
         const Matrix &matrix = store_.matrix(op.weight[0].tensor);
         const float *bias = vector(op.weight[1]);
         const uint32_t cols = op.weight[0].cols, n_out = op.weight[0].rows;
-        const float *x = data(op.in[0], step);
-        float *out = data(op.out, step), *row = memory_.scratch[worker];
+        const float *x = data(op.in[0]);
+        float *out = data(op.out), *row = memory_.scratch[worker];
         const size_t tokens = n_rows(op.out, step);
         if (tokens == 0) return;
         SplitRange range = split(n_out, worker, n_workers);

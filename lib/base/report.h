@@ -1,0 +1,22 @@
+// How the step path says what went wrong: a status and a sentence of fixed size, without allocation or exception.
+#pragma once
+#include "base/status.h"
+
+#include <cstring>
+
+namespace el {
+
+struct Report {
+    Status status = Status::kOk;
+    char text[Error::kTextBytes] = "";
+
+    template <typename... Args>
+    Status set(Status new_status, fmt::format_string<Args...> format, Args &&...args) noexcept {
+        status = new_status;
+        auto end = fmt::format_to_n(text, sizeof text - 1, format, std::forward<Args>(args)...);
+        *end.out = '\0';
+        return status;
+    }
+};
+
+}  // namespace el

@@ -1,0 +1,47 @@
+// The whole loop: prompt, sample, text, stop.
+#pragma once
+#include "engine/context.h"
+#include "sample/sampler.h"
+
+#include <span>
+#include <string_view>
+
+namespace el {
+
+enum class StopReason : int32_t {
+    kNone = 0,
+    kEndOfTurn = 1,
+    kLength = 2,
+    kStopString = 3,
+    kCallback = 4,
+    kCancelled = 5,
+    kContextFull = 6,
+};
+
+struct TokenEvent {
+    int32_t token;  // -1 in a last call that only brings the rest of the text
+    int32_t n_generated;
+    std::string_view text;  // whole UTF-8; a NUL follows it
+};
+
+struct GenerateOptions {
+    uint32_t max_tokens = 0;  // 0: as many as there is room for
+    std::span<const std::string_view> stop_strings;
+    bool ignore_end = false;
+    int32_t (*callback)(void *user, const TokenEvent &event) = nullptr;  // non-zero stops
+    void *user = nullptr;
+};
+
+struct GenerateResult {
+    StopReason reason = StopReason::kNone;
+    int32_t stop_string = -1;
+    int32_t n_prompt = 0;     // worked off
+    int32_t n_generated = 0;  // without an end-of-turn token that stopped it
+    int64_t prompt_ns = 0, generate_ns = 0;
+};
+
+// Appends the prompt to the sequence and generates. Allocates nothing. The last generated token is not in the cache.
+Status generate(Context &context, uint32_t sequence, Sampler &sampler, std::span<const int32_t> prompt,
+                const GenerateOptions &options, GenerateResult &result, Report &report) noexcept;
+
+}  // namespace el

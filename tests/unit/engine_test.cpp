@@ -1,0 +1,220 @@
+// The engine on tiny models: logits of the original implementation, batches, sequences, atomic steps, cancel.
+#include "engine/backends.h"
+#include "engine/generate.h"
+#include "npy.h"
+
+#include <cmath>
+#include <doctest/doctest.h>
+
+using namespace el;
+
+namespace {
+
+const std::string kGolden = "tests/golden/arch/";
+
+void use_backends() {
+    static const BackendEntry entries[] = {{"cpu", true, create_reference_backend}, {"cpu", false, create_cpu_backend}};
+    set_backends(entries);
+}
+
+std::shared_ptr<const Model> load(const std::string &name, bool reference = true) {
+    use_backends();
+    ModelOptions options;
+    options.reference_kernels = reference;
+    return Model::load(kGolden + name + ".gguf", options);
+}
+
+ContextOptions exact(uint32_t batch = 48, int threads = 2) {
+    ContextOptions options;
+    options.max_batch_tokens = options.max_outputs = batch;
+    options.cache_k = options.cache_v = Format::kF32;
+    options.threads.threads = threads;
+    return options;
+}
+
+// All logits of `tokens` on sequence 0, in steps of `batch`.
+std::vector<float> all_logits(Context &context, const std::vector<int32_t> &tokens, size_t batch) {
+    std::vector<float> out;
+    std::vector<uint8_t> wanted(batch, 1);
+    for (size_t i = 0; i < tokens.size(); i += batch) {
+        Batch b;
+        b.tokens = tokens.data() + i;
+        b.n = std::min(batch, tokens.size() - i);
+        b.outputs = wanted.data();
+        Report report;
+        REQUIRE_MESSAGE(context.decode(b, report) == Status::kOk, report.text);
+        REQUIRE(context.n_outputs() == b.n);
+        for (uint32_t r = 0; r < b.n; ++r)
+            out.insert(out.end(), context.logits(r), context.logits(r) + context.model().n_vocab());
+    }
+    return out;
+}
+
+double relative_error(const std::vector<float> &got, const std::vector<float> &wanted) {
+    REQUIRE(got.size() == wanted.size());
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+        difference += std::pow(double(got[i]) - wanted[i], 2);
+        norm += std::pow(double(wanted[i]), 2);
+    }
+    return std::sqrt(difference / norm);
+}
+
+Status decode(Context &context, std::vector<int32_t> tokens, std::vector<int32_t> sequences, Report &report) {
+    Batch b;
+    b.tokens = tokens.data();
+    b.sequences = sequences.data();
+    b.n = tokens.size();
+    return context.decode(b, report);
+}
+
+}  // namespace
+
+TEST_CASE("reference kernels give the original implementation's logits, whatever the batches") {
+    for (const char *name : {"llama", "llama-rope3-tied", "llama-linear-rope", "llama-yarn"}) {
+        auto model = load(name);
+        auto tokens = read_npy<int32_t>(kGolden + name + ".tokens.npy");
+        auto wanted = read_npy<float>(kGolden + name + ".npy");
+        std::vector<float> whole;
+        for (size_t batch : {size_t(48), size_t(1), size_t(7)}) {
+            CAPTURE(name);
+            CAPTURE(batch);
+            Context context(model, exact());
+            auto got = all_logits(context, tokens, batch);
+            CHECK(relative_error(got, wanted) < 1e-4);
+            if (whole.empty()) whole = got;
+            CHECK(got == whole);  // bit for bit
+        }
+        Context one_thread(model, exact(48, 1));
+        CHECK(all_logits(one_thread, tokens, 5) == whole);
+    }
+}
+
+TEST_CASE("fast kernels stay close to the original implementation") {
+    for (const char *name : {"llama", "llama-rope3-tied"}) {
+        auto model = load(name, false);
+        auto tokens = read_npy<int32_t>(kGolden + name + ".tokens.npy");
+        auto wanted = read_npy<float>(kGolden + name + ".npy");
+        for (size_t batch : {size_t(48), size_t(1), size_t(7)}) {
+            ContextOptions options = exact();
+            options.cache_k = options.cache_v = Format::kF16;
+            Context context(model, options);
+            CHECK(relative_error(all_logits(context, tokens, batch), wanted) < 3e-2);
+        }
+    }
+}
+
+TEST_CASE("sequences do not see each other") {
+    auto model = load("llama");
+    auto tokens = read_npy<int32_t>(kGolden + "llama.tokens.npy");
+    Context alone(model, exact());
+    auto wanted = all_logits(alone, tokens, 48);
+    ContextOptions options = exact();
+    options.max_sequences = 3;
+    Context context(model, options);
+    Report report;
+    for (size_t i = 0; i + 1 < 40; i += 2) {  // sequence 2 gets the tokens, 0 and 1 others in between
+        REQUIRE(decode(context, {5, tokens[i], 9, tokens[i + 1]}, {0, 2, 1, 2}, report) == Status::kOk);
+        const float *row = context.logits(0);
+        CHECK(std::equal(row, row + 128, wanted.begin() + (i + 1) * 128));
+    }
+    CHECK(context.length(0) == 20);
+    CHECK(context.length(2) == 40);
+}
+
+TEST_CASE("going back and on again gives the same as going straight") {
+    auto model = load("llama");
+    auto tokens = read_npy<int32_t>(kGolden + "llama.tokens.npy");
+    Context context(model, exact());
+    auto wanted = all_logits(context, tokens, 48);
+    Report report;
+    CHECK(context.remove(0, 10, 20, report) == Status::kUnsupported);
+    CHECK(context.length(0) == 48);
+    REQUIRE(context.remove(0, 33, 48, report) == Status::kOk);
+    auto again = all_logits(context, {tokens.begin() + 33, tokens.end()}, 4);
+    CHECK(std::equal(again.begin(), again.end(), wanted.begin() + 33 * 128));
+}
+
+TEST_CASE("a step that fails changes nothing") {
+    auto model = load("llama");
+    ContextOptions options = exact(16);
+    options.context_tokens = 40;
+    options.max_sequences = 2;
+    Context context(model, options);
+    Report report;
+    REQUIRE(decode(context, {1, 2, 3}, {0, 0, 1}, report) == Status::kOk);
+    CHECK(decode(context, {1, 128}, {0, 0}, report) == Status::kInvalidArgument);
+    CHECK(std::string(report.text).find("token 1 of the batch is 128") != std::string::npos);
+    CHECK(decode(context, {1, 1}, {0, 2}, report) == Status::kInvalidArgument);
+    CHECK(decode(context, {1, -1}, {0, 0}, report) == Status::kInvalidArgument);
+    CHECK(decode(context, {}, {}, report) == Status::kInvalidArgument);
+    CHECK(decode(context, std::vector<int32_t>(17, 1), std::vector<int32_t>(17, 0), report) ==
+          Status::kInvalidArgument);
+    for (int i = 0; i < 2; ++i)
+        REQUIRE(decode(context, std::vector<int32_t>(16, 1), std::vector<int32_t>(16, 0), report) == Status::kOk);
+    CHECK(decode(context, std::vector<int32_t>(7, 1), std::vector<int32_t>(7, 0), report) == Status::kContextFull);
+    CHECK(context.length(0) == 34);
+    CHECK(context.length(1) == 1);
+    context.cancel();
+    CHECK(decode(context, {1}, {0}, report) == Status::kCancelled);
+    CHECK(context.n_outputs() == 0);
+    CHECK(context.length(0) == 34);
+    CHECK(decode(context, std::vector<int32_t>(6, 1), std::vector<int32_t>(6, 0), report) == Status::kOk);
+}
+
+TEST_CASE("impossible context options are refused by name") {
+    auto model = load("llama");
+    auto message = [&](auto change) {
+        ContextOptions options;
+        change(options);
+        try {
+            Context context(model, options);
+        } catch (const Error &e) {
+            return std::string(e.what());
+        }
+        return std::string();
+    };
+    CHECK(message([](auto &o) { o.context_tokens = 257; }).find("context_tokens is 257") == 0);
+    CHECK(message([](auto &o) { o.max_sequences = 0; }).find("max_sequences is 0") == 0);
+    CHECK(message([](auto &o) { o.max_batch_tokens = 0; }).find("max_batch_tokens is 0") == 0);
+    CHECK(message([](auto &o) { o.cache_k = Format::kQ4_0; }).find("cache format Q4_0") == 0);
+    CHECK(message([](auto &o) { o.threads.threads = -1; }).find("threads") != std::string::npos);
+}
+
+TEST_CASE("generate without a vocabulary: lengths, reasons and the cache agree") {
+    auto model = load("llama");
+    Context context(model, exact(7));
+    SamplerOptions greedy;
+    greedy.temperature = 0;
+    Sampler sampler(model->n_vocab(), greedy);
+    std::vector<int32_t> prompt(20, 3);
+    std::vector<int32_t> seen;
+    GenerateOptions options;
+    options.max_tokens = 5;
+    options.user = &seen;
+    options.callback = [](void *user, const TokenEvent &e) {
+        auto &tokens = *static_cast<std::vector<int32_t> *>(user);
+        tokens.push_back(e.token);
+        return int32_t(tokens.size() == 8);
+    };
+    GenerateResult result;
+    Report report;
+    REQUIRE(generate(context, 0, sampler, prompt, options, result, report) == Status::kOk);
+    CHECK(result.reason == StopReason::kLength);
+    CHECK(result.n_prompt == 20);
+    CHECK(result.n_generated == 5);
+    CHECK(context.length(0) == 24);
+    options.max_tokens = 0;
+    REQUIRE(generate(context, 0, sampler, {&seen.back(), 1}, options, result, report) == Status::kOk);
+    CHECK(result.reason == StopReason::kCallback);
+    CHECK(result.n_generated == 3);
+    REQUIRE(generate(context, 0, sampler, {&seen.back(), 1}, options, result, report) == Status::kOk);
+    CHECK(result.reason == StopReason::kContextFull);
+    CHECK(context.length(0) == 256);
+    CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kPromptTooLong);
+    CHECK(context.remove(0, 0, 256, report) == Status::kOk);
+    context.cancel();
+    CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kCancelled);
+    CHECK(result.reason == StopReason::kCancelled);
+    CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kOk);
+}
