@@ -47,7 +47,7 @@ class Builder {
         embed.weight[0] = weight(spec_.at(Role::kTokenEmbedding));
         ValueId x = push(embed, spec_.width);
         for (size_t i = 0; i < spec_.layers.size(); ++i) {
-            layer_ = static_cast<int16_t>(i);
+            layer_ = static_cast<int32_t>(i);
             x = attention(spec_.layers[i], x);
             x = ffn(spec_.layers[i], x);
         }
@@ -134,7 +134,7 @@ class Builder {
                 break;
         if (g == groups.size())
             groups.push_back({CachePolicy::kFull, 0, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v});
-        program_.cache_layers.push_back({static_cast<uint16_t>(g), static_cast<uint16_t>(groups[g].n_layers++)});
+        program_.cache_layers.push_back({static_cast<uint32_t>(g), groups[g].n_layers++});
         return static_cast<uint32_t>(program_.cache_layers.size() - 1);
     }
 
@@ -169,7 +169,7 @@ class Builder {
     const ModelSpec &spec_;
     std::span<const TensorInfo> tensors_;
     Program program_;
-    int16_t layer_ = -1;
+    int32_t layer_ = -1;
 };
 
 }  // namespace

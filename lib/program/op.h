@@ -13,7 +13,7 @@ constexpr uint32_t kPageTokens = 32;
 
 // ---- values: float32 matrices, one row per token of the step or per output row
 
-using ValueId = int16_t;
+using ValueId = int32_t;
 constexpr ValueId kNoValue = -1;
 
 enum class Rows : uint8_t { kTokens, kOutputs };
@@ -93,7 +93,7 @@ struct GateArgs {
 struct Op {
     OpKind kind;
     uint8_t device = 0;
-    int16_t layer = -1;  // -1: before or after the layers
+    int32_t layer = -1;  // -1: before or after the layers
     ValueId in[2] = {kNoValue, kNoValue};
     ValueId out = kNoValue;
     WeightRef weight[2];
@@ -113,8 +113,8 @@ enum class CachePolicy : uint8_t { kFull };
 
 // A layer's paged state. Several layers may share one (cache_layer of the ops says which).
 struct CacheLayer {
-    uint16_t group;
-    uint16_t index;  // within the group
+    uint32_t group;
+    uint32_t index;  // within the group
 };
 
 // Layers with the same row sizes and policy: one block table for all of them.

@@ -1,0 +1,182 @@
+// Specs from metadata and tensors: what the rows resolve to, and a sentence for everything that can be wrong.
+#include "base/status.h"
+#include "model/gguf_writer.h"
+#include "model/spec.h"
+#include "program/build.h"
+
+#include <cstdio>
+#include <doctest/doctest.h>
+#include <functional>
+#include <map>
+#include <unistd.h>
+
+using namespace el;
+
+namespace {
+
+// A llama of one layer, to be damaged before it is written.
+struct TinyModel {
+    std::string architecture = "llama";
+    std::map<std::string, uint32_t> counts = {
+        {"llama.block_count", 1},          {"llama.context_length", 64},      {"llama.embedding_length", 32},
+        {"llama.feed_forward_length", 48}, {"llama.attention.head_count", 4}, {"llama.attention.head_count_kv", 2},
+    };
+    std::map<std::string, float> reals = {{"llama.attention.layer_norm_rms_epsilon", 1e-5f}};
+    std::map<std::string, std::string> texts;
+    std::map<std::string, std::vector<uint32_t>> arrays;
+    std::map<std::string, std::vector<uint64_t>> tensors = {
+        {"token_embd.weight", {32, 50}},        {"output_norm.weight", {32}},
+        {"blk.0.attn_norm.weight", {32}},       {"blk.0.attn_q.weight", {32, 32}},
+        {"blk.0.attn_k.weight", {32, 16}},      {"blk.0.attn_v.weight", {32, 16}},
+        {"blk.0.attn_output.weight", {32, 32}}, {"blk.0.ffn_norm.weight", {32}},
+        {"blk.0.ffn_gate.weight", {32, 48}},    {"blk.0.ffn_up.weight", {32, 48}},
+        {"blk.0.ffn_down.weight", {48, 32}},
+    };
+
+    GgufFile write() const {
+        char path[] = "/tmp/edgellm-spec-XXXXXX";
+        close(mkstemp(path));
+        GgufWriter writer(path);
+        writer.set("general.architecture", architecture);
+        for (auto &[key, value] : counts) writer.set(key, value);
+        for (auto &[key, value] : reals) writer.set(key, value);
+        for (auto &[key, value] : texts) writer.set(key, value);
+        for (auto &[key, value] : arrays) writer.set_array<uint32_t>(key, value);
+        uint64_t bytes = 0;
+        for (auto &[name, shape] : tensors) bytes += writer.add_tensor(name, Format::kF32, shape);
+        writer.begin_data();
+        std::vector<char> zeros(bytes);
+        writer.write(zeros.data(), zeros.size());
+        writer.finish();
+        GgufFile file = GgufFile::open(path);
+        std::remove(path);
+        return file;
+    }
+};
+
+ModelSpec resolve(const std::function<void(TinyModel &)> &change = [](TinyModel &) {}) {
+    TinyModel model;
+    change(model);
+    return resolve_spec(model.write());
+}
+
+void check_failure(Status status, const std::string &part, const std::function<void(TinyModel &)> &change) {
+    try {
+        resolve(change);
+        FAIL_CHECK("resolved, expected: " << part);
+    } catch (const Error &e) {
+        CAPTURE(e.what());
+        CHECK(e.status() == status);
+        CHECK(std::string(e.what()).find(part) != std::string::npos);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("a llama resolves") {
+    ModelSpec spec = resolve();
+    CHECK(spec.vocab == 50);
+    REQUIRE(spec.layers.size() == 1);
+    const LayerSpec &layer = spec.layers[0];
+    CHECK(layer.head_dim_k == 8);
+    CHECK(layer.head_dim_v == 8);
+    CHECK(layer.rope.dims == 8);
+    CHECK(layer.rope.pairs == RopePairs::kInterleaved);
+    CHECK(spec.at(Role::kOutput) == -1);  // tied
+
+    spec = resolve([](TinyModel &m) {
+        m.counts.erase("llama.attention.head_count_kv");
+        m.counts["llama.rope.dimension_count"] = 4;
+        m.tensors["blk.0.attn_k.weight"] = m.tensors["blk.0.attn_v.weight"] = {32, 32};
+        m.tensors["output.weight"] = {32, 50};
+    });
+    CHECK(spec.layers[0].n_kv_heads == 4);
+    CHECK(spec.layers[0].rope.dims == 4);
+    CHECK(spec.at(Role::kOutput) >= 0);
+}
+
+TEST_CASE("numbers may differ from layer to layer") {
+    ModelSpec spec = resolve([](TinyModel &m) {
+        m.counts.erase("llama.attention.head_count_kv");
+        m.arrays["llama.attention.head_count_kv"] = {2};
+    });
+    CHECK(spec.layers[0].n_kv_heads == 2);
+    check_failure(Status::kMetadataInvalid, "llama.attention.head_count_kv: has 2 values for 1 layers",
+                  [](TinyModel &m) {
+                      m.counts.erase("llama.attention.head_count_kv");
+                      m.arrays["llama.attention.head_count_kv"] = {2, 2};
+                  });
+}
+
+TEST_CASE("what is wrong is named") {
+    using M = TinyModel;
+    const Status metadata = Status::kMetadataInvalid, tensor = Status::kTensorInvalid;
+    check_failure(Status::kUnknownArchitecture, "'lama' is not known; known: llama",
+                  [](M &m) { m.architecture = "lama"; });
+    for (auto key :
+         {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"})
+        check_failure(metadata, std::string("llama.") + key + ": is missing",
+                      [&](M &m) { m.counts.erase(std::string("llama.") + key); });
+    check_failure(metadata, "layer_norm_rms_epsilon: is missing", [](M &m) { m.reals.clear(); });
+    check_failure(metadata, "head_count_kv: 3 does not divide",
+                  [](M &m) { m.counts["llama.attention.head_count_kv"] = 3; });
+    check_failure(metadata, "head_count: 5 does not divide",
+                  [](M &m) { m.counts["llama.attention.head_count"] = m.counts["llama.attention.head_count_kv"] = 5; });
+    check_failure(metadata, "head_count: 0 is out of range", [](M &m) { m.counts["llama.attention.head_count"] = 0; });
+    check_failure(metadata, "block_count: 4000000000 is out of range",
+                  [](M &m) { m.counts["llama.block_count"] = 4000000000u; });
+    check_failure(metadata, "block_count: 2000000000 layers",
+                  [](M &m) { m.counts["llama.block_count"] = 2000000000u; });
+    check_failure(metadata, "rope.dimension_count: 9", [](M &m) { m.counts["llama.rope.dimension_count"] = 9; });
+    check_failure(metadata, "vocab_size: is 51", [](M &m) { m.counts["llama.vocab_size"] = 51; });
+    check_failure(metadata, "'spiral' is not known", [](M &m) { m.texts["llama.rope.scaling.type"] = "spiral"; });
+    check_failure(metadata, "rope.scaling.factor: 0 is not positive", [](M &m) {
+        m.texts["llama.rope.scaling.type"] = "linear";
+        m.reals["llama.rope.scaling.factor"] = 0.0f;
+    });
+    check_failure(tensor, "tensor blk.0.ffn_up.weight is missing",
+                  [](M &m) { m.tensors.erase("blk.0.ffn_up.weight"); });
+    check_failure(tensor, "tensor blk.0.attn_q.weight has the shape [32, 31], expected [32, 32]", [](M &m) {
+        m.tensors["blk.0.attn_q.weight"] = {32, 31};
+    });
+    check_failure(tensor, "token_embd.weight is missing", [](M &m) { m.tensors.erase("token_embd.weight"); });
+    check_failure(tensor, "rope_freqs.weight has the shape [5, 1], expected [4, 1]",
+                  [](M &m) { m.tensors["rope_freqs.weight"] = {5}; });
+    check_failure(Status::kNoWeights, "has no tensors", [](M &m) { m.tensors.clear(); });
+}
+
+TEST_CASE("the program of a llama") {
+    TinyModel model;
+    GgufFile file = model.write();
+    ModelSpec spec = resolve_spec(file);
+    Program program = build_program(spec, file.tensors());
+    REQUIRE(program.cache_layers.size() == 1);
+    REQUIRE(program.cache_groups.size() == 1);
+    CHECK(program.cache_groups[0].n_kv_heads == 2);
+    CHECK(program.constants.size() == 4);
+    CHECK(program.values[program.logits].rows == Rows::kOutputs);
+    CHECK(program.values[program.logits].width == 50);
+    std::string dump = dump_program(program, file.tensors());
+    CHECK(dump == R"(cache group 0: full, 1 layers, 2 kv heads, head_dim 8/8
+%0 [tokens, 32] = embed token_embd.weight F32[50, 32]
+%1 [tokens, 32] = norm rms groups=1 epsilon=1e-05 %0 blk.0.attn_norm.weight F32[1, 32]
+%2 [tokens, 32] = linear %1 blk.0.attn_q.weight F32[32, 32]
+%3 [tokens, 16] = linear %1 blk.0.attn_k.weight F32[16, 32]
+%4 [tokens, 16] = linear %1 blk.0.attn_v.weight F32[16, 32]
+%5 [tokens, 32] = rope interleaved heads=4 head_dim=8 dims=8 frequencies@0 magnitude=1 %2
+%6 [tokens, 16] = rope interleaved heads=2 head_dim=8 dims=8 frequencies@0 magnitude=1 %3
+cache-write cache=0 %6 %4
+%7 [tokens, 32] = attention cache=0 heads=4 kv_heads=2 head_dim=8/8 scale=0.353553 %5
+%8 [tokens, 32] = linear %7 blk.0.attn_output.weight F32[32, 32]
+%9 [tokens, 32] = add %0 %8
+%10 [tokens, 32] = norm rms groups=1 epsilon=1e-05 %9 blk.0.ffn_norm.weight F32[1, 32]
+%11 [tokens, 48] = linear %10 blk.0.ffn_gate.weight F32[48, 32]
+%12 [tokens, 48] = linear %10 blk.0.ffn_up.weight F32[48, 32]
+%13 [tokens, 48] = gate silu %11 %12
+%14 [tokens, 32] = linear %13 blk.0.ffn_down.weight F32[32, 48]
+%15 [tokens, 32] = add %9 %14
+%16 [outputs, 32] = output-rows %15
+%17 [outputs, 32] = norm rms groups=1 epsilon=1e-05 %16 output_norm.weight F32[1, 32]
+%18 [outputs, 50] = linear %17 token_embd.weight F32[50, 32]
+)");
+}
