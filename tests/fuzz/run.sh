@@ -13,5 +13,6 @@ mkdir -p "corpus-$name" "crashes-$name"
     echo "there is no corpus $committed" >&2
     exit 1
 }
-exec "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2560 -print_final_stats=1 \
+# libFuzzer's own exit status for a crash is 77, which Meson takes for "skipped".
+exec "$program" -error_exitcode=1 -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2560 -print_final_stats=1 \
     -artifact_prefix="crashes-$name/" "$@" "corpus-$name" "$committed"
