@@ -1,0 +1,47 @@
+// Turns logits into a token.
+#pragma once
+#include "base/status.h"
+#include "sample/options.h"
+#include "sample/stages.h"
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace el {
+
+// Used by one thread at a time. All memory is taken by the constructor; afterwards nothing allocates or throws.
+class Sampler {
+  public:
+    // Throws Error kInvalidArgument, naming the field.
+    Sampler(size_t n_vocab, const SamplerOptions &options);
+
+    // Chooses a token by logits [n_vocab]; does not accept it: called again, it chooses the same. Logits that are not
+    // numbers count as minus infinity. kInvalidArgument: no token is possible (all minus infinity, by a broken model
+    // or by logit_bias); *token is then left as it was.
+    Status sample(const float *logits, int32_t *token) noexcept;
+
+    // Adds a token to the window of the penalties and moves on in the random numbers: those of a sample depend on
+    // the seed and on how many tokens have been accepted, on nothing else. kInvalidArgument: no such token.
+    Status accept(int32_t token) noexcept;
+
+    // As if just created.
+    void reset() noexcept;
+
+    // Takes over what the other has accepted, and its seed. kInvalidArgument: created with other options or another
+    // vocabulary size.
+    Status copy_from(const Sampler &other) noexcept;
+
+    size_t n_vocab() const noexcept { return storage_.size(); }
+    const SamplerOptions &options() const noexcept { return options_; }
+    uint64_t position() const noexcept { return position_; }  // how many tokens have been accepted
+
+  private:
+    SamplerOptions options_;
+    std::vector<const Stage *> stages_;
+    std::vector<Candidate> storage_;  // [n_vocab], of one call of sample
+    std::vector<int32_t> window_;     // [penalty_last_n], the token of position p at p % penalty_last_n
+    std::vector<int32_t> scratch_;    // [penalty_last_n], of one stage
+    uint64_t position_ = 0;
+};
+
+}  // namespace el
