@@ -18,7 +18,7 @@ ALLOWED = [
     ("lib/backend/reference/", LOW + [BACKEND, "lib/backend/reference/"]),
     ("lib/backend/cpu/", LOW + [BACKEND, "lib/backend/cpu/"]),
     ("cuda/", LOW + [BACKEND, "cuda/"]),
-    ("lib/model/", ["lib/base/", "lib/quant/", "lib/model/"]),
+    ("lib/model/", LOW + ["lib/model/"]),
     ("lib/text/", ["lib/base/", "lib/text/"]),
     ("lib/sample/", ["lib/base/", "lib/text/", "lib/sample/"]),
     ("lib/cache/", LOW + ["lib/cache/"]),

@@ -11,6 +11,7 @@ CASES = [
     (includes.check, "lib/base/a.h", '#include "model/spec.h"\n', "lib/model/spec.h"),
     (includes.check, "lib/quant/a.h", '#include "base/status.h"\n', None),
     (includes.check, "lib/quant/a.h", '#include "program/op.h"\n', "lib/program/op.h"),
+    (includes.check, "lib/model/spec.h", '#include "program/build.h"\n', "lib/program/build.h"),
     (includes.check, "lib/program/op.h", '#include "model/spec.h"\n', "lib/model/spec.h"),
     (includes.check, "lib/program/build.cpp", '#include "model/spec.h"\n', None),
     (includes.check, "lib/backend/cpu/a.cpp", '#include "program/op.h"\n#include "backend/cpu/b.h"\n', None),
