@@ -1,0 +1,42 @@
+// Cuts text into the pieces that byte-pair merges must not cross. Which patterns do it is data: a row per name.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+struct pcre2_real_code_8;
+
+namespace el {
+
+struct PreTokenizerRow {
+    static constexpr size_t kMaxPatterns = 4;
+    std::string_view name;               // of tokenizer.ggml.pre
+    const char *patterns[kMaxPatterns];  // PCRE2; each cuts the pieces of the former; what it skips is a piece, too
+    bool ignore_merges = false;          // a piece that is a token needs no merges
+    bool add_bos = false;                // where the file does not say
+};
+
+const PreTokenizerRow *find_pre_tokenizer(std::string_view name);  // NULL if not known
+const PreTokenizerRow &default_pre_tokenizer();
+
+// The compiled patterns of a row; immutable, so threads may share it.
+class PreTokenizer {
+  public:
+    static constexpr size_t kMaxTextBytes = UINT32_MAX / 3;
+
+    explicit PreTokenizer(const PreTokenizerRow &row);
+
+    // Puts the end offsets of the pieces of `text` into `ends`, in order; together they are the text. It may be any
+    // bytes, at most kMaxTextBytes: for the patterns, each invalid one is a U+FFFD.
+    void split(std::string_view text, std::vector<uint32_t> &ends) const;
+
+  private:
+    struct FreeCode {
+        void operator()(pcre2_real_code_8 *code) const;
+    };
+    void split_valid(std::string_view text, std::vector<uint32_t> &ends) const;
+    std::vector<std::unique_ptr<pcre2_real_code_8, FreeCode>> patterns_;
+};
+
+}  // namespace el
