@@ -46,7 +46,10 @@ is_there() { # KIND NAME
     command) command -v "$2" >/dev/null ;;
     library) pkg-config --exists "$2" 2>/dev/null ;;
     header) [ -e "/usr/include/$2" ] || [ -e "/usr/local/include/$2" ] ;;
-    fuzzer-runtime) command -v clang++ >/dev/null && [ -e "$(clang++ --print-file-name="libclang_rt.fuzzer-$(uname -m).a")" ] ;;
+    fuzzer-runtime) # its file has one of two names
+        command -v clang++ >/dev/null && { [ -e "$(clang++ --print-file-name="libclang_rt.fuzzer-$(uname -m).a")" ] ||
+            [ -e "$(clang++ --print-file-name=libclang_rt.fuzzer.a)" ]; }
+        ;;
     esac
 }
 
