@@ -147,13 +147,19 @@ compile() { # DIRECTORY [TARGET...]; says nothing when there is nothing to do
     ninja -C "$directory" "$@" >&2
 }
 
-build_fuzzers() {
+# Configures the build with sanitizers. Clang, where there is one, builds the fuzzers in the same folder.
+configure_sanitizers() {
+    local options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true
+        -Dtests=true -Dprogram=false -Dexamples=false)
     local ccache=
+    if ! is_there fuzzer-runtime libFuzzer; then
+        sanitize_folder=$root/build-sanitize-gcc
+        configure "$sanitize_folder" "${options[@]}"
+        return
+    fi
     if command -v ccache >/dev/null; then ccache='ccache '; fi
-    CC="${ccache}clang" CXX="${ccache}clang++" configure "$root/build-fuzz" -Dfuzzers=true \
-        -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true \
-        -Dtests=false -Dprogram=false -Dexamples=false || return 1
-    compile "$root/build-fuzz" fuzzers
+    sanitize_folder=$root/build-sanitize
+    CC="${ccache}clang" CXX="${ccache}clang++" configure "$sanitize_folder" "${options[@]}" -Dfuzzers=true
 }
 
 # The program in build/, with whatever options that folder was given before.
