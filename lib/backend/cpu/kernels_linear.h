@@ -1,0 +1,242 @@
+// Matrix products over tiles, written once over the vectors of a simd_*.h that is included before.
+#pragma once
+#include "backend/cpu/kernels.h"
+
+namespace el::cpu {
+namespace {
+
+constexpr int kSlices = kPanelRows / kLanes;  // vectors that hold one value per row of a panel
+
+// ---- quants: slice `s` of the 8 vectors of a tile
+
+constexpr int plane_bytes(Planes p) {
+    switch (p) {
+    case Planes::kNibbles:
+        return 256;
+    case Planes::kNibbles1:
+        return 320;
+    case Planes::kNibbles2:
+        return 384;
+    case Planes::kPairs:
+        return 128;
+    case Planes::kPairs1:
+        return 192;
+    case Planes::kBytes:
+        return 512;
+    }
+    return 0;
+}
+
+constexpr int quant_bits(Planes p) {
+    switch (p) {
+    case Planes::kNibbles:
+        return 4;
+    case Planes::kNibbles1:
+        return 5;
+    case Planes::kNibbles2:
+        return 6;
+    case Planes::kPairs:
+        return 2;
+    case Planes::kPairs1:
+        return 3;
+    case Planes::kBytes:
+        return 8;
+    }
+    return 0;
+}
+
+// Bit j of each byte of `bits`, moved to bit To, into w[j].
+template <int To, int... J> void add_bit_plane(B bits, B *w) {
+    ((w[J] = either(w[J], mask(shift_right<J - To>(bits), 1 << To))), ...);
+}
+
+// Bits 2j, 2j + 1 of each byte, moved to bits To, To + 1, into w[j].
+template <int To, int... J> void add_pair_plane(B bits, B *w) {
+    ((w[J] = either(w[J], mask(shift_right<2 * J - To>(bits), 3 << To))), ...);
+}
+
+template <int... J> void load_pairs(B bits, B *w) { ((w[J] = mask(shift_right<2 * J>(bits), 3)), ...); }
+
+template <Planes P> void load_quants(const uint8_t *q, B w[8]) {
+    if constexpr (P == Planes::kBytes) {
+        for (int j = 0; j < 8; j++) w[j] = load_byte_quants(q + 64 * j);
+    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1) {
+        load_pairs<0, 1, 2, 3>(load_bytes(q), w);
+        load_pairs<0, 1, 2, 3>(load_bytes(q + 64), w + 4);
+    } else {
+        for (int j = 0; j < 4; j++) {
+            B both = load_bytes(q + 64 * j);
+            w[j] = mask(both, 15);
+            w[j + 4] = mask(shift_right<4>(both), 15);
+        }
+    }
+    if constexpr (P == Planes::kNibbles1) add_bit_plane<4, 0, 1, 2, 3, 4, 5, 6, 7>(load_bytes(q + 256), w);
+    if constexpr (P == Planes::kPairs1) add_bit_plane<2, 0, 1, 2, 3, 4, 5, 6, 7>(load_bytes(q + 128), w);
+    if constexpr (P == Planes::kNibbles2) {
+        add_pair_plane<4, 0, 1, 2, 3>(load_bytes(q + 256), w);
+        add_pair_plane<4, 0, 1, 2, 3>(load_bytes(q + 320), w + 4);
+    }
+}
+
+// ---- scales of slice `s` of tile `k` (counted from the panel's start): for each of kHalves parts d and offset m. For
+// two parts m[0] is the offset of the first less that of the second, and belongs to the sum over the first part.
+
+template <Planes P, Scales S, int Constant> struct Format {
+    static constexpr int kHalves = S == Scales::kSuper16 || S == Scales::kSuper16Min ? 2 : 1;
+    static constexpr int kOffset = P == Planes::kBytes ? kByteOffset : Constant;
+    static constexpr bool kHasOffset =
+        S == Scales::kMinimum || S == Scales::kSuper32 || S == Scales::kSuper16Min || kOffset;
+    static constexpr Planes kPlanes = P;
+    static constexpr int kBits = quant_bits(P);
+    static constexpr size_t kQuantBytes = plane_bytes(P);
+
+    static void scales(const uint8_t *base, uint32_t k, int s, F d[2], F m[2]) {
+        const size_t at = static_cast<size_t>(s) * kLanes;
+        if constexpr (S == Scales::kConstant) {
+            d[0] = load_f16(base + k * 32 + 2 * at);
+            if (kHasOffset) m[0] = mul(d[0], set(-kOffset));
+        } else if constexpr (S == Scales::kMinimum) {
+            d[0] = load_f16(base + k * 64 + 2 * at);
+            m[0] = load_f16(base + k * 64 + 32 + 2 * at);
+        } else if constexpr (S == Scales::kSuper32) {
+            const uint8_t *super = base + (k / 8) * 320, *mine = super + 64 + (k % 8) * 32 + at;
+            d[0] = mul(load_f16(super + 2 * at), load_u8(mine));
+            m[0] = mul(load_f16(super + 32 + 2 * at), load_u8(mine + 16));
+        } else if constexpr (S == Scales::kSuper16) {
+            const uint8_t *super = base + (k / 8) * 288, *mine = super + 32 + (k % 8) * 32 + at;
+            F all = load_f16(super + 2 * at);
+            d[0] = mul(all, load_i8(mine));
+            d[1] = mul(all, load_i8(mine + 16));
+            m[0] = mul(sub(d[0], d[1]), set(-kOffset));
+            m[1] = mul(d[1], set(-kOffset));
+        } else {
+            const uint8_t *super = base + (k / 8) * 320, *mine = super + 64 + (k % 8) * 32 + at;
+            F scale[2], min[2], dmin = load_f16(super + 32 + 2 * at), all = load_f16(super + 2 * at);
+            load_u4(mine, scale[0], min[0]);
+            load_u4(mine + 16, scale[1], min[1]);
+            d[0] = mul(all, scale[0]);
+            d[1] = mul(all, scale[1]);
+            m[0] = mul(dmin, sub(min[0], min[1]));
+            m[1] = mul(dmin, min[1]);
+        }
+    }
+};
+
+// acc += scale * (sum of quants * activations) + offset * (sum of activations), for token t of T.
+template <class Fmt, int T> F multiply(const B w[8], const F d[2], const F m[2], const uint8_t *x, int t, F acc) {
+    const float *scale = reinterpret_cast<const float *>(x + 32 * T);
+    const int8_t *a = reinterpret_cast<const int8_t *>(x) + 32 * t;
+    if constexpr (Fmt::kHalves == 1) {
+        acc = fma(mul(to_float(dot<Fmt::kBits, 8>(w, a)), d[0]), set(scale[t]), acc);
+        if constexpr (Fmt::kHasOffset) acc = fma(m[0], set(scale[T + t]), acc);
+    } else {
+        F p = mul(to_float(dot<Fmt::kBits, 4>(w, a)), d[0]);
+        p = fma(to_float(dot<Fmt::kBits, 4>(w + 4, a + 16)), d[1], p);
+        acc = fma(p, set(scale[t]), acc);
+        acc = fma(m[1], set(scale[T + t]), fma(m[0], set(scale[2 * T + t]), acc));
+    }
+    return acc;
+}
+
+// One panel times one group of T tokens. With few tokens all slices of a tile are used at once, as memory is what
+// limits; with many, one slice after the other, so that its quants and the sums stay in registers.
+template <class Fmt, int T> void quantized_tile(const TileCall &call) {
+    constexpr int kTogether = T <= 2 ? kSlices : 1;
+    const uint32_t n = call.n_columns / kTileCols;
+    for (int s0 = 0; s0 < kSlices; s0 += kTogether) {
+        F acc[kTogether][T];
+        for (int s = 0; s < kTogether; s++)
+            for (int t = 0; t < T; t++) acc[s][t] = zero();
+        const uint8_t *q = call.quants + static_cast<size_t>(s0) * 4 * kLanes, *x = call.activations;
+        for (uint32_t k = 0; k < n; k++, q += Fmt::kQuantBytes, x += kActivationBytes * T) {
+            if (T == 1)
+                for (size_t ahead = 0; ahead < Fmt::kQuantBytes; ahead += 64) __builtin_prefetch(q + 2048 + ahead);
+            for (int s = 0; s < kTogether; s++) {
+                B w[8];
+                F d[2], m[2];
+                load_quants<Fmt::kPlanes>(q + s * 4 * kLanes, w);
+                Fmt::scales(call.scales, k, s0 + s, d, m);
+                for (int t = 0; t < T; t++) acc[s][t] = multiply<Fmt, T>(w, d, m, x, t, acc[s][t]);
+            }
+        }
+        for (int s = 0; s < kTogether; s++)
+            for (int t = 0; t < T; t++) store(call.out + t * kPanelRows + (s0 + s) * kLanes, acc[s][t]);
+    }
+}
+
+// ---- matrices of floats: elements [cols][16], activations float [cols][T]
+
+struct LoadF32 {
+    static constexpr size_t kBytes = 4;
+    static F load(const uint8_t *p) { return el::cpu::load(reinterpret_cast<const float *>(p)); }
+};
+struct LoadF16 {
+    static constexpr size_t kBytes = 2;
+    static F load(const uint8_t *p) { return load_f16(p); }
+};
+struct LoadBF16 {
+    static constexpr size_t kBytes = 2;
+    static F load(const uint8_t *p) { return load_bf16(p); }
+};
+
+template <class L, int T> void float_tile(const TileCall &call) {
+    constexpr int kUnroll = T == 1 ? 4 : T == 2 ? 2 : 1;  // independent sums, to hide the latency of additions
+    constexpr int kTogether = T <= 2 && kSlices <= 2 ? kSlices : 1;
+    for (int s0 = 0; s0 < kSlices; s0 += kTogether) {
+        F acc[kUnroll][kTogether][T];
+        for (int u = 0; u < kUnroll; u++)
+            for (int s = 0; s < kTogether; s++)
+                for (int t = 0; t < T; t++) acc[u][s][t] = zero();
+        const uint8_t *w = call.quants + static_cast<size_t>(s0) * kLanes * L::kBytes;
+        const float *x = reinterpret_cast<const float *>(call.activations);
+        auto step = [&](int u) {
+            for (int s = 0; s < kTogether; s++) {
+                F row = L::load(w + static_cast<size_t>(s) * kLanes * L::kBytes);
+                for (int t = 0; t < T; t++) acc[u][s][t] = fma(row, set(x[t]), acc[u][s][t]);
+            }
+            w += kPanelRows * L::kBytes;
+            x += T;
+        };
+        uint32_t k = 0;
+        for (; k + kUnroll <= call.n_columns; k += kUnroll) {
+            if (T == 1) __builtin_prefetch(w + 2048), __builtin_prefetch(w + 2112);
+            for (int u = 0; u < kUnroll; u++) step(u);
+        }
+        for (; k < call.n_columns; k++) step(0);
+        for (int s = 0; s < kTogether; s++) {
+            for (int t = 0; t < T; t++) {
+                for (int u = 1; u < kUnroll; u++) acc[0][s][t] = add(acc[0][s][t], acc[u][s][t]);
+                store(call.out + t * kPanelRows + (s0 + s) * kLanes, acc[0][s][t]);
+            }
+        }
+    }
+}
+
+// Row of n floats to token t of a group of T.
+void quantize(const float *x, size_t n, int t, int T, uint8_t *out) {
+    for (size_t k = 0; k < n; k += 32, x += 32, out += kActivationBytes * static_cast<size_t>(T)) {
+        constexpr int kVectors = 32 / kLanes;
+        F v[kVectors], high = zero();
+        for (int i = 0; i < kVectors; i++) {
+            v[i] = load(x + i * kLanes);
+            high = max(high, abs(v[i]));
+        }
+        const float most = largest(high);
+        const F inverse = set(most > 1e-30f ? 127.0f / most : 0.0f);
+        I sums[2] = {round(zero()), round(zero())};
+        for (int i = 0; i < kVectors; i++) {
+            I q = round(mul(v[i], inverse));
+            store_i8(reinterpret_cast<int8_t *>(out) + 32 * t + i * kLanes, q);
+            sums[i / (kVectors / 2)] = add(sums[i / (kVectors / 2)], q);
+        }
+        const float scale = most / 127.0f;
+        const int32_t low = sum(sums[0]), all = low + sum(sums[1]);
+        float *scales = reinterpret_cast<float *>(out + 32 * T);
+        scales[t] = scale;
+        scales[T + t] = scale * static_cast<float>(all);
+        scales[2 * T + t] = scale * static_cast<float>(low);
+    }
+}
+
+}  // namespace
+}  // namespace el::cpu

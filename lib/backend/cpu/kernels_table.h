@@ -1,0 +1,54 @@
+// The table of one instruction set's kernels; included last.
+#pragma once
+#include "backend/cpu/kernels_attention.h"
+#include "backend/cpu/kernels_linear.h"
+#include "backend/cpu/kernels_vector.h"
+
+namespace el::cpu {
+namespace {
+
+template <class Fmt> constexpr void set_quantized(TileFunction (&row)[4]) {
+    row[0] = quantized_tile<Fmt, 1>;
+    row[1] = quantized_tile<Fmt, 2>;
+    row[2] = quantized_tile<Fmt, 4>;
+    row[3] = kGroupTokens >= 8 ? quantized_tile < Fmt, kGroupTokens >= 8 ? 8 : 1 > : nullptr;
+}
+
+template <class L> constexpr void set_float(TileFunction (&row)[4]) {
+    row[0] = float_tile<L, 1>;
+    row[1] = float_tile<L, 2>;
+    row[2] = float_tile<L, 4>;
+    row[3] = kGroupTokens >= 8 ? float_tile < L, kGroupTokens >= 8 ? 8 : 1 > : nullptr;
+}
+
+constexpr Kernels make_table(const char *name) {
+    Kernels k = {};
+    k.name = name;
+    k.group_tokens = kGroupTokens;
+    auto row = [&](TileKind kind) -> TileFunction(&)[4] { return k.tile[static_cast<int>(kind)]; };
+    set_quantized<Format<Planes::kNibbles, Scales::kConstant, 8>>(row(TileKind::kQ4_0));
+    set_quantized<Format<Planes::kNibbles, Scales::kMinimum, 0>>(row(TileKind::kQ4_1));
+    set_quantized<Format<Planes::kNibbles1, Scales::kConstant, 16>>(row(TileKind::kQ5_0));
+    set_quantized<Format<Planes::kNibbles1, Scales::kMinimum, 0>>(row(TileKind::kQ5_1));
+    set_quantized<Format<Planes::kBytes, Scales::kConstant, 128>>(row(TileKind::kQ8_0));
+    set_quantized<Format<Planes::kPairs, Scales::kSuper16Min, 0>>(row(TileKind::kQ2_K));
+    set_quantized<Format<Planes::kPairs1, Scales::kSuper16, 4>>(row(TileKind::kQ3_K));
+    set_quantized<Format<Planes::kNibbles, Scales::kSuper32, 0>>(row(TileKind::kQ4_K));
+    set_quantized<Format<Planes::kNibbles1, Scales::kSuper32, 0>>(row(TileKind::kQ5_K));
+    set_quantized<Format<Planes::kNibbles2, Scales::kSuper16, 32>>(row(TileKind::kQ6_K));
+    set_float<LoadF32>(row(TileKind::kF32));
+    set_float<LoadF16>(row(TileKind::kF16));
+    set_float<LoadBF16>(row(TileKind::kBF16));
+    k.store_tile = store_tile;
+    k.quantize = quantize;
+    k.rms_norm = rms_norm;
+    k.silu_gate = silu_gate;
+    k.add = add_rows;
+    k.rope = rope;
+    k.to_f16 = to_f16;
+    k.attention = attention;
+    return k;
+}
+
+}  // namespace
+}  // namespace el::cpu

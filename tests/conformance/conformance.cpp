@@ -1,0 +1,58 @@
+// Compares what backends compute with plain code and with the reference backend, on random input.
+//     conformance [--isa NAME] [--only PART_OF_A_NAME] [--seed N] [--bench]
+#include "harness.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+using namespace el;
+using namespace el::conformance;
+
+namespace {
+
+bool parse(int argc, char **argv, Options &options) {
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : nullptr;
+        if (!std::strcmp(argv[i], "--bench")) {
+            options.bench = true;
+            continue;
+        }
+        if (!value) return false;
+        if (!std::strcmp(argv[i], "--isa"))
+            options.isa = value;
+        else if (!std::strcmp(argv[i], "--only"))
+            options.only = value;
+        else if (!std::strcmp(argv[i], "--seed"))
+            options.seed = uint32_t(std::strtoul(value, nullptr, 10));
+        else
+            return false;
+        i++;
+    }
+    return options.isa.empty() || parse_isa(options.isa);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    Options options;
+    if (!parse(argc, argv, options)) {
+        std::fprintf(stderr, "usage: %s [--isa scalar|avx2|avx512|neon] [--only PART_OF_A_NAME] [--seed N] [--bench]\n",
+                     argv[0]);
+        return 2;
+    }
+    Report report(options);
+    try {
+        for (Isa isa : isas(options, report)) {
+            if (options.bench) {
+                bench(options, isa);
+                continue;
+            }
+            test_kernels(options, report, isa);
+            test_programs(options, report, isa);
+        }
+    } catch (const std::exception &error) {
+        report.check("no exceptions", false, error.what());
+    }
+    return options.bench ? 0 : report.finish();
+}

@@ -1,0 +1,105 @@
+// What the conformance tests share: counting, random input, programs with their weights, and running them.
+#pragma once
+#include "backend/backend.h"
+#include "backend/cpu/kernels.h"
+
+#include <random>
+#include <string>
+#include <vector>
+
+namespace el::conformance {
+
+struct Options {
+    std::string only;  // names of tests to run contain this
+    std::string isa;   // only this instruction set
+    uint32_t seed = 1;
+    bool bench = false;
+};
+
+class Report {
+  public:
+    explicit Report(const Options &options) : options_(options) {}
+    bool wanted(const std::string &name) const { return name.find(options_.only) != std::string::npos; }
+    void check(const std::string &name, bool ok, const std::string &why = {});
+    void compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
+                 double tolerance);
+    void skip(const std::string &name, const char *why);
+    int finish() const;  // prints the totals; the exit code
+
+  private:
+    const Options &options_;
+    int passed_ = 0, failed_ = 0, skipped_ = 0;
+};
+
+class Random {
+  public:
+    explicit Random(uint32_t seed) : engine_(seed) {}
+    float normal() { return normal_(engine_); }
+    uint32_t below(uint32_t n) { return uint32_t(engine_() % n); }
+    std::vector<float> values(size_t n, float scale = 1) {
+        std::vector<float> v(n);
+        for (float &x : v) x = scale * normal();
+        return v;
+    }
+
+  private:
+    std::mt19937 engine_;
+    std::normal_distribution<float> normal_;
+};
+
+// The instruction sets of this machine that `options` asks for; the others are reported as skipped.
+std::vector<Isa> isas(const Options &options, Report &report);
+
+// Every format with blocks; F32, F16, BF16 too if asked for.
+std::vector<Format> formats(bool with_floats);
+
+std::vector<std::byte> encode(Format format, const std::vector<float> &values);
+std::vector<float> decode(Format format, const std::vector<std::byte> &blocks);
+
+// A program under construction, with random weights.
+struct Model {
+    Program program;
+    std::vector<WeightTensor> tensors;
+    std::vector<std::vector<std::byte>> data;
+    Random random;
+
+    explicit Model(uint32_t seed) : random(seed) {}
+    WeightRef add_tensor(Format format, uint32_t rows, uint32_t cols, uint8_t uses, float scale, float offset = 0);
+    WeightRef matrix(Format format, uint32_t rows,
+                     uint32_t cols);  // scaled so that outputs are about as large as inputs
+    WeightRef vector(uint32_t n, float offset);
+    ValueId push(Op op, uint32_t width);
+
+    ValueId embed(uint32_t vocab, uint32_t width, Format format = Format::kF32);
+    ValueId norm(ValueId x, uint32_t groups = 1);
+    ValueId linear(ValueId x, WeightRef weight, bool bias = false);
+    ValueId binary(OpKind kind, ValueId a, ValueId b);
+    ValueId rope(ValueId x, uint32_t n_heads, uint32_t head_dim, uint32_t dims, RopePairs pairs, bool factors);
+    ValueId attend(ValueId q, ValueId k, ValueId v, const AttentionArgs &args);  // writes the cache first
+    void finish(ValueId x);                                                      // the logits are the output rows of x
+};
+
+// Some tokens of some sequences; every one of them gives an output.
+struct Tokens {
+    std::vector<int> sequence;  // of each token; the tokens of a sequence are consecutive
+    bool last_only = false;     // outputs only for the last token
+};
+
+struct Setup {
+    Isa isa = Isa::kScalar;
+    int threads = 1;
+    Format cache_k = Format::kF16, cache_v = Format::kF16;
+    uint32_t max_rows = 64;  // per sequence
+};
+
+// Runs the steps one after the other; the result is the outputs of each.
+std::vector<std::vector<float>> run(const Backend &backend, const Model &model, const Setup &setup,
+                                    const std::vector<Tokens> &steps);
+
+const cpu::Kernels &kernels_of(Isa isa);
+
+void test_kernels(const Options &options, Report &report, Isa isa);
+void test_programs(const Options &options, Report &report, Isa isa);
+void bench(const Options &options, Isa isa);
+
+}  // namespace el::conformance

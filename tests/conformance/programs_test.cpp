@@ -1,0 +1,302 @@
+// Whole programs, compared with the reference backend: fused stages, single ops, caches, several sequences.
+#include "harness.h"
+
+#include <algorithm>
+
+namespace el::conformance {
+namespace {
+
+struct Context {
+    Report &report;
+    Isa isa;
+    std::string prefix;
+    uint32_t seed;
+    std::unique_ptr<Backend> reference = create_reference_backend(), cpu = create_cpu_backend();
+};
+
+std::vector<float> flat(const std::vector<std::vector<float>> &parts) {
+    std::vector<float> all;
+    for (const std::vector<float> &p : parts) all.insert(all.end(), p.begin(), p.end());
+    return all;
+}
+
+Tokens tokens(int n, int sequence = 0) { return {std::vector<int>(size_t(n), sequence), false}; }
+
+void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
+             double tolerance) {
+    setup.isa = c.isa;
+    Setup simple = setup;
+    simple.threads = 1;
+    const std::vector<float> expected = flat(run(*c.reference, model, simple, steps));
+    const auto got = run(*c.cpu, model, setup, steps);
+    c.report.compare(name, expected, flat(got), tolerance);
+    c.report.check(name + " again", got == run(*c.cpu, model, setup, steps), "two runs differ");
+}
+
+// Rounding of activations to 8 bits; floats are only summed in another order.
+double tolerance_of(Format format) { return format_info(format).values > 1 ? 1.5e-2 : 1e-5; }
+
+void test_linears(Context &c) {
+    for (Format format : formats(true)) {
+        const FormatInfo &info = format_info(format);
+        const uint32_t cols = info.values == 1 ? 45 : info.values == 32 ? 96 : 256;
+        for (uint32_t rows : {5u, 16u, 50u}) {
+            const std::string name = fmt::format("{}linear {} rows={}", c.prefix, info.name, rows);
+            if (!c.report.wanted(name)) continue;
+            Model m(c.seed);
+            ValueId x = m.embed(50, cols);
+            m.finish(m.linear(x, m.matrix(format, rows, cols), rows != 16));
+            for (int n : {1, 2, 3, 7, 8, 33})
+                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 1 + n % 3}, {tokens(n)},
+                        tolerance_of(format));
+        }
+    }
+}
+
+void test_embeds(Context &c) {
+    for (Format format : formats(true)) {
+        const std::string name = fmt::format("{}embed {}", c.prefix, format_info(format).name);
+        if (!c.report.wanted(name)) continue;
+        Model m(c.seed);
+        m.finish(m.embed(50, 256, format));
+        compare(c, name, m, {.threads = 2}, {tokens(9)}, 0);
+        // Tied: the same tensor is looked up and multiplied.
+        Model tied(c.seed);
+        ValueId x = tied.embed(50, 256, format);
+        WeightRef head = tied.program.ops[0].weight[0];
+        tied.finish(tied.linear(tied.norm(x), head));
+        compare(c, name + " tied", tied, {.threads = 2}, {tokens(1), tokens(9)}, tolerance_of(format));
+    }
+}
+
+// A part of a tensor gives what a tensor of just that part gives.
+void test_ranges(Context &c) {
+    for (Format format : formats(true)) {
+        const std::string name = fmt::format("{}range {}", c.prefix, format_info(format).name);
+        if (!c.report.wanted(name)) continue;
+        const uint32_t block = format_info(format).values, in = block == 1 ? 20 : 2 * block;
+        for (uint32_t row_begin : {0u, 16u, 23u}) {
+            const uint32_t rows = 30, col_begin = block == 1 ? 7 : block;
+            Model part(c.seed), whole(c.seed);
+            ValueId x = part.embed(20, in), y = whole.embed(20, in);
+            WeightRef ref = whole.matrix(format, 64, 4 * in);
+            ref.row_begin = row_begin;
+            ref.rows = rows;
+            ref.col_begin = col_begin;
+            ref.cols = in;
+            WeightRef cut = part.matrix(format, rows, in);
+            const std::vector<float> all = decode(format, whole.data.back());
+            std::vector<float> values;
+            for (uint32_t r = 0; r < rows; r++)
+                for (uint32_t k = 0; k < in; k++) values.push_back(all[(row_begin + r) * 4 * in + col_begin + k]);
+            // The same blocks, as decoding them and encoding again would change them.
+            const size_t bytes = row_bytes(format, in);
+            for (uint32_t r = 0; r < rows; r++)
+                std::copy_n(whole.data.back().data() + row_bytes(format, 4 * in) * (row_begin + r) +
+                                row_bytes(format, col_begin),
+                            bytes, part.data.back().data() + r * bytes);
+            part.finish(part.linear(x, cut));
+            whole.finish(whole.linear(y, ref));
+            const Setup setup{.isa = c.isa, .threads = 2};
+            for (int n : {1, 11})
+                c.report.compare(fmt::format("{} from {} tokens={}", name, row_begin, n),
+                                 flat(run(*c.cpu, part, setup, {tokens(n)})),
+                                 flat(run(*c.cpu, whole, setup, {tokens(n)})), 0);
+        }
+    }
+}
+
+// Ops one by one and in unusual orders, where nothing can be fused or only a part of it.
+void test_orders(Context &c) {
+    struct Case {
+        const char *name;
+        void (*build)(Model &, ValueId x);
+    };
+    constexpr auto kAdd = OpKind::kAdd, kGate = OpKind::kGate;
+    static const Case kCases[] = {
+        {"norm", [](Model &m, ValueId x) { m.finish(m.norm(x)); }},
+        {"norm in groups", [](Model &m, ValueId x) { m.finish(m.norm(x, 4)); }},
+        {"norm read twice",
+         [](Model &m, ValueId x) {
+             ValueId n = m.norm(x);
+             m.finish(m.binary(kAdd, n, m.linear(n, m.matrix(Format::kF32, 64, 64))));
+         }},
+        {"norm of norm",
+         [](Model &m, ValueId x) { m.finish(m.linear(m.norm(m.norm(x)), m.matrix(Format::kF16, 30, 64))); }},
+        {"gate", [](Model &m, ValueId x) { m.finish(m.binary(kGate, x, m.norm(x))); }},
+        {"gate with itself", [](Model &m, ValueId x) { m.finish(m.binary(kGate, x, x)); }},
+        {"add to itself",
+         [](Model &m, ValueId x) {
+             ValueId y = m.linear(x, m.matrix(Format::kF32, 64, 64));
+             m.finish(m.binary(kAdd, y, y));
+         }},
+        {"add two linears of one input",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF32, 40, 64)), b = m.linear(x, m.matrix(Format::kF32, 40, 64));
+             m.finish(m.binary(kAdd, a, b));
+         }},
+        {"gate of linears with biases",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF16, 40, 64), true);
+             ValueId b = m.linear(x, m.matrix(Format::kBF16, 40, 64), true);
+             m.finish(m.binary(kGate, b, a));
+         }},
+        {"gate of linears of different inputs",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF32, 40, 64));
+             ValueId b = m.linear(m.norm(x), m.matrix(Format::kF32, 40, 64));
+             m.finish(m.binary(kGate, a, b));
+         }},
+        {"mixed formats of one input",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF32, 40, 64)), b = m.linear(x, m.matrix(Format::kQ8_0, 40, 64));
+             ValueId d = m.linear(x, m.matrix(Format::kQ4_1, 40, 64));
+             m.finish(m.binary(kAdd, m.binary(kAdd, a, b), d));
+         }},
+        {"residual later",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF32, 64, 64)), b = m.norm(x, 2);
+             m.finish(m.binary(kAdd, b, a));
+         }},
+        {"rows before norm and head",
+         [](Model &m, ValueId x) {
+             Op op;
+             op.kind = OpKind::kOutputRows;
+             op.in[0] = x;
+             m.finish(m.linear(m.norm(m.push(op, 64)), m.matrix(Format::kF32, 77, 64)));
+         }},
+        {"rope of halves", [](Model &m, ValueId x) { m.finish(m.rope(x, 2, 32, 32, RopePairs::kHalves, false)); }},
+        {"rope of part of a head",
+         [](Model &m, ValueId x) { m.finish(m.rope(x, 4, 16, 10, RopePairs::kHalves, true)); }},
+        {"rope interleaved",
+         [](Model &m, ValueId x) { m.finish(m.rope(x, 2, 32, 30, RopePairs::kInterleaved, true)); }},
+    };
+    for (const Case &test : kCases) {
+        const std::string name = fmt::format("{}order {}", c.prefix, test.name);
+        if (!c.report.wanted(name)) continue;
+        Model m(c.seed);
+        test.build(m, m.embed(50, 64));
+        const double tolerance = std::string(test.name).find("mixed") == 0 ? 1.5e-2 : 1e-5;
+        for (int n : {1, 2, 13})
+            compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, tolerance);
+    }
+}
+
+struct Shape {
+    uint32_t width, ffn, heads, kv_heads, dim_k, dim_v;
+};
+
+ValueId layer(Model &m, ValueId x, const Shape &s, Format format, bool qk_norm, RopePairs pairs) {
+    ValueId n = m.norm(x);
+    ValueId q = m.linear(n, m.matrix(format, s.heads * s.dim_k, s.width));
+    ValueId k = m.linear(n, m.matrix(format, s.kv_heads * s.dim_k, s.width), true);
+    ValueId v = m.linear(n, m.matrix(format, s.kv_heads * s.dim_v, s.width));
+    if (qk_norm) {
+        q = m.norm(q, s.heads);
+        k = m.norm(k, s.kv_heads);
+    }
+    q = m.rope(q, s.heads, s.dim_k, s.dim_k / 2 * 2, pairs, false);
+    k = m.rope(k, s.kv_heads, s.dim_k, s.dim_k / 2 * 2, pairs, false);
+    ValueId mixed = m.attend(q, k, v, {0, s.heads, s.kv_heads, s.dim_k, s.dim_v, 0.3f});
+    x = m.binary(OpKind::kAdd, x, m.linear(mixed, m.matrix(format, s.width, s.heads * s.dim_v)));
+    n = m.norm(x);
+    ValueId gate = m.linear(n, m.matrix(format, s.ffn, s.width)), up = m.linear(n, m.matrix(format, s.ffn, s.width));
+    ValueId down = m.linear(m.binary(OpKind::kGate, gate, up), m.matrix(format, s.width, s.ffn));
+    return m.binary(OpKind::kAdd, x, down);
+}
+
+Model transformer(uint32_t seed, const Shape &s, Format format, bool qk_norm, RopePairs pairs) {
+    Model m(seed);
+    ValueId x = m.embed(60, s.width);
+    for (int i = 0; i < 2; i++) x = layer(m, x, s, format, qk_norm, pairs);
+    Op rows;
+    rows.kind = OpKind::kOutputRows;
+    rows.in[0] = x;
+    x = m.norm(m.push(rows, s.width));
+    m.finish(m.linear(x, m.program.ops[0].weight[0]));
+    return m;
+}
+
+// A prompt, single tokens, several sequences at once, an output for only the last token.
+std::vector<Tokens> conversation() {
+    Tokens several = tokens(3, 0), last = tokens(9, 1);
+    several.sequence.insert(several.sequence.end(), 7, 1);
+    several.sequence.push_back(2);
+    last.last_only = true;
+    return {tokens(33), tokens(1), several, tokens(1, 2), last, tokens(2)};
+}
+
+void test_layers(Context &c) {
+    for (Format format : formats(true)) {
+        const std::string name = fmt::format("{}layers {}", c.prefix, format_info(format).name);
+        if (!c.report.wanted(name)) continue;
+        const bool super = format_info(format).values == 256, floats = format_info(format).values == 1;
+        const Shape s = super ? Shape{256, 512, 8, 4, 32, 32} : Shape{96, 160, 6, 2, 16, 16};
+        Model m = transformer(c.seed, s, format, false, RopePairs::kInterleaved);
+        compare(c, name, m, {.threads = 2}, conversation(), floats ? 1e-4 : 3e-2);
+    }
+    // Heads of many sizes, the caches' formats.
+    for (uint32_t dim : {4u, 20u, 64u, 80u, 128u, 256u, 512u}) {
+        const std::string name = fmt::format("{}heads of {}", c.prefix, dim);
+        if (!c.report.wanted(name)) continue;
+        const Shape s{64, 96, 3, 1, dim, dim == 80 ? 36 : dim};
+        Model m = transformer(c.seed, s, Format::kF32, dim == 64, RopePairs::kHalves);
+        for (auto [k, v] : {std::pair(Format::kF32, Format::kF32),
+                            {Format::kF16, Format::kF32},
+                            {Format::kF32, Format::kF16},
+                            {Format::kF16, Format::kF16}})
+            compare(c, fmt::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
+                    {.threads = 3, .cache_k = k, .cache_v = v}, conversation(),
+                    k == Format::kF32 && v == k ? 1e-4 : 1e-3);
+    }
+}
+
+// So long a past that single tokens share a head among workers; many query heads for a kv head.
+void test_long(Context &c) {
+    const std::string name = c.prefix + "long";
+    if (!c.report.wanted(name)) return;
+    for (uint32_t heads : {1u, 3u, 40u}) {
+        Model m = transformer(c.seed, {64, 64, heads, 1, 24, 24}, Format::kF32, false, RopePairs::kHalves);
+        Tokens three = tokens(2, 0);
+        three.sequence.push_back(1);
+        compare(c, fmt::format("{} heads={}", name, heads), m,
+                {.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32, .max_rows = 800},
+                {tokens(701), tokens(1), three, tokens(40, 1)}, 1e-4);
+    }
+}
+
+void test_refusals(Context &c) {
+    const std::string name = c.prefix + "refuses";
+    if (!c.report.wanted(name)) return;
+    auto refuses = [&](const char *what, Model &m, Setup setup) {
+        bool refused = false;
+        try {
+            run(*c.cpu, m, setup, {tokens(1)});
+        } catch (const Error &error) {
+            refused = error.status() == Status::kUnsupported;
+        }
+        c.report.check(fmt::format("{} {}", name, what), refused, "was not refused");
+    };
+    Model cache = transformer(c.seed, {64, 64, 2, 1, 32, 32}, Format::kF32, false, RopePairs::kHalves);
+    refuses("a quantized cache", cache, {.cache_k = Format::kQ8_0});
+    Model side(c.seed);
+    ValueId x = side.embed(5, 64);
+    side.finish(side.linear(x, side.matrix(Format::kF32, 3, 64)));
+    side.program.ops[1].weight[0].side[0] = {SideRole::kTensorScale, 0};
+    refuses("side tensors", side, {});
+}
+
+}  // namespace
+
+void test_programs(const Options &options, Report &report, Isa isa) {
+    Context c{report, isa, fmt::format("{} ", isa_name(isa)), options.seed};
+    test_linears(c);
+    test_embeds(c);
+    test_ranges(c);
+    test_orders(c);
+    test_layers(c);
+    test_long(c);
+    test_refusals(c);
+}
+
+}  // namespace el::conformance
