@@ -1,0 +1,132 @@
+#include "text/chat.h"
+
+#include "base/status.h"
+#include "text/json.h"
+#include "text/template_text.h"
+#include "text/vocab.h"
+#include <utility>
+
+namespace el {
+
+namespace {
+
+void check_part(const Value &part, size_t message, size_t index) {
+    if (!part.is_dict()) fail(Status::kInvalidText, "messages[{}].content[{}] is not an object", message, index);
+    const Value *type = part.dict().find("type");
+    if (!type || !type->is_string())
+        fail(Status::kInvalidText, "messages[{}].content[{}] needs a \"type\" that is a string", message, index);
+    const Value *text = part.dict().find("text");
+    if (type->text() == "text" && (!text || !text->is_string()))
+        fail(Status::kInvalidText,
+             "messages[{}].content[{}] has the type \"text\" and needs a \"text\" that is a string", message, index);
+}
+
+void check_message(const Value &message, size_t index) {
+    if (!message.is_dict()) fail(Status::kInvalidText, "messages[{}] is not an object", index);
+    const Value *role = message.dict().find("role");
+    if (!role || !role->is_string())
+        fail(Status::kInvalidText, "messages[{}] needs a \"role\" that is a string, such as \"user\"", index);
+    const Value *content = message.dict().find("content");
+    if (!content || content->is_none() || content->is_string()) return;
+    if (!content->is_list())
+        fail(Status::kInvalidText, "messages[{}].content is neither a string nor an array of parts", index);
+    size_t part = 0;
+    for (const Value &item : content->list().items) check_part(item, index, part++);
+}
+
+// The text of a message where no template says how to show anything else.
+std::string plain_content(const Value &message, size_t index) {
+    const Value *content = message.dict().find("content");
+    if (!content || content->is_none()) return {};
+    if (content->is_string()) return content->text();
+    std::string out;
+    for (const Value &part : content->list().items) {
+        if (part.dict().find("type")->text() != "text")
+            fail(Status::kInvalidText,
+                 "messages[{}].content has a part of the type \"{}\", but the model has no chat template", index,
+                 part.dict().find("type")->text());
+        out += part.dict().find("text")->text();
+    }
+    return out;
+}
+
+std::string render_without_template(const Value &messages, bool chatml, bool answer_follows) {
+    std::string out;
+    size_t index = 0;
+    for (const Value &message : messages.list().items) {
+        const std::string &role = message.dict().find("role")->text();
+        std::string content = plain_content(message, index++);
+        out += chatml ? "<|im_start|>" + role + "\n" + content + "<|im_end|>\n"
+                      : capitalize_text(role) + ": " + content + "\n\n";
+    }
+    if (answer_follows) out += chatml ? "<|im_start|>assistant\n" : "Assistant:";
+    return out;
+}
+
+void check_messages(const Value &messages) {
+    if (!messages.is_list()) fail(Status::kInvalidText, "the messages are not an array");
+    size_t index = 0;
+    for (const Value &message : messages.list().items) check_message(message, index++);
+}
+
+Value all_variables(const Value &messages, const Value &variables, std::string_view bos, std::string_view eos) {
+    check_messages(messages);
+    if (!variables.is_dict() && !variables.is_undefined() && !variables.is_none())
+        fail(Status::kInvalidText, "the variables of the chat template are not an object");
+    auto all = make_ref<Dict>();
+    all->set("tools", Value::none());
+    all->set("documents", Value::none());
+    all->set("add_generation_prompt", true);
+    all->set("bos_token", bos);
+    all->set("eos_token", eos);
+    if (variables.is_dict())
+        for (auto &[name, value] : variables.dict().entries()) all->set(name, value);
+    all->set("messages", messages);
+    return Value(all);
+}
+
+std::string_view token_text(const Vocabulary &vocabulary, int32_t id) {
+    return vocabulary.has(id) ? vocabulary.token_bytes(id) : std::string_view();
+}
+
+Value parse_variables(std::string_view json) {
+    return json.empty() ? Value() : parse_json(json, "the variables of the chat template");
+}
+
+std::string render(const Template *chat_template, const Value &variables, const ChatContext &context) {
+    if (chat_template) return chat_template->render(variables, {context.now, context.limits});
+    context.log(LogLevel::kWarning, "the model has no chat template: the messages are written {}",
+                context.has_chatml_tokens ? "as ChatML" : "as plain lines");
+    return render_without_template(*variables.dict().find("messages"), context.has_chatml_tokens,
+                                   is_truthy(*variables.dict().find("add_generation_prompt")));
+}
+
+}  // namespace
+
+std::string render_chat(const Template *chat_template, const Value &messages, const Value &variables,
+                        const ChatContext &context) {
+    return render(chat_template, all_variables(messages, variables, context.bos_token, context.eos_token), context);
+}
+
+Value chat_variables(const Vocabulary *vocabulary, std::string_view messages, std::string_view variables) {
+    Value given = parse_json(messages, "the messages"), more = parse_variables(variables);
+    if (!vocabulary) return all_variables(given, more, "", "");
+    Value all = all_variables(given, more, token_text(*vocabulary, vocabulary->bos()),
+                              token_text(*vocabulary, vocabulary->eos()));
+    for (auto [name, id] : {std::pair("unk_token", vocabulary->unk()), std::pair("pad_token", vocabulary->pad())})
+        if (vocabulary->has(id) && !all.dict().find(name)) all.dict().set(name, vocabulary->token_bytes(id));
+    return all;
+}
+
+std::string render_chat(const Vocabulary &vocabulary, std::string_view messages, std::string_view variables,
+                        const Log &log) {
+    Value all = chat_variables(&vocabulary, messages, variables);
+    ChatContext context;
+    context.has_chatml_tokens = vocabulary.find("<|im_start|>") >= 0 && vocabulary.find("<|im_end|>") >= 0;
+    context.log = log;
+    if (vocabulary.chat_template().empty()) return render(nullptr, all, context);
+    Template chat_template = Template::parse(vocabulary.chat_template());
+    return render(&chat_template, all, context);
+}
+
+}  // namespace el
