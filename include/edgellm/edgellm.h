@@ -181,8 +181,7 @@ enum { EDGELLM_KERNELS_AUTO = 0, EDGELLM_KERNELS_REFERENCE = 1 };
 
 /* No weights: enough for tokenize, detokenize, render_chat and metadata. */
 #define EDGELLM_MODEL_VOCABULARY_ONLY 0x1u
-/* Map the file where its layout is used as it is, instead of reading it. The file must not change meanwhile: a mapped
- * file that shrinks raises SIGBUS. */
+/* Read through a mapping of the file. It must not shrink meanwhile: that would raise SIGBUS. */
 #define EDGELLM_MODEL_MAP_FILE 0x2u
 
 typedef struct edgellm_model_options {
@@ -285,14 +284,14 @@ typedef struct edgellm_token_info {
 EDGELLM_API edgellm_status edgellm_model_get_token_info(const edgellm_model *model, edgellm_token token,
                                                         edgellm_token_info *info);
 
-/* Writes a conversation as the model was trained to read it, by the chat template in its file: text out.
+/* Writes a conversation as the model was trained to read it, by the chat template in its file: text out. Without a
+ * template (EDGELLM_MODEL_HAS_CHAT_TEMPLATE) it is written in a common form, and the log says so.
  * - messages_json: an array of objects, [{"role": "user", "content": "Hello"}, ...]; a template may know more members.
  * - variables_json: NULL, or an object with further variables for the template. "add_generation_prompt" (opens the
  *   assistant's turn at the end) is true unless it is given here.
  * Both are NUL-terminated and may be hostile, though the text in them can spell special tokens.
  * Tokenize the result with EDGELLM_TOKENIZE_CHAT: templates write the begin-of-sequence token themselves.
- * Errors: BUFFER_TOO_SMALL, NOT_FOUND (the file has no template), INVALID_TEXT (the JSON), TEMPLATE_FAILED,
- * LIMIT_EXCEEDED, NO_VOCABULARY. */
+ * Errors: BUFFER_TOO_SMALL, INVALID_TEXT (the JSON), TEMPLATE_FAILED, LIMIT_EXCEEDED, NO_VOCABULARY. */
 EDGELLM_API edgellm_status edgellm_model_render_chat(const edgellm_model *model, const char *messages_json,
                                                      const char *variables_json, char *buf, size_t cap, size_t *needed);
 
@@ -324,9 +323,9 @@ enum { EDGELLM_FORMAT_F32 = 0, EDGELLM_FORMAT_F16 = 1 };
 
 typedef struct edgellm_context_options {
     uint32_t struct_size;
-    int32_t context_tokens;   /* that each sequence has room for; 0: as many as the model was trained with */
+    int32_t context_tokens;   /* room of each sequence; 0: as many as the model was trained with, which is the most */
     int32_t max_sequences;    /* default 1 */
-    int32_t max_batch_tokens; /* of one decode; prompts are worked off in such steps. Default 512 */
+    int32_t max_batch_tokens; /* of one step: generate works prompts off in such steps. Default 512 */
     int32_t max_outputs;      /* rows of logits of one decode; 0: as many as max_sequences */
     edgellm_format cache_k;   /* F16 (default) or F32 */
     edgellm_format cache_v;   /* F16 (default) or F32 */
@@ -339,7 +338,7 @@ typedef struct edgellm_context_options {
 
 /* Allocates everything the context will ever use and touches it, and starts its threads. The context keeps the model
  * alive. Errors: NO_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY (also: a thread cannot be started). */
-EDGELLM_API edgellm_status edgellm_context_create(edgellm_model *model, const edgellm_context_options *options,
+EDGELLM_API edgellm_status edgellm_context_create(const edgellm_model *model, const edgellm_context_options *options,
                                                   edgellm_context **out);
 EDGELLM_API void edgellm_context_free(edgellm_context *context);
 
@@ -357,7 +356,7 @@ typedef struct edgellm_context_info {
 #define EDGELLM_CONTEXT_INFO_INIT                                                                                      \
     { sizeof(edgellm_context_info), 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* Errors: BUSY. */
+/* May be called while another thread uses the context. */
 EDGELLM_API edgellm_status edgellm_context_get_info(const edgellm_context *context, edgellm_context_info *info);
 
 typedef struct edgellm_batch {
@@ -439,19 +438,19 @@ typedef struct edgellm_sampler_options {
     float temperature;        /* 0: always the likeliest token (greedy). Default 0.8 */
     int32_t top_k;            /* only the k likeliest tokens; 0: off. Default 40 */
     float top_p;              /* only the likeliest tokens that reach this probability together; 1: off. Default 0.95 */
-    float min_p;              /* only tokens at least this fraction as likely as the likeliest; 0: off. Default 0.05 */
+    float min_p;              /* only tokens at least this fraction as likely as the likeliest; 0: off (default) */
     float repetition_penalty; /* divides positive and multiplies negative logits of tokens seen before; 1: off (default)
                                */
     float frequency_penalty;  /* subtracted from the logit once for each time a token was seen; 0: off (default) */
     float presence_penalty;   /* subtracted once from the logit of tokens seen before; 0: off (default) */
-    int32_t penalty_last_n;   /* how many accepted tokens the penalties look back at. Default 64 */
+    int32_t penalty_last_n;   /* how many accepted tokens the penalties look back at; 0: none. Default 64 */
     uint32_t n_logit_bias;
     const edgellm_token *logit_bias_tokens; /* [n_logit_bias] */
     const float *logit_bias_values;         /* [n_logit_bias] added to the logit; -INFINITY bans a token */
     uint64_t seed;                          /* same seed, model, prompt and options: same tokens. Default 0 */
 } edgellm_sampler_options;
 #define EDGELLM_SAMPLER_OPTIONS_INIT                                                                                   \
-    { sizeof(edgellm_sampler_options), 0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 0.0f, 64, 0, NULL, NULL, 0 }
+    { sizeof(edgellm_sampler_options), 0.8f, 40, 0.95f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0, NULL, NULL, 0 }
 
 EDGELLM_API edgellm_status edgellm_sampler_create(const edgellm_model *model, const edgellm_sampler_options *options,
                                                   edgellm_sampler **out);

@@ -96,12 +96,12 @@ inline std::vector<edgellm_device_info> devices() {
 
 struct ModelOptions {
     std::string device = "auto";
-    std::string isa;  // empty: whatever the CPU has
+    std::string isa = {};  // empty: whatever the CPU has
     edgellm_kernels kernels = EDGELLM_KERNELS_AUTO;
     bool vocabulary_only = false;
     bool map_file = false;
-    std::function<bool(uint64_t done_bytes, uint64_t total_bytes)> progress;  // false stops the load
-    std::function<void(edgellm_log_level level, std::string_view text)> log;  // what it throws is dropped
+    std::function<bool(uint64_t done_bytes, uint64_t total_bytes)> progress = {};  // false stops the load
+    std::function<void(edgellm_log_level level, std::string_view text)> log = {};  // what it throws is dropped
     edgellm_log_level log_level = EDGELLM_LOG_INFO;
 };
 
@@ -240,7 +240,7 @@ struct SamplerOptions {
     float temperature = 0.8f;
     int32_t top_k = 40;
     float top_p = 0.95f;
-    float min_p = 0.05f;
+    float min_p = 0.0f;
     float repetition_penalty = 1.0f;
     float frequency_penalty = 0.0f;
     float presence_penalty = 0.0f;

@@ -9,10 +9,11 @@ enum class LogLevel : int { kDebug = 0, kInfo = 1, kWarning = 2, kError = 3 };
 struct Log {
     void (*function)(void *user, int level, const char *text) = nullptr;
     void *user = nullptr;
+    LogLevel least = LogLevel::kDebug;  // what is below it is not sent
 
     template <typename... Args>
     void operator()(LogLevel level, fmt::format_string<Args...> format, Args &&...args) const {
-        if (!function) return;
+        if (!function || level < least) return;
         char text[512];
         auto end = fmt::format_to_n(text, sizeof text - 1, format, std::forward<Args>(args)...);
         *end.out = '\0';

@@ -1,0 +1,167 @@
+#include "api/guard.h"
+#include "api/handles.h"
+#include "sample/softmax.h"
+
+using namespace el;
+
+namespace {
+
+uint32_t count(int32_t value, const char *name) {
+    if (value < 0) fail(Status::kInvalidArgument, "{} is {}; it must not be negative", name, value);
+    return static_cast<uint32_t>(value);
+}
+
+Format cache_format(edgellm_format format, const char *name) {
+    if (format != EDGELLM_FORMAT_F16 && format != EDGELLM_FORMAT_F32)
+        fail(Status::kUnsupported, "{} is {}; caches are EDGELLM_FORMAT_F16 or _F32", name, format);
+    return static_cast<Format>(format);
+}
+
+ContextOptions context_options(const edgellm_context_options *given) {
+    edgellm_context_options in = read_struct<edgellm_context_options>(given, EDGELLM_CONTEXT_OPTIONS_INIT, "options");
+    ContextOptions options;
+    options.context_tokens = count(in.context_tokens, "options.context_tokens");
+    options.max_sequences = count(in.max_sequences, "options.max_sequences");
+    options.max_batch_tokens = count(in.max_batch_tokens, "options.max_batch_tokens");
+    options.max_outputs = count(in.max_outputs, "options.max_outputs");
+    options.cache_k = cache_format(in.cache_k, "options.cache_k");
+    options.cache_v = cache_format(in.cache_v, "options.cache_v");
+    options.threads.threads = in.n_threads;
+    options.threads.cpu_mask = in.cpu_mask;
+    options.threads.spin_ns = in.spin_ns;
+    return options;
+}
+
+const float *logits_of(edgellm_context *context, size_t row) {
+    if (row >= context->context.n_outputs())
+        fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, context->context.n_outputs());
+    return context->context.logits(static_cast<uint32_t>(row));
+}
+
+uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence) {
+    uint32_t n = context.context.options().max_sequences;
+    if (sequence < 0 || static_cast<uint32_t>(sequence) >= n)
+        fail(Status::kInvalidArgument, "sequence is {}; the context has {}, from 0", sequence, n);
+    return static_cast<uint32_t>(sequence);
+}
+
+}  // namespace
+
+edgellm_status edgellm_context_create(const edgellm_model *model, const edgellm_context_options *options,
+                                      edgellm_context **out) {
+    return guard([&] {
+        need(out, "out");
+        *out = nullptr;
+        need(model, "model");
+        *out = new edgellm_context(model->model, context_options(options));
+    });
+}
+
+void edgellm_context_free(edgellm_context *context) { delete context; }
+
+edgellm_status edgellm_context_get_info(const edgellm_context *context, edgellm_context_info *info) {
+    return guard([&] {
+        need(context, "context");
+        need(info, "info");
+        check_out(info, "info");
+        const ContextOptions &options = context->context.options();  // immutable
+        edgellm_context_info result = EDGELLM_CONTEXT_INFO_INIT;
+        result.context_tokens = static_cast<int32_t>(options.context_tokens);
+        result.max_sequences = static_cast<int32_t>(options.max_sequences);
+        result.max_batch_tokens = static_cast<int32_t>(options.max_batch_tokens);
+        result.max_outputs = static_cast<int32_t>(options.max_outputs);
+        result.cache_k = static_cast<edgellm_format>(options.cache_k);
+        result.cache_v = static_cast<edgellm_format>(options.cache_v);
+        result.n_threads = context->context.n_threads();
+        result.memory_bytes = context->context.memory_bytes();
+        write_struct(info, result);
+    });
+}
+
+edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_batch *batch,
+                                      const edgellm_decode_options *options, edgellm_decode_result *result) {
+    return guard([&] {
+        need(context, "context");
+        need(batch, "batch");
+        edgellm_batch in = read_struct<edgellm_batch>(batch, EDGELLM_BATCH_INIT, "batch");
+        edgellm_decode_options how =
+            read_struct<edgellm_decode_options>(options, EDGELLM_DECODE_OPTIONS_INIT, "options");
+        check_flags(how.flags, 0, "options.flags");
+        check_out(result, "result");
+        need(in.tokens, "batch.tokens");
+        Batch step;
+        step.tokens = in.tokens;
+        step.sequences = in.sequences;
+        step.positions = in.positions;
+        step.outputs = in.outputs;
+        step.n = count(in.n_tokens, "batch.n_tokens");
+
+        Use use(*context);
+        use.check();
+        Report report;
+        context->context.decode(step, report);
+        edgellm_decode_result done = EDGELLM_DECODE_RESULT_INIT;
+        done.n_outputs = static_cast<int32_t>(context->context.n_outputs());
+        write_struct(result, done);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_context_get_logits(edgellm_context *context, size_t row, const float **logits, size_t *n_vocab) {
+    return guard([&] {
+        need(context, "context");
+        need(logits, "logits");
+        Use use(*context);
+        use.check();
+        *logits = logits_of(context, row);
+        if (n_vocab) *n_vocab = context->context.model().n_vocab();
+    });
+}
+
+edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, size_t k, edgellm_token *tokens,
+                                       float *logprobs, size_t *n) {
+    return guard([&] {
+        need(context, "context");
+        if (k) need(tokens, "tokens");
+        Use use(*context);
+        use.check();
+        size_t found =
+            log_softmax_top(logits_of(context, row), context->context.model().n_vocab(), k, tokens, logprobs);
+        if (n) *n = found;
+    });
+}
+
+edgellm_status edgellm_context_cancel(edgellm_context *context) {
+    if (!context) return set_error(Status::kInvalidArgument, std::string_view("context is NULL"));
+    context->context.cancel();
+    return EDGELLM_OK;
+}
+
+edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm_sequence sequence,
+                                         edgellm_sequence_info *info) {
+    return guard([&] {
+        need(context, "context");
+        need(info, "info");
+        check_out(info, "info");
+        Use use(*context);
+        use.check();
+        edgellm_sequence_info result = EDGELLM_SEQUENCE_INFO_INIT;
+        result.n_tokens = static_cast<int32_t>(context->context.length(check_sequence(*context, sequence)));
+        write_struct(info, result);
+    });
+}
+
+edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
+                                       int32_t end) {
+    return guard([&] {
+        need(context, "context");
+        Use use(*context);
+        use.check();
+        uint32_t s = check_sequence(*context, sequence);
+        if (end < -1) fail(Status::kInvalidArgument, "end is {}; it must be a position, or -1 for the last", end);
+        Report report;
+        uint32_t last = end == -1 ? UINT32_MAX : static_cast<uint32_t>(end);
+        context->context.remove(s, count(begin, "begin"), last, report);
+        return finish(report);
+    });
+}

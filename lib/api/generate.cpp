@@ -1,0 +1,107 @@
+#include "engine/generate.h"
+#include "api/guard.h"
+#include "api/handles.h"
+
+#include <array>
+#include <utility>
+
+using namespace el;
+
+namespace {
+
+constexpr bool reasons_agree() {
+    constexpr std::pair<StopReason, edgellm_stop_reason> kPairs[] = {
+        {StopReason::kNone, EDGELLM_STOP_NONE},
+        {StopReason::kEndOfTurn, EDGELLM_STOP_END_OF_TURN},
+        {StopReason::kLength, EDGELLM_STOP_LENGTH},
+        {StopReason::kStopString, EDGELLM_STOP_STRING},
+        {StopReason::kCallback, EDGELLM_STOP_CALLBACK},
+        {StopReason::kCancelled, EDGELLM_STOP_CANCELLED},
+        {StopReason::kContextFull, EDGELLM_STOP_CONTEXT_FULL},
+    };
+    for (auto [reason, number] : kPairs)
+        if (static_cast<edgellm_stop_reason>(reason) != number) return false;
+    return true;
+}
+static_assert(reasons_agree());
+
+// The caller's callback and what it wants to be told.
+struct Listener {
+    edgellm_token_fn callback;
+    void *user;
+
+    static int32_t on_token(void *listener, const TokenEvent &event) {
+        auto *self = static_cast<Listener *>(listener);
+        edgellm_token_event out{sizeof(edgellm_token_event), event.token, event.n_generated,
+                                static_cast<uint32_t>(event.text.size()), event.text.data()};
+        return self->callback(self->user, &out);
+    }
+};
+
+edgellm_generate_result to_c(const GenerateResult &result, uint32_t n_tokens) {
+    edgellm_generate_result out = EDGELLM_GENERATE_RESULT_INIT;
+    out.stop_reason = static_cast<edgellm_stop_reason>(result.reason);
+    out.stop_string = result.stop_string;
+    out.n_prompt_tokens = result.n_prompt;
+    out.n_generated = result.n_generated;
+    out.n_tokens = static_cast<int32_t>(n_tokens);
+    out.prompt_ns = result.prompt_ns;
+    out.generate_ns = result.generate_ns;
+    return out;
+}
+
+// The stop strings as views, bounded in number so that they need no memory.
+struct StopStrings {
+    std::array<std::string_view, kMaxStopStrings> views;
+    size_t n;
+
+    explicit StopStrings(const edgellm_generate_options &options) : n(options.n_stop_strings) {
+        if (n > kMaxStopStrings)
+            fail(Status::kLimitExceeded, "options.n_stop_strings is {}; at most {}", n, kMaxStopStrings);
+        if (n) need(options.stop_strings, "options.stop_strings");
+        for (size_t i = 0; i < n; ++i) {
+            need(options.stop_strings[i], "a stop string");
+            views[i] = options.stop_strings[i];
+        }
+    }
+};
+
+}  // namespace
+
+edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequence sequence, edgellm_sampler *sampler,
+                                        const edgellm_token *prompt, size_t n_prompt,
+                                        const edgellm_generate_options *options, edgellm_token_fn callback, void *user,
+                                        edgellm_generate_result *result) {
+    return guard([&] {
+        need(context, "context");
+        need(sampler, "sampler");
+        if (n_prompt) need(prompt, "prompt");
+        edgellm_generate_options in =
+            read_struct<edgellm_generate_options>(options, EDGELLM_GENERATE_OPTIONS_INIT, "options");
+        check_flags(in.flags, EDGELLM_GENERATE_IGNORE_END, "options.flags");
+        check_out(result, "result");
+        if (in.max_tokens < 0)
+            fail(Status::kInvalidArgument, "options.max_tokens is {}; it must not be negative", in.max_tokens);
+        StopStrings stop_strings(in);
+        Listener listener{callback, user};
+        GenerateOptions how;
+        how.max_tokens = static_cast<uint32_t>(in.max_tokens);
+        how.stop_strings = std::span(stop_strings.views).first(stop_strings.n);
+        how.ignore_end = in.flags & EDGELLM_GENERATE_IGNORE_END;
+        if (callback) how.callback = Listener::on_token;
+        how.user = &listener;
+
+        Use use(*context);
+        use.check();
+        Context &engine = context->context;
+        if (sequence < 0 || static_cast<uint32_t>(sequence) >= engine.options().max_sequences)
+            fail(Status::kInvalidArgument, "sequence is {}; the context has {}, from 0", sequence,
+                 engine.options().max_sequences);
+        const auto s = static_cast<uint32_t>(sequence);
+        GenerateResult done;
+        Report report;
+        generate(engine, s, sampler->sampler, {prompt, n_prompt}, how, done, report);
+        write_struct(result, to_c(done, engine.length(s)));
+        return finish(report);
+    });
+}

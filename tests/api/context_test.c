@@ -1,0 +1,179 @@
+/* The C interface: contexts, sequences, samplers. */
+#include "check.h"
+#include <math.h>
+
+enum { MANY = 16 };
+
+static void test_decode(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = create(model);
+    edgellm_context_info info = EDGELLM_CONTEXT_INFO_INIT;
+    edgellm_batch batch = EDGELLM_BATCH_INIT;
+    edgellm_decode_result result = EDGELLM_DECODE_RESULT_INIT;
+    edgellm_decode_options options = EDGELLM_DECODE_OPTIONS_INIT;
+    const edgellm_token tokens[3] = {10, 20, 30};
+    const edgellm_sequence sequences[3] = {0, 0, 1};
+    const int32_t positions[3] = {0, 1, 0};
+    const uint8_t outputs[3] = {0, 1, 1};
+    const float *row0 = NULL, *row1 = NULL;
+    edgellm_token top[MANY];
+    float logprobs[MANY];
+    size_t n = 0, i;
+    double sum = 0;
+    CHECK_OK(edgellm_context_get_info(context, &info));
+    CHECK(info.context_tokens == 128 && info.max_batch_tokens == 16 && info.n_threads == 2 && info.memory_bytes > 0);
+    CHECK_STATUS(edgellm_context_get_logits(context, 0, &row0, &n), EDGELLM_NOT_FOUND, "no output row 0");
+
+    batch.n_tokens = 3;
+    batch.tokens = tokens;
+    batch.sequences = sequences;
+    batch.positions = positions;
+    batch.outputs = outputs;
+    CHECK_OK(edgellm_context_decode(context, &batch, &options, &result));
+    CHECK(result.n_outputs == 2 && length_of(context, 0) == 2 && length_of(context, 1) == 1);
+    CHECK_OK(edgellm_context_get_logits(context, 0, &row0, &n));
+    CHECK_OK(edgellm_context_get_logits(context, 1, &row1, NULL));
+    CHECK(n == 264 && memcmp(row0, row1, n * sizeof *row0) != 0);
+    CHECK_STATUS(edgellm_context_get_logits(context, 2, &row0, &n), EDGELLM_NOT_FOUND, "no output row 2");
+
+    CHECK_OK(edgellm_context_get_top(context, 1, MANY, top, logprobs, &n));
+    CHECK(n == MANY);
+    for (i = 1; i < n; i++) {
+        CHECK(logprobs[i] <= logprobs[i - 1]);
+        CHECK(fabs((logprobs[i] - logprobs[0]) - (row1[top[i]] - row1[top[0]])) < 1e-4);
+    }
+    {
+        static edgellm_token all[300];
+        static float all_logprobs[300];
+        CHECK_OK(edgellm_context_get_top(context, 1, 300, all, all_logprobs, &n));
+        CHECK(n == 264 && memcmp(all, top, sizeof top) == 0);
+        for (i = 0; i < n; i++) sum += exp(all_logprobs[i]);
+        CHECK(fabs(sum - 1) < 1e-4);
+    }
+
+    CHECK_STATUS(edgellm_context_decode(context, &batch, NULL, NULL), EDGELLM_UNSUPPORTED, "position 0");
+    CHECK_STATUS(edgellm_context_get_logits(context, 0, &row0, &n), EDGELLM_NOT_FOUND, "no output row 0");
+    options.flags = 1;
+    CHECK_STATUS(edgellm_context_decode(context, &batch, &options, NULL), EDGELLM_UNSUPPORTED, "options.flags");
+    batch.n_tokens = -1;
+    CHECK_STATUS(edgellm_context_decode(context, &batch, NULL, NULL), EDGELLM_INVALID_ARGUMENT, "n_tokens");
+    CHECK_STATUS(decode(context, 0, top, 0), EDGELLM_INVALID_ARGUMENT, "");
+    CHECK_STATUS(decode(context, 2, tokens, 3), EDGELLM_INVALID_ARGUMENT, "sequence 2");
+    CHECK(length_of(context, 0) == 2 && length_of(context, 1) == 1);
+    edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
+static void test_context_options(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = NULL;
+#define REFUSED(member, value, status)                                                                                 \
+    do {                                                                                                               \
+        edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;                                                \
+        options.member = value;                                                                                        \
+        CHECK_STATUS(edgellm_context_create(model, &options, &context), status, #member);                              \
+    } while (0)
+    REFUSED(context_tokens, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(context_tokens, 129, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(max_sequences, 0, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(max_batch_tokens, -5, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(max_outputs, -5, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(cache_k, 99, EDGELLM_UNSUPPORTED);
+    REFUSED(cache_v, -1, EDGELLM_UNSUPPORTED);
+    REFUSED(spin_ns, -1, EDGELLM_INVALID_ARGUMENT);
+#undef REFUSED
+    edgellm_model_free(model);
+}
+
+static void test_sequences(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = create(model);
+    edgellm_sequence_info info = EDGELLM_SEQUENCE_INFO_INIT;
+    const edgellm_token tokens[4] = {10, 20, 30, 40};
+    const float *logits = NULL;
+    static float first[264];
+    size_t n = 0;
+    CHECK_OK(decode(context, 0, tokens, 4));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, &n));
+    memcpy(first, logits, sizeof first);
+    CHECK_STATUS(edgellm_sequence_remove(context, 0, 1, 3), EDGELLM_UNSUPPORTED, "gap");
+    CHECK(length_of(context, 0) == 4);
+    CHECK_OK(edgellm_sequence_remove(context, 0, 3, -1));
+    CHECK(length_of(context, 0) == 3);
+    CHECK_OK(decode(context, 0, tokens + 3, 1));
+    CHECK_OK(edgellm_sequence_remove(context, 0, 9, -1)); /* nothing there */
+    CHECK_OK(edgellm_sequence_remove(context, 0, 0, 4));
+    CHECK(length_of(context, 0) == 0);
+    CHECK_OK(decode(context, 0, tokens, 4));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, &n));
+    CHECK(memcmp(first, logits, sizeof first) == 0);
+    CHECK_STATUS(edgellm_sequence_remove(context, 0, -1, -1), EDGELLM_INVALID_ARGUMENT, "begin");
+    CHECK_STATUS(edgellm_sequence_remove(context, 0, 0, -2), EDGELLM_INVALID_ARGUMENT, "end");
+    CHECK_STATUS(edgellm_sequence_remove(context, 5, 0, -1), EDGELLM_INVALID_ARGUMENT, "sequence is 5");
+    CHECK_STATUS(edgellm_sequence_get_info(context, -1, &info), EDGELLM_INVALID_ARGUMENT, "sequence is -1");
+    edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
+static void test_sampler(void) {
+    edgellm_model *model = load(tiny_path), *bare = load(bare_path);
+    edgellm_context *context = create(model);
+    edgellm_sampler *greedy = sampler_for(model, EDGELLM_NO_TOKEN), *biased = sampler_for(model, TOKEN_A);
+    edgellm_sampler *other = sampler_for(bare, EDGELLM_NO_TOKEN), *random = NULL, *none = NULL;
+    edgellm_sampler_options options = EDGELLM_SAMPLER_OPTIONS_INIT;
+    edgellm_token prompt[2] = {10, 20}, token = -1, best = -1, drawn[MANY];
+    int i, differ = 0;
+    CHECK_STATUS(edgellm_sampler_sample(greedy, context, 0, &token), EDGELLM_NOT_FOUND, "no output row");
+    CHECK_OK(decode(context, 0, prompt, 2));
+    CHECK_OK(edgellm_context_get_top(context, 0, 1, &best, NULL, NULL));
+    CHECK_OK(edgellm_sampler_sample(greedy, context, 0, &token));
+    CHECK(token == best);
+    CHECK_OK(edgellm_sampler_sample(biased, context, 0, &token));
+    CHECK(token == TOKEN_A);
+    CHECK_STATUS(edgellm_sampler_sample(other, context, 0, &token), EDGELLM_INVALID_ARGUMENT, "264");
+
+    options.temperature = 5;
+    options.top_k = 0;
+    options.top_p = 1;
+    options.seed = 42;
+    CHECK_OK(edgellm_sampler_create(model, &options, &random));
+    for (i = 0; i < MANY; i++) {
+        CHECK_OK(edgellm_sampler_sample(random, context, 0, &drawn[i]));
+        CHECK_OK(edgellm_sampler_sample(random, context, 0, &token));
+        CHECK(token == drawn[i]);
+        CHECK_OK(edgellm_sampler_accept(random, token));
+        differ += drawn[i] != drawn[0];
+    }
+    CHECK(differ > 0);
+    CHECK_OK(edgellm_sampler_reset(random));
+    for (i = 0; i < MANY; i++) {
+        CHECK_OK(edgellm_sampler_sample(random, context, 0, &token));
+        CHECK(token == drawn[i]);
+        CHECK_OK(edgellm_sampler_accept(random, token));
+    }
+    CHECK_STATUS(edgellm_sampler_accept(random, 264), EDGELLM_INVALID_ARGUMENT, "no token 264");
+
+    options.top_p = 2;
+    CHECK_STATUS(edgellm_sampler_create(model, &options, &none), EDGELLM_INVALID_ARGUMENT, "top_p");
+    options.top_p = 1;
+    options.n_logit_bias = 1;
+    CHECK_STATUS(edgellm_sampler_create(model, &options, &none), EDGELLM_INVALID_ARGUMENT, "logit_bias_tokens");
+    CHECK(none == NULL);
+    edgellm_model_free(model); /* handles are freed in any order */
+    edgellm_sampler_free(random);
+    edgellm_context_free(context);
+    edgellm_sampler_free(greedy);
+    edgellm_sampler_free(biased);
+    edgellm_sampler_free(other);
+    edgellm_model_free(bare);
+}
+
+int main(int argc, char **argv) {
+    static const test_case tests[] = {
+        {"decode", test_decode},
+        {"context options", test_context_options},
+        {"sequences", test_sequences},
+        {"sampler", test_sampler},
+    };
+    return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,122 @@
+/* The structs as programs that were built with version 1 of the ABI know them. A number here never changes; members are
+ * appended with new lines. For 64-bit systems. */
+#ifndef EDGELLM_TESTS_API_LAYOUT_H
+#define EDGELLM_TESTS_API_LAYOUT_H
+
+#include <edgellm/edgellm.h>
+#include <stddef.h>
+
+#define LAYOUT_JOIN(a, b) a##b
+#define LAYOUT_NAME(line) LAYOUT_JOIN(layout_line_, line)
+#define LAYOUT_ASSERT(condition) typedef char LAYOUT_NAME(__LINE__)[(condition) ? 1 : -1]
+/* Structs may grow, but what is there stays where it is. */
+#define LAYOUT_SIZE(type, size) LAYOUT_ASSERT(sizeof(type) >= (size) && offsetof(type, struct_size) == 0)
+#define LAYOUT_MEMBER(type, member, offset) LAYOUT_ASSERT(offsetof(type, member) == (offset))
+
+LAYOUT_SIZE(edgellm_device_info, 432);
+LAYOUT_MEMBER(edgellm_device_info, kind, 4);
+LAYOUT_MEMBER(edgellm_device_info, memory_bytes, 8);
+LAYOUT_MEMBER(edgellm_device_info, n_threads, 16);
+LAYOUT_MEMBER(edgellm_device_info, name, 20);
+LAYOUT_MEMBER(edgellm_device_info, isa, 48);
+LAYOUT_MEMBER(edgellm_device_info, description, 80);
+LAYOUT_MEMBER(edgellm_device_info, features, 176);
+
+LAYOUT_SIZE(edgellm_model_options, 64);
+LAYOUT_MEMBER(edgellm_model_options, flags, 4);
+LAYOUT_MEMBER(edgellm_model_options, device, 8);
+LAYOUT_MEMBER(edgellm_model_options, isa, 16);
+LAYOUT_MEMBER(edgellm_model_options, kernels, 24);
+LAYOUT_MEMBER(edgellm_model_options, log_level, 28);
+LAYOUT_MEMBER(edgellm_model_options, progress, 32);
+LAYOUT_MEMBER(edgellm_model_options, progress_user, 40);
+LAYOUT_MEMBER(edgellm_model_options, log, 48);
+LAYOUT_MEMBER(edgellm_model_options, log_user, 56);
+
+LAYOUT_SIZE(edgellm_model_info, 120);
+LAYOUT_MEMBER(edgellm_model_info, flags, 4);
+LAYOUT_MEMBER(edgellm_model_info, n_vocab, 8);
+LAYOUT_MEMBER(edgellm_model_info, n_layers, 12);
+LAYOUT_MEMBER(edgellm_model_info, embedding_width, 16);
+LAYOUT_MEMBER(edgellm_model_info, trained_context_tokens, 20);
+LAYOUT_MEMBER(edgellm_model_info, bos_token, 24);
+LAYOUT_MEMBER(edgellm_model_info, eos_token, 28);
+LAYOUT_MEMBER(edgellm_model_info, n_metadata, 32);
+LAYOUT_MEMBER(edgellm_model_info, n_parameters, 40);
+LAYOUT_MEMBER(edgellm_model_info, weight_bytes, 48);
+LAYOUT_MEMBER(edgellm_model_info, architecture, 56);
+
+LAYOUT_SIZE(edgellm_token_info, 8);
+LAYOUT_MEMBER(edgellm_token_info, flags, 4);
+
+LAYOUT_SIZE(edgellm_context_options, 48);
+LAYOUT_MEMBER(edgellm_context_options, context_tokens, 4);
+LAYOUT_MEMBER(edgellm_context_options, max_sequences, 8);
+LAYOUT_MEMBER(edgellm_context_options, max_batch_tokens, 12);
+LAYOUT_MEMBER(edgellm_context_options, max_outputs, 16);
+LAYOUT_MEMBER(edgellm_context_options, cache_k, 20);
+LAYOUT_MEMBER(edgellm_context_options, cache_v, 24);
+LAYOUT_MEMBER(edgellm_context_options, n_threads, 28);
+LAYOUT_MEMBER(edgellm_context_options, cpu_mask, 32);
+LAYOUT_MEMBER(edgellm_context_options, spin_ns, 40);
+
+LAYOUT_SIZE(edgellm_context_info, 40);
+LAYOUT_MEMBER(edgellm_context_info, context_tokens, 4);
+LAYOUT_MEMBER(edgellm_context_info, max_sequences, 8);
+LAYOUT_MEMBER(edgellm_context_info, max_batch_tokens, 12);
+LAYOUT_MEMBER(edgellm_context_info, max_outputs, 16);
+LAYOUT_MEMBER(edgellm_context_info, cache_k, 20);
+LAYOUT_MEMBER(edgellm_context_info, cache_v, 24);
+LAYOUT_MEMBER(edgellm_context_info, n_threads, 28);
+LAYOUT_MEMBER(edgellm_context_info, memory_bytes, 32);
+
+LAYOUT_SIZE(edgellm_batch, 40);
+LAYOUT_MEMBER(edgellm_batch, n_tokens, 4);
+LAYOUT_MEMBER(edgellm_batch, tokens, 8);
+LAYOUT_MEMBER(edgellm_batch, sequences, 16);
+LAYOUT_MEMBER(edgellm_batch, positions, 24);
+LAYOUT_MEMBER(edgellm_batch, outputs, 32);
+
+LAYOUT_SIZE(edgellm_decode_options, 8);
+LAYOUT_MEMBER(edgellm_decode_options, flags, 4);
+LAYOUT_SIZE(edgellm_decode_result, 8);
+LAYOUT_MEMBER(edgellm_decode_result, n_outputs, 4);
+LAYOUT_SIZE(edgellm_sequence_info, 8);
+LAYOUT_MEMBER(edgellm_sequence_info, n_tokens, 4);
+
+LAYOUT_SIZE(edgellm_sampler_options, 64);
+LAYOUT_MEMBER(edgellm_sampler_options, temperature, 4);
+LAYOUT_MEMBER(edgellm_sampler_options, top_k, 8);
+LAYOUT_MEMBER(edgellm_sampler_options, top_p, 12);
+LAYOUT_MEMBER(edgellm_sampler_options, min_p, 16);
+LAYOUT_MEMBER(edgellm_sampler_options, repetition_penalty, 20);
+LAYOUT_MEMBER(edgellm_sampler_options, frequency_penalty, 24);
+LAYOUT_MEMBER(edgellm_sampler_options, presence_penalty, 28);
+LAYOUT_MEMBER(edgellm_sampler_options, penalty_last_n, 32);
+LAYOUT_MEMBER(edgellm_sampler_options, n_logit_bias, 36);
+LAYOUT_MEMBER(edgellm_sampler_options, logit_bias_tokens, 40);
+LAYOUT_MEMBER(edgellm_sampler_options, logit_bias_values, 48);
+LAYOUT_MEMBER(edgellm_sampler_options, seed, 56);
+
+LAYOUT_SIZE(edgellm_token_event, 24);
+LAYOUT_MEMBER(edgellm_token_event, token, 4);
+LAYOUT_MEMBER(edgellm_token_event, n_generated, 8);
+LAYOUT_MEMBER(edgellm_token_event, n_text_bytes, 12);
+LAYOUT_MEMBER(edgellm_token_event, text, 16);
+
+LAYOUT_SIZE(edgellm_generate_options, 24);
+LAYOUT_MEMBER(edgellm_generate_options, max_tokens, 4);
+LAYOUT_MEMBER(edgellm_generate_options, n_stop_strings, 8);
+LAYOUT_MEMBER(edgellm_generate_options, flags, 12);
+LAYOUT_MEMBER(edgellm_generate_options, stop_strings, 16);
+
+LAYOUT_SIZE(edgellm_generate_result, 40);
+LAYOUT_MEMBER(edgellm_generate_result, stop_reason, 4);
+LAYOUT_MEMBER(edgellm_generate_result, stop_string, 8);
+LAYOUT_MEMBER(edgellm_generate_result, n_prompt_tokens, 12);
+LAYOUT_MEMBER(edgellm_generate_result, n_generated, 16);
+LAYOUT_MEMBER(edgellm_generate_result, n_tokens, 20);
+LAYOUT_MEMBER(edgellm_generate_result, prompt_ns, 24);
+LAYOUT_MEMBER(edgellm_generate_result, generate_ns, 32);
+
+#endif

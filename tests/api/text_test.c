@@ -1,0 +1,106 @@
+/* The C interface: tokens, text streams, chats. */
+#include "check.h"
+
+static void test_tokens(void) {
+    edgellm_model *model = load(tiny_path), *bare = load(bare_path);
+    const char *text = "<|im_end|>hello\xff";
+    edgellm_token tokens[64], hello;
+    edgellm_token_info info = EDGELLM_TOKEN_INFO_INIT;
+    char out[64];
+    size_t n = 0, n_out = 0;
+    CHECK_OK(edgellm_model_tokenize(model, text, strlen(text), 0, tokens, 64, &n));
+    CHECK(n == 13 && tokens[0] == 1 && tokens[1] == 3 + '<'); /* BOS, ten letters, a word, a byte */
+    hello = tokens[11];
+    CHECK_OK(edgellm_model_tokenize(model, text, strlen(text), EDGELLM_TOKENIZE_CHAT, tokens, 64, &n));
+    CHECK(n == 3 && tokens[0] == END_OF_TURN && tokens[1] == hello && tokens[2] == 3 + 0xff);
+    CHECK_STATUS(edgellm_model_tokenize(model, text, strlen(text), EDGELLM_TOKENIZE_CHAT, tokens, 2, &n),
+                 EDGELLM_BUFFER_TOO_SMALL, "3 tokens");
+    CHECK(n == 3);
+    CHECK_OK(edgellm_model_tokenize(model, NULL, 0, EDGELLM_TOKENIZE_NO_BOS, NULL, 0, &n));
+    CHECK(n == 0);
+    CHECK_STATUS(edgellm_model_tokenize(model, text, 1, 0x80u, tokens, 64, &n), EDGELLM_UNSUPPORTED, "flags");
+
+    CHECK_OK(edgellm_model_detokenize(model, tokens, 3, 0, out, sizeof out, &n_out));
+    CHECK(n_out == strlen(text) && memcmp(out, text, n_out + 1) == 0);
+    CHECK_OK(edgellm_model_detokenize(model, tokens, 3, EDGELLM_DETOKENIZE_SKIP_SPECIAL, out, sizeof out, &n_out));
+    CHECK(n_out == 6 && memcmp(out, "hello\xff", 7) == 0);
+    tokens[1] = 1000;
+    CHECK_STATUS(edgellm_model_detokenize(model, tokens, 3, 0, out, sizeof out, &n_out), EDGELLM_INVALID_ARGUMENT,
+                 "1000");
+
+    CHECK_OK(edgellm_model_get_token_info(model, END_OF_TURN, &info));
+    CHECK(info.flags == (EDGELLM_TOKEN_CONTROL | EDGELLM_TOKEN_END_OF_TURN));
+    CHECK_OK(edgellm_model_get_token_info(model, hello, &info));
+    CHECK(info.flags == 0);
+    CHECK_OK(edgellm_model_get_token_info(model, 263, &info));
+    CHECK(info.flags == EDGELLM_TOKEN_USER_DEFINED);
+    CHECK_STATUS(edgellm_model_get_token_info(model, -1, &info), EDGELLM_NOT_FOUND, "no token -1");
+
+    CHECK_STATUS(edgellm_model_tokenize(bare, "a", 1, 0, tokens, 64, &n), EDGELLM_NO_VOCABULARY, bare_path);
+    CHECK_STATUS(edgellm_model_render_chat(bare, "[]", NULL, out, sizeof out, &n), EDGELLM_NO_VOCABULARY, "");
+    edgellm_model_free(bare);
+    edgellm_model_free(model);
+}
+
+static void test_text_stream(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_text_stream *stream = NULL;
+    char out[16] = "";
+    size_t n = 9;
+    CHECK_OK(edgellm_text_stream_create(model, EDGELLM_DETOKENIZE_SKIP_SPECIAL, &stream));
+    edgellm_model_free(model);                                                 /* the stream keeps it */
+    CHECK_OK(edgellm_text_stream_push(stream, 3 + 0xc3, out, sizeof out, &n)); /* half of U+00E9 */
+    CHECK(n == 0 && out[0] == '\0');
+    CHECK_STATUS(edgellm_text_stream_push(stream, 3 + 0xa9, out, 2, &n), EDGELLM_BUFFER_TOO_SMALL, "2 bytes");
+    CHECK(n == 2);
+    CHECK_STATUS(edgellm_text_stream_push(stream, 3 + 0xa9, NULL, 0, &n), EDGELLM_BUFFER_TOO_SMALL, "2 bytes");
+    CHECK_OK(edgellm_text_stream_push(stream, 3 + 0xa9, out, 3, &n));
+    CHECK(n == 2 && strcmp(out, "\xc3\xa9") == 0);
+    CHECK_OK(edgellm_text_stream_push(stream, END_OF_TURN, out, sizeof out, &n));
+    CHECK(n == 0);
+    CHECK_STATUS(edgellm_text_stream_push(stream, 3 + 0xc3, NULL, 0, &n), EDGELLM_BUFFER_TOO_SMALL, ""); /* no NUL */
+    CHECK(n == 0);
+    CHECK_OK(edgellm_text_stream_push(stream, 3 + 0xc3, out, sizeof out, &n));
+    CHECK_OK(edgellm_text_stream_push(stream, 3 + 'a', out, sizeof out, &n));
+    CHECK(strcmp(out, "\xef\xbf\xbd"
+                      "a") == 0);
+    CHECK_OK(edgellm_text_stream_push(stream, 3 + 0xc3, out, sizeof out, &n));
+    CHECK_STATUS(edgellm_text_stream_flush(stream, NULL, 0, &n), EDGELLM_BUFFER_TOO_SMALL, "3 bytes");
+    CHECK_OK(edgellm_text_stream_flush(stream, out, sizeof out, &n));
+    CHECK(strcmp(out, "\xef\xbf\xbd") == 0);
+    CHECK_OK(edgellm_text_stream_flush(stream, out, sizeof out, &n));
+    CHECK(n == 0);
+    CHECK_STATUS(edgellm_text_stream_push(stream, 5000, out, sizeof out, &n), EDGELLM_INVALID_ARGUMENT, "5000");
+    edgellm_text_stream_free(stream);
+}
+
+static void test_chat(void) {
+    edgellm_model *model = load(tiny_path);
+    char out[256];
+    size_t n = 0;
+    const char *messages = "[{\"role\": \"user\", \"content\": \"Hi \\u00e9\"}]";
+    CHECK_OK(edgellm_model_render_chat(model, messages, NULL, out, sizeof out, &n));
+    CHECK(strcmp(out, "<|im_start|>user\nHi \xc3\xa9<|im_end|>\n<|im_start|>assistant\n") == 0 && n == strlen(out));
+    CHECK_OK(edgellm_model_render_chat(model, messages, "{\"add_generation_prompt\": false}", out, sizeof out, &n));
+    CHECK(strcmp(out, "<|im_start|>user\nHi \xc3\xa9<|im_end|>\n") == 0);
+    CHECK_STATUS(edgellm_model_render_chat(model, messages, NULL, out, n, &n), EDGELLM_BUFFER_TOO_SMALL, "");
+    CHECK_STATUS(edgellm_model_render_chat(model, "[{", NULL, out, sizeof out, &n), EDGELLM_INVALID_TEXT, "messages");
+    CHECK_STATUS(edgellm_model_render_chat(model, "{}", NULL, out, sizeof out, &n), EDGELLM_INVALID_TEXT, "array");
+    CHECK_STATUS(edgellm_model_render_chat(model, "[1]", NULL, out, sizeof out, &n), EDGELLM_INVALID_TEXT,
+                 "messages[0]");
+    CHECK_STATUS(edgellm_model_render_chat(model, "[]", "[]", out, sizeof out, &n), EDGELLM_INVALID_TEXT, "variables");
+    CHECK_STATUS(edgellm_model_render_chat(model, "[{\"role\": \"\xff\"}]", NULL, out, sizeof out, &n),
+                 EDGELLM_INVALID_TEXT, "messages");
+    CHECK_STATUS(edgellm_model_render_chat(model, "[{\"role\": \"nobody\"}]", NULL, out, sizeof out, &n),
+                 EDGELLM_TEMPLATE_FAILED, "who?");
+    edgellm_model_free(model);
+}
+
+int main(int argc, char **argv) {
+    static const test_case tests[] = {
+        {"tokens", test_tokens},
+        {"text stream", test_text_stream},
+        {"chat", test_chat},
+    };
+    return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
+}
