@@ -1,0 +1,245 @@
+// edgellm bench: tokens per second. Counts like llama.cpp's llama-bench: prefill works off random tokens in steps and
+// wants the last logits; decode adds one token at a time.
+#include "commands.h"
+#include "compute.h"
+#include "interrupt.h"
+#include "json.h"
+
+#include "model/gguf.h"
+#include "program/build.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <random>
+
+namespace tool {
+namespace {
+
+struct Options {
+    ComputeOptions compute;
+    size_t prefill = 512, decode = 128, repetitions = 5;
+    std::string depths = "0";
+    bool json = false;
+};
+
+class Samples {
+  public:
+    void add(double x) { values_.push_back(x); }
+    bool empty() const { return values_.empty(); }
+    double mean() const {
+        double sum = 0;
+        for (double x : values_) sum += x;
+        return sum / double(values_.size());
+    }
+    double stddev() const {
+        if (values_.size() < 2) return 0;
+        double sum = 0, m = mean();
+        for (double x : values_) sum += (x - m) * (x - m);
+        return std::sqrt(sum / double(values_.size() - 1));
+    }
+
+  private:
+    std::vector<double> values_;
+};
+
+struct Result {
+    size_t depth = 0;
+    Samples prefill, decode, ttft_ms;  // tokens/s, tokens/s, ms
+    double decode_bytes = 0;           // that one token reads, on average
+};
+
+// What reading the model and the cache costs, told from the file's ops.
+struct Traffic {
+    double weight_bytes = 0;     // for one token
+    double cache_row_bytes = 0;  // for each token in the cache
+
+    Traffic(const std::string &path, const edgellm_context_info &context) {
+        const el::GgufFile file = el::GgufFile::open(path);
+        const el::Program program = el::build_program(el::resolve_spec(file), file.tensors());
+        for (const el::Op &op : program.ops)
+            for (const el::WeightRef &weight : op.weight)
+                if (weight.exists()) {
+                    const double rows = op.kind == el::OpKind::kEmbed ? 1 : weight.rows;
+                    weight_bytes += rows * double(el::row_bytes(weight.format, weight.cols));
+                }
+        for (const el::CacheGroup &group : program.cache_groups)
+            cache_row_bytes +=
+                double(group.n_layers) * group.n_kv_heads *
+                double(row_bytes(context.cache_k, group.head_dim_k) + row_bytes(context.cache_v, group.head_dim_v));
+    }
+    static size_t row_bytes(edgellm_format format, uint32_t head_dim) {
+        return el::cache_row_bytes(static_cast<el::Format>(format), head_dim);
+    }
+};
+
+class Bench {
+  public:
+    Bench(const Options &options, const edgellm::Model &model, size_t tokens)
+        : options_(options), context_(model, context_options(options.compute, model, tokens)),
+          traffic_(options.compute.model, context_.info()), any_token_(0, model.info().n_vocab - 1) {}
+
+    edgellm_context_info context() const { return context_.info(); }
+
+    Result measure(size_t depth) {
+        Result result;
+        result.depth = depth;
+        result.decode_bytes =
+            traffic_.weight_bytes + traffic_.cache_row_bytes * (double(depth) + double(options_.decode) / 2);
+        for (size_t i = 0; i < options_.repetitions; ++i) {
+            if (options_.prefill) measure_prefill(result);
+            if (options_.decode) measure_decode(result);
+        }
+        return result;
+    }
+
+    void warm_up() {
+        begin_at(0);
+        prefill(std::max<size_t>(options_.prefill, 1));
+        begin_at(0);
+        decode_one();
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    static double seconds_since(Clock::time_point start) {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    }
+
+    void measure_prefill(Result &result) {
+        begin_at(result.depth);
+        const std::vector<edgellm::Token> tokens = random_tokens(options_.prefill);
+        auto start = Clock::now();
+        prefill(tokens);
+        result.prefill.add(double(tokens.size()) / seconds_since(start));
+        context_.top(1);  // the first token of an answer
+        result.ttft_ms.add(seconds_since(start) * 1000);
+    }
+
+    void measure_decode(Result &result) {
+        begin_at(result.depth);
+        auto start = Clock::now();
+        for (size_t i = 0; i < options_.decode; ++i) decode_one();
+        result.decode.add(double(options_.decode) / seconds_since(start));
+    }
+
+    void begin_at(size_t depth) {
+        const auto length = static_cast<size_t>(context_.sequence_length());
+        if (length > depth) context_.sequence_remove(0, static_cast<int32_t>(depth));
+        if (length < depth) prefill(depth - length);
+    }
+
+    void prefill(size_t n) { prefill(random_tokens(n)); }
+    void prefill(std::span<const edgellm::Token> tokens) {
+        const auto step = static_cast<size_t>(context_.info().max_batch_tokens);
+        const std::vector<uint8_t> no_outputs(step);
+        for (size_t begin = 0; begin < tokens.size(); begin += step) {
+            check_interrupt();
+            const size_t n = std::min(step, tokens.size() - begin);
+            edgellm_batch batch = EDGELLM_BATCH_INIT;
+            batch.n_tokens = static_cast<int32_t>(n);
+            batch.tokens = tokens.data() + begin;
+            if (begin + n < tokens.size()) batch.outputs = no_outputs.data();
+            context_.decode(batch);
+        }
+    }
+
+    void decode_one() {
+        check_interrupt();
+        const edgellm::Token token = any_token_(random_);
+        context_.decode(std::span(&token, 1));
+    }
+
+    std::vector<edgellm::Token> random_tokens(size_t n) {
+        std::vector<edgellm::Token> tokens(n);
+        for (edgellm::Token &token : tokens) token = any_token_(random_);
+        return tokens;
+    }
+
+    const Options &options_;
+    edgellm::Context context_;
+    Traffic traffic_;
+    std::mt19937 random_{1};
+    std::uniform_int_distribution<edgellm::Token> any_token_;
+};
+
+Json rate_json(const Samples &samples) {
+    if (samples.empty()) return nullptr;
+    return {{"mean", samples.mean()}, {"stddev", samples.stddev()}};
+}
+
+Json result_json(const Result &result) {
+    Json json = {{"depth", result.depth},
+                 {"prefill_tokens_per_s", rate_json(result.prefill)},
+                 {"decode_tokens_per_s", rate_json(result.decode)},
+                 {"decode_gb_per_s", nullptr},
+                 {"ttft_ms", nullptr}};
+    if (!result.decode.empty()) json["decode_gb_per_s"] = result.decode.mean() * result.decode_bytes / 1e9;
+    if (!result.ttft_ms.empty()) json["ttft_ms"] = result.ttft_ms.mean();
+    return json;
+}
+
+void put_text(const Options &options, const Result &result) {
+    const std::string at = result.depth ? fmt::format(" after {} tokens", result.depth) : "";
+    if (!result.prefill.empty())
+        put(fmt::format("prefill {} tokens{}: {:.2f} +/- {:.2f} tokens/s, first token after {:.1f} ms\n",
+                        options.prefill, at, result.prefill.mean(), result.prefill.stddev(), result.ttft_ms.mean()));
+    if (!result.decode.empty())
+        put(fmt::format("decode {} tokens{}: {:.2f} +/- {:.2f} tokens/s, {:.2f} GB/s\n", options.decode, at,
+                        result.decode.mean(), result.decode.stddev(),
+                        result.decode.mean() * result.decode_bytes / 1e9));
+    flush();
+}
+
+void check_room(size_t tokens, const edgellm::Model &model, const Options &options) {
+    const auto room =
+        static_cast<size_t>(options.compute.context ? options.compute.context : model.info().trained_context_tokens);
+    if (tokens > room) fail("-p, -n and -d want {} tokens of context, and there are {}", tokens, room);
+}
+
+void bench(const Options &options) {
+    const std::vector<edgellm::Token> depths = parse_tokens(options.depths);
+    if (depths.empty()) throw UsageError("-d: a number is missing");
+    if (!options.prefill && !options.decode) throw UsageError("-p 0 and -n 0 leave nothing to measure");
+    const edgellm::Model model = load(options.compute);
+    const size_t deepest = static_cast<size_t>(*std::max_element(depths.begin(), depths.end()));
+    const size_t tokens = deepest + std::max({options.prefill, options.decode, size_t{1}});
+    check_room(tokens, model, options);
+    Bench bench(options, model, tokens);
+    const std::string device = edgellm::devices().front().name;
+    const std::string isa = options.compute.isa.empty() ? edgellm::devices().front().isa : options.compute.isa;
+    const std::string name = std::filesystem::path(options.compute.model).filename();
+    Json all = Json::array();
+    if (!options.json) put(fmt::format("{}: {} threads, {}, {}\n", name, bench.context().n_threads, device, isa));
+    bench.warm_up();
+    for (edgellm::Token depth : depths) {
+        const Result result = bench.measure(static_cast<size_t>(depth));
+        all.push_back(result_json(result));
+        if (!options.json) put_text(options, result);
+    }
+    if (!options.json) return;
+    Json json = all[0];  // the first depth; with several all of them are in the list, too
+    json.update({{"model", name}, {"threads", bench.context().n_threads}, {"device", device}, {"isa", isa}});
+    if (all.size() > 1) json["depths"] = all;
+    put_json(json);
+}
+
+}  // namespace
+
+void add_bench(CLI::App &program) {
+    auto options = std::make_shared<Options>();
+    CLI::App *command = program.add_subcommand("bench", "tokens per second of prefill and decode");
+    add_compute_options(*command, options->compute);
+    command->add_option("-p,--prefill", options->prefill, "tokens to prefill; 0: none")->capture_default_str();
+    command->add_option("-n,--decode", options->decode, "tokens to decode; 0: none")->capture_default_str();
+    command->add_option("-d,--depth", options->depths, "tokens in the context before, as 0,512")->capture_default_str();
+    command->add_option("-r,--repetitions", options->repetitions, "measurements of each")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    command->add_flag("--json", options->json, "print JSON");
+    command->callback([options] { bench(*options); });
+}
+
+}  // namespace tool

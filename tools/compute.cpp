@@ -1,0 +1,144 @@
+#include "compute.h"
+#include "interrupt.h"
+#include "output.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace tool {
+namespace {
+
+constexpr int32_t kDefaultBatch = 512;
+constexpr size_t kLogitsBytes = size_t{64} << 20;
+
+edgellm_format cache_format(std::string_view name, const std::string &option) {
+    // Numbered as in GGUF; the library says which of them it can use.
+    static constexpr std::pair<std::string_view, edgellm_format> kFormats[] = {
+        {"f32", EDGELLM_FORMAT_F32}, {"f16", EDGELLM_FORMAT_F16}, {"q8_0", 8}, {"q4_0", 2}};
+    for (auto [known, format] : kFormats)
+        if (name == known) return format;
+    throw UsageError(fmt::format("--kv {}: must be f16, f32, q8_0 or q4_0, or two of them as K,V", option));
+}
+
+edgellm::ModelOptions model_options() {
+    edgellm::ModelOptions options;
+    options.log_level = EDGELLM_LOG_WARNING;
+    options.log = [](edgellm_log_level, std::string_view text) { note("warning: {}", printable(text)); };
+    return options;
+}
+
+}  // namespace
+
+void add_model_option(CLI::App &command, std::string &path) {
+    command.add_option("-m,--model", path, "model file (GGUF)")->required()->type_name("FILE");
+}
+
+void add_compute_options(CLI::App &command, ComputeOptions &options) {
+    add_model_option(command, options.model);
+    command.add_option("-t,--threads", options.threads, "threads (default: one per CPU)")->check(CLI::PositiveNumber);
+    command.add_option("-c,--context", options.context, "tokens of context (default: what the work needs)")
+        ->check(CLI::PositiveNumber);
+    command.add_option("--kernels", options.kernels, "auto, or reference: slow float32 functions to compare with")
+        ->check(CLI::IsMember({"auto", "reference"}));
+    command.add_option("--kv", options.kv, "format of the KV cache: f16, f32, q8_0, q4_0, or two of them as K,V")
+        ->type_name("FORMAT");
+    command.add_option("--batch", options.batch, "tokens of the largest step")->check(CLI::PositiveNumber);
+    command.add_option("--device", options.device, "cpu, cuda or auto")->type_name("NAME");
+    command.add_option("--isa", options.isa, "cap of the CPU's instruction set: scalar, avx2, avx512, neon")
+        ->type_name("NAME");
+}
+
+edgellm::Model load_vocabulary(const std::string &path) {
+    edgellm::ModelOptions options = model_options();
+    options.vocabulary_only = true;
+    return edgellm::Model(path, options);
+}
+
+edgellm::Model load(const ComputeOptions &from) {
+    edgellm::ModelOptions options = model_options();
+    options.device = from.device;
+    options.isa = from.isa;
+    options.kernels = from.kernels == "reference" ? EDGELLM_KERNELS_REFERENCE : EDGELLM_KERNELS_AUTO;
+    std::optional<Progress> progress;
+    options.progress = [&](uint64_t done, uint64_t total) {
+        if (!progress) progress.emplace("loading", total);
+        progress->at(done);
+        check_interrupt();
+        return true;
+    };
+    return edgellm::Model(from.model, options);
+}
+
+edgellm::ContextOptions context_options(const ComputeOptions &from, const edgellm::Model &model, size_t tokens) {
+    const int32_t trained = model.info().trained_context_tokens;
+    edgellm::ContextOptions options;
+    options.context_tokens = from.context;
+    if (!from.context) options.context_tokens = static_cast<int32_t>(std::min<size_t>(tokens, trained));
+    options.max_batch_tokens = std::min(from.batch ? from.batch : kDefaultBatch, options.context_tokens);
+    options.n_threads = from.threads;
+    const size_t comma = from.kv.find(',');
+    options.cache_k = cache_format(from.kv.substr(0, comma), from.kv);
+    options.cache_v = comma == from.kv.npos ? options.cache_k : cache_format(from.kv.substr(comma + 1), from.kv);
+    return options;
+}
+
+edgellm::ContextOptions rows_options(const ComputeOptions &from, const edgellm::Model &model, size_t tokens) {
+    edgellm::ContextOptions options = context_options(from, model, tokens);
+    if (!from.batch) {
+        const size_t row_bytes = static_cast<size_t>(model.info().n_vocab) * sizeof(float);
+        const size_t rows = std::max<size_t>(kLogitsBytes / std::max<size_t>(row_bytes, 1), 1);
+        options.max_batch_tokens = static_cast<int32_t>(std::min<size_t>(options.max_batch_tokens, rows));
+    }
+    options.max_outputs = options.max_batch_tokens;
+    return options;
+}
+
+void decode_rows(edgellm::Context &context, std::span<const edgellm::Token> tokens, size_t first,
+                 const std::function<void(size_t, std::span<const float>)> &row) {
+    const auto step = static_cast<size_t>(context.info().max_batch_tokens);
+    std::vector<uint8_t> outputs(step);
+    for (size_t begin = 0; begin < tokens.size(); begin += step) {
+        check_interrupt();
+        const size_t n = std::min(step, tokens.size() - begin);
+        for (size_t i = 0; i < n; ++i) outputs[i] = begin + i >= first;
+        edgellm_batch batch = EDGELLM_BATCH_INIT;
+        batch.n_tokens = static_cast<int32_t>(n);
+        batch.tokens = tokens.data() + begin;
+        batch.outputs = outputs.data();
+        const size_t n_rows = context.decode(batch);
+        for (size_t i = 0; i < n_rows; ++i) row(begin + n - n_rows + i, context.logits(i));
+    }
+}
+
+std::vector<edgellm::Token> parse_tokens(std::string_view text) {
+    auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; };
+    auto skip_space = [&] {
+        while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+    };
+    skip_space();
+    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+    if (text.size() >= 2 && text.front() == '[' && text.back() == ']') text = text.substr(1, text.size() - 2);
+    std::vector<edgellm::Token> tokens;
+    for (skip_space(); !text.empty(); skip_space()) {
+        edgellm::Token token = 0;
+        auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), token);
+        if (error != std::errc() || token < 0)
+            throw UsageError(fmt::format("'{}' is no token id", printable(text.substr(0, 20))));
+        tokens.push_back(token);
+        const char *before = text.data();
+        text.remove_prefix(static_cast<size_t>(end - before));
+        const bool space = !text.empty() && is_space(text.front());
+        skip_space();
+        if (!text.empty() && text.front() == ',') {
+            text.remove_prefix(1);
+            skip_space();
+            if (text.empty()) throw UsageError("a token id is missing after the last comma");
+        } else if (!text.empty() && !space) {
+            throw UsageError(
+                fmt::format("'{}' does not separate token ids; use commas", printable(text.substr(0, 20))));
+        }
+    }
+    return tokens;
+}
+
+}  // namespace tool

@@ -1,0 +1,38 @@
+// What the commands that run a model share: their options, loading, and decoding in batches.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <edgellm/edgellm.hpp>
+
+#include <functional>
+#include <span>
+#include <string>
+
+namespace tool {
+
+struct ComputeOptions {
+    std::string model, kernels = "auto", kv = "f16", device = "auto", isa;
+    int32_t threads = 0, context = 0, batch = 0;  // 0: the default
+};
+
+void add_model_option(CLI::App &command, std::string &path);
+void add_compute_options(CLI::App &command, ComputeOptions &options);  // with the model
+
+// Both show warnings, and load() its progress, on standard error. Ctrl-C stops it.
+edgellm::Model load_vocabulary(const std::string &path);
+edgellm::Model load(const ComputeOptions &options);
+
+// For work that needs room for `tokens`: -c, or as many as that, but no more than the model was trained with.
+edgellm::ContextOptions context_options(const ComputeOptions &options, const edgellm::Model &model, size_t tokens);
+
+// The same for decode_rows(): as many rows of logits as a step has tokens. Without --batch steps are such that the
+// logits take 64 MiB or less.
+edgellm::ContextOptions rows_options(const ComputeOptions &options, const edgellm::Model &model, size_t tokens);
+
+// Appends `tokens` to sequence 0 in steps, and gives the logits after each from number `first` on to `row`.
+void decode_rows(edgellm::Context &context, std::span<const edgellm::Token> tokens, size_t first,
+                 const std::function<void(size_t index, std::span<const float> logits)> &row);
+
+// "1,2,3" with or without brackets; commas, spaces or newlines between. Throws UsageError.
+std::vector<edgellm::Token> parse_tokens(std::string_view text);
+
+}  // namespace tool

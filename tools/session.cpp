@@ -1,0 +1,53 @@
+#include "session.h"
+#include "interrupt.h"
+#include "output.h"
+
+#include <algorithm>
+
+namespace tool {
+
+// How many tokens of the conversation are in the cache. The last one never counts: its logits are wanted.
+size_t Session::keep_beginning(std::span<const edgellm::Token> conversation) {
+    const size_t most = std::min(cached_.size(), conversation.size() - 1);
+    const size_t kept = static_cast<size_t>(
+        std::mismatch(cached_.begin(), cached_.begin() + static_cast<ptrdiff_t>(most), conversation.begin()).first -
+        cached_.begin());
+    context_.sequence_remove(0, static_cast<int32_t>(kept));
+    cached_.resize(kept);
+    return kept;
+}
+
+Answer Session::answer(std::span<const edgellm::Token> conversation, const edgellm::GenerateOptions &options,
+                       const std::function<void(std::string_view)> &show) {
+    if (conversation.empty()) fail("the prompt is empty: there is nothing to go on from");
+    const size_t kept = keep_beginning(conversation);
+    Answer answer;
+    std::vector<edgellm::Token> tokens(conversation.begin(), conversation.end());
+    {
+        CancelOnInterrupt cancel(context_);
+        answer.result = context_.generate(
+            sampler_, conversation.subspan(kept),
+            [&](const edgellm::TokenEvent &event) {
+                if (event.token != EDGELLM_NO_TOKEN) tokens.push_back(event.token);
+                answer.text += event.text;
+                show(event.text);
+            },
+            options);
+    }
+    // The last token is usually not in the cache, and after a stop parts of the prompt may not be.
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(context_.sequence_length())));
+    cached_ = std::move(tokens);
+    n_prompt_ += answer.result.n_prompt_tokens;
+    n_generated_ += answer.result.n_generated;
+    prompt_ns_ += answer.result.prompt_ns;
+    generate_ns_ += answer.result.generate_ns;
+    return answer;
+}
+
+std::string Session::timings() const {
+    auto rate = [](int64_t tokens, int64_t ns) { return ns > 0 ? double(tokens) * 1e9 / double(ns) : 0.0; };
+    return fmt::format("prompt: {} tokens, {:.1f} tokens/s; answer: {} tokens, {:.1f} tokens/s", n_prompt_,
+                       rate(n_prompt_, prompt_ns_), n_generated_, rate(n_generated_, generate_ns_));
+}
+
+}  // namespace tool

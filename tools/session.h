@@ -1,0 +1,41 @@
+// A model that answers: one sequence whose cache is kept between answers as far as they begin alike.
+#pragma once
+#include <edgellm/edgellm.hpp>
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tool {
+
+struct Answer {
+    std::string text;
+    edgellm_generate_result result;
+};
+
+class Session {
+  public:
+    Session(const edgellm::Model &model, const edgellm::ContextOptions &context,
+            const edgellm::SamplerOptions &sampling)
+        : context_(model, context), sampler_(model, sampling) {}
+
+    // Reads the tokens, which are the whole conversation, and generates. Text goes to `show` as it comes. Ctrl-C stops
+    // it. Throws edgellm::Error (EDGELLM_PROMPT_TOO_LONG: nothing has changed but the cache).
+    Answer answer(std::span<const edgellm::Token> conversation, const edgellm::GenerateOptions &options,
+                  const std::function<void(std::string_view)> &show);
+
+    int32_t context_tokens() const { return context_.info().context_tokens; }
+    std::string timings() const;  // of all answers
+
+  private:
+    size_t keep_beginning(std::span<const edgellm::Token> conversation);
+
+    edgellm::Context context_;
+    edgellm::Sampler sampler_;
+    std::vector<edgellm::Token> cached_;  // what the sequence holds
+    int64_t n_prompt_ = 0, n_generated_ = 0, prompt_ns_ = 0, generate_ns_ = 0;
+};
+
+}  // namespace tool

@@ -1,0 +1,23 @@
+// The shapes of real models, for `edgellm synth`: public facts from their configurations.
+#pragma once
+#include <cstdint>
+#include <span>
+
+namespace tool {
+
+struct Shape {
+    const char *name;          // as on the command line
+    const char *architecture;  // general.architecture
+    uint32_t layers, width, ffn_width, heads, kv_heads, head_dim, vocab, context;
+    float rope_base;
+    float rope_factor;  // of llama 3's rescaled frequencies; 0: none
+    float norm_epsilon;
+    bool tied;      // the output matrix is the embedding
+    bool qkv_bias;  // biases of query, key and value
+    bool qk_norm;   // norms of each head's query and key
+};
+
+std::span<const Shape> shapes();
+const Shape *find_shape(const char *name);  // NULL if there is none
+
+}  // namespace tool
