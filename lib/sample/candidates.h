@@ -28,9 +28,24 @@ Candidate *find_candidate(const Candidates &candidates, int32_t id) noexcept;
 
 float best_logit(const Candidates &candidates) noexcept;
 
+// Finite changes, however large, neither ban a token nor bring back a banned one.
+void change_logit(Candidate &c, float logit) noexcept;
+
+// The sum of all e^(logit - best).
+double total_weight(const Candidates &candidates, float best) noexcept;
+
+struct Weight {
+    double total;
+    double mean;  // of logit - best, by these weights; the entropy is ln(total) - mean
+};
+Weight weigh(const Candidates &candidates, float best) noexcept;  // best > minus infinity
+
 // Each keeps at least one, and of equal logits those of lower ids.
 void keep_from(Candidates &candidates, float least_logit) noexcept;  // least_logit <= best_logit
 void keep_top_k(Candidates &candidates, size_t k) noexcept;
 void keep_top_p(Candidates &candidates, double p) noexcept;
+
+// Keeps the fewest that reach p, those first whose surprise is nearest to the entropy.
+void keep_typical(Candidates &candidates, double p) noexcept;
 
 }  // namespace el

@@ -2,6 +2,7 @@
 #include "sample/philox.h"
 #include "sample/softmax.h"
 #include <algorithm>
+#include <cmath>
 
 namespace el {
 namespace {
@@ -19,60 +20,92 @@ int32_t best_token(const Candidates &candidates) {
     return std::find_if(candidates.begin(), candidates.end(), [best](Candidate c) { return c.logit == best; })->id;
 }
 
-// Draws by probability: `uniform` in [0, 1). Overwrites logits by weights.
-int32_t draw_token(const Candidates &candidates, double uniform) {
-    float best = best_logit(candidates);
-    if (best == kMinusInfinity) return -1;
-    for (Candidate &c : candidates) c.logit = exp_negative(c.logit - best);
-    double total = 0, sum = 0;
-    for (Candidate c : candidates) total += c.logit;
-    int32_t token = -1;
-    for (Candidate c : candidates) {
-        if (c.logit == 0) continue;
-        token = c.id;
-        sum += c.logit;
-        if (sum > uniform * total) break;
-    }
-    return token;
+// The stages that the options enable. Those that cannot be moved stay at both ends.
+std::vector<const Stage *> stages_of(const SamplerOptions &options) {
+    std::span<const Stage> all = all_stages();
+    std::vector<const Stage *> stages = {&all.front()};
+    for (const std::string &name : options.stages) stages.push_back(find_stage(name));
+    if (options.stages.empty())
+        for (const Stage &stage : all)
+            if (stage.movable) stages.push_back(&stage);
+    stages.push_back(&all.back());
+    stages.erase(std::remove_if(stages.begin(), stages.end(), [&](auto *stage) { return !stage->enabled(options); }),
+                 stages.end());
+    return stages;
 }
 
 }  // namespace
 
 Sampler::Sampler(size_t n_vocab, const SamplerOptions &options) : options_(options) {
     check_options(options, n_vocab);
-    for (const Stage &stage : all_stages())
-        if (stage.enabled(options)) stages_.push_back(&stage);
+    stages_ = stages_of(options);
     storage_.resize(n_vocab);
-    window_.resize(static_cast<size_t>(options.penalty_last_n));
-    scratch_.resize(window_.size());
+    bool has_dry = find_stage("dry")->enabled(options);
+    size_t window = static_cast<size_t>(std::max(options.penalty_last_n, has_dry ? options.dry_penalty_last_n : 0));
+    scratch_.resize(window);
+    if (has_dry) {
+        breakers_ = DryBreakers(options.dry_breakers);
+        for (const std::vector<int32_t> &breaker : options.dry_breakers) window = std::max(window, breaker.size());
+    }
+    history_ = TokenHistory(window);
+    reset();
+}
+
+// `uniform` in [0, 1). Overwrites logits by weights.
+Sampler::Choice Sampler::draw(const Candidates &candidates, double uniform) noexcept {
+    float best = best_logit(candidates);
+    if (best == kMinusInfinity) return {};
+    for (Candidate &c : candidates) c.logit = exp_negative(c.logit - best);
+    double total = 0, sum = 0;
+    for (Candidate c : candidates) total += c.logit;
+    Choice choice;
+    for (Candidate c : candidates) {
+        if (c.logit == 0) continue;
+        choice = {c.id, c.logit / total};
+        sum += c.logit;
+        if (sum > uniform * total) break;
+    }
+    return choice;
 }
 
 Status Sampler::sample(const float *logits, int32_t *token) noexcept {
     bool greedy = options_.temperature == 0;
-    int32_t chosen;
+    Choice choice;
     if (greedy && stages_.empty()) {
-        chosen = best_token(logits, n_vocab());
+        choice.token = best_token(logits, n_vocab());
     } else {
         Candidates candidates = {storage_.data(), 0};
         load_candidates(candidates, logits, n_vocab());
-        size_t n_window = static_cast<size_t>(std::min<uint64_t>(position_, window_.size()));
-        StageInput input = {options_, {window_.data(), n_window}, scratch_};
+        StageInput input = {options_, history_, scratch_, breakers_, position_ - broken_at_, position_, mirostat_mu_};
         for (const Stage *stage : stages_) stage->apply(input, candidates);
-        chosen = greedy ? best_token(candidates) : draw_token(candidates, philox_uniform(options_.seed, position_));
+        if (greedy)
+            choice.token = best_token(candidates);
+        else
+            choice = draw(candidates, philox_uniform(options_.seed, position_, kDrawStream));
     }
-    if (chosen < 0) return Status::kInvalidArgument;
-    *token = chosen;
+    if (choice.token < 0) return Status::kInvalidArgument;
+    last_ = choice;
+    *token = choice.token;
     return Status::kOk;
 }
 
 Status Sampler::accept(int32_t token) noexcept {
     if (token < 0 || static_cast<size_t>(token) >= n_vocab()) return Status::kInvalidArgument;
-    if (!window_.empty()) window_[position_ % window_.size()] = token;
+    history_.push(token);
     ++position_;
+    if (breakers_.end(history_)) broken_at_ = position_;
+    if (options_.mirostat_tau > 0 && token == last_.token)
+        mirostat_mu_ -= options_.mirostat_eta * (-std::log2(last_.probability) - options_.mirostat_tau);
+    last_ = {};
     return Status::kOk;
 }
 
-void Sampler::reset() noexcept { position_ = 0; }
+void Sampler::reset() noexcept {
+    history_.clear();
+    position_ = broken_at_ = 0;
+    mirostat_mu_ = 2.0 * options_.mirostat_tau;  // as the paper begins
+    last_ = {};
+}
 
 Status Sampler::copy_from(const Sampler &other) noexcept {
     uint64_t own_seed = options_.seed;
@@ -81,8 +114,11 @@ Status Sampler::copy_from(const Sampler &other) noexcept {
         options_.seed = own_seed;
         return Status::kInvalidArgument;
     }
-    std::copy(other.window_.begin(), other.window_.end(), window_.begin());
+    history_.copy_from(other.history_);
     position_ = other.position_;
+    broken_at_ = other.broken_at_;
+    mirostat_mu_ = other.mirostat_mu_;
+    last_ = other.last_;
     return Status::kOk;
 }
 

@@ -20,8 +20,9 @@ class Sampler {
     // or by logit_bias); *token is then left as it was.
     Status sample(const float *logits, int32_t *token) noexcept;
 
-    // Adds a token to the window of the penalties and moves on in the random numbers: those of a sample depend on
-    // the seed and on how many tokens have been accepted, on nothing else. kInvalidArgument: no such token.
+    // Adds a token to what the penalties look at and moves on in the random numbers: those of a sample depend on the
+    // seed and on how many tokens have been accepted, on nothing else. Mirostat learns from a token only if it is the
+    // one last sampled. kInvalidArgument: no such token.
     Status accept(int32_t token) noexcept;
 
     // As if just created.
@@ -33,15 +34,26 @@ class Sampler {
 
     size_t n_vocab() const noexcept { return storage_.size(); }
     const SamplerOptions &options() const noexcept { return options_; }
-    uint64_t position() const noexcept { return position_; }  // how many tokens have been accepted
+    uint64_t position() const noexcept { return position_; }      // how many tokens have been accepted
+    double mirostat_mu() const noexcept { return mirostat_mu_; }  // the largest surprise that it lets pass, in bits
 
   private:
+    struct Choice {
+        int32_t token = -1;
+        double probability = 1;  // among what the stages left
+    };
+    static Choice draw(const Candidates &candidates, double uniform) noexcept;
+
     SamplerOptions options_;
     std::vector<const Stage *> stages_;
+    DryBreakers breakers_;
     std::vector<Candidate> storage_;  // [n_vocab], of one call of sample
-    std::vector<int32_t> window_;     // [penalty_last_n], the token of position p at p % penalty_last_n
-    std::vector<int32_t> scratch_;    // [penalty_last_n], of one stage
+    std::vector<uint64_t> scratch_;   // [the longest window], of one stage
+    TokenHistory history_;
     uint64_t position_ = 0;
+    uint64_t broken_at_ = 0;  // the position after the last breaker
+    double mirostat_mu_ = 0;
+    Choice last_;  // chosen and not yet accepted
 };
 
 }  // namespace el

@@ -4,6 +4,30 @@
 #include <numeric>
 
 namespace el {
+namespace {
+
+// What gives log-probabilities: relative to the best logit, less the logarithm of their sum.
+struct LogSoftmax {
+    LogSoftmax(const float *logits, size_t n, float best) : best_(best) {
+        if (best > kMinusInfinity)
+            log_sum_ = std::log(sum_exp(n, best, [logits](size_t i) { return usable_logit(logits[i]); }));
+    }
+    float operator()(float logit) const {
+        if (best_ == kMinusInfinity) return kMinusInfinity;
+        return static_cast<float>(double(usable_logit(logit)) - best_ - log_sum_);
+    }
+
+  private:
+    float best_;
+    double log_sum_ = 0;
+};
+
+}  // namespace
+
+float log_probability_of(const float *logits, size_t n, int32_t id) noexcept {
+    float best = max_logit(n, [logits](size_t i) { return usable_logit(logits[i]); });
+    return LogSoftmax(logits, n, best)(logits[id]);
+}
 
 size_t log_softmax_top(const float *logits, size_t n, size_t k, int32_t *ids, float *logprobs) noexcept {
     k = std::min(k, n);
@@ -26,13 +50,8 @@ size_t log_softmax_top(const float *logits, size_t n, size_t k, int32_t *ids, fl
     std::sort_heap(ids, ids + k, better);
     if (!logprobs) return k;
 
-    float best = usable_logit(logits[ids[0]]);
-    auto usable = [logits](size_t i) { return usable_logit(logits[i]); };
-    double log_sum = best > kMinusInfinity ? std::log(sum_exp(n, best, usable)) : 0;
-    for (size_t i = 0; i < k; ++i) {
-        double relative = double(usable_logit(logits[ids[i]])) - best;
-        logprobs[i] = best > kMinusInfinity ? static_cast<float>(relative - log_sum) : kMinusInfinity;
-    }
+    LogSoftmax log_softmax(logits, n, usable_logit(logits[ids[0]]));
+    for (size_t i = 0; i < k; ++i) logprobs[i] = log_softmax(logits[ids[i]]);
     return k;
 }
 

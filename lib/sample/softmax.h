@@ -65,6 +65,10 @@ template <typename LogitAt> double sum_exp(size_t n, float best, LogitAt logit_a
     return sum;
 }
 
+// The natural logarithm of the probability that softmax gives to token `id` of logits [n]; minus infinity where no
+// logit is usable. Of the model's logits it is the same whatever a sampler does with them.
+float log_probability_of(const float *logits, size_t n, int32_t id) noexcept;
+
 // The k best tokens of logits [n], best first (of equals the lowest id), with their log-probabilities (logprobs may be
 // null). Writes and returns min(k, n). Does not allocate. Where no logit is usable all log-probabilities are minus
 // infinity.

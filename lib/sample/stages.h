@@ -1,24 +1,40 @@
-// The stages of sampling, as rows of data: a sampler runs those that its options enable, in the order of the table.
+// The stages of sampling, as rows of data: a sampler runs those that its options enable.
 #pragma once
 #include "sample/candidates.h"
+#include "sample/dry.h"
+#include "sample/history.h"
 #include "sample/options.h"
+#include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace el {
 
 struct StageInput {
     const SamplerOptions &options;
-    std::span<const int32_t> window;  // the accepted tokens that penalties look at, in any order
-    std::span<int32_t> scratch;       // as long as the window can become
+    const TokenHistory &history;
+    std::span<uint64_t> scratch;  // as long as the longest window
+    const DryBreakers &breakers;
+    uint64_t unbroken;   // how many tokens have been accepted since the last of the breakers
+    uint64_t position;   // of the random numbers
+    double mirostat_mu;  // the largest surprise that Mirostat lets pass, in bits
 };
 
 struct Stage {
     const char *name;
+    bool movable;  // whether its place can be chosen
     bool (*enabled)(const SamplerOptions &) noexcept;
     void (*apply)(const StageInput &, Candidates &) noexcept;
 };
 
-// In the usual order: bias, penalties, top_k, top_p, min_p, temperature.
+// The random numbers of one position.
+constexpr uint32_t kDrawStream = 0, kXtcStream = 1;
+
+// In the usual order: bias, penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, mirostat.
+// The first and the last are not movable.
 std::span<const Stage> all_stages() noexcept;
+
+// A movable stage; null where there is none of this name.
+const Stage *find_stage(std::string_view name) noexcept;
 
 }  // namespace el

@@ -1,120 +1,19 @@
-#include "base/status.h"
 #include "sample/philox.h"
-#include "sample/sampler.h"
-#include "sample/softmax.h"
-#include <algorithm>
-#include <cmath>
-#include <cstdlib>
-#include <doctest/doctest.h>
-#include <limits>
+#include "sample_helpers.h"
 #include <new>
-#include <random>
 #include <set>
-#include <string>
-#include <utility>
 
 static long n_allocations = 0;
-void *operator new(size_t n) {
+// Where only one of a pair is inlined, gcc takes them for mismatched.
+[[gnu::noinline]] void *operator new(size_t n) {
     ++n_allocations;
     if (void *p = std::malloc(n ? n : 1)) return p;
     throw std::bad_alloc();
 }
-void operator delete(void *p) noexcept { std::free(p); }
-void operator delete(void *p, size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void *p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void *p, size_t) noexcept { std::free(p); }
 
 using namespace el;
-
-namespace {
-
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-using Logits = std::vector<float>;
-using Pairs = std::vector<std::pair<double, int32_t>>;  // logit, id
-
-Logits random_logits(size_t n, float deviation, uint32_t seed, bool with_ties = false) {
-    std::mt19937 generator(seed);
-    std::normal_distribution<float> normal(0, deviation);
-    Logits logits(n);
-    for (float &x : logits) x = with_ties ? std::round(normal(generator)) : normal(generator);
-    return logits;
-}
-
-Pairs sorted(const Logits &logits) {
-    Pairs pairs;
-    for (size_t i = 0; i < logits.size(); ++i) pairs.push_back({logits[i], static_cast<int32_t>(i)});
-    std::sort(pairs.begin(), pairs.end(),
-              [](auto &a, auto &b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
-    return pairs;
-}
-
-std::vector<double> probabilities(const Pairs &pairs) {
-    std::vector<double> p;
-    double sum = 0;
-    for (auto &pair : pairs) p.push_back(std::exp(pair.first - pairs[0].first)), sum += p.back();
-    for (double &x : p) x /= sum;
-    return p;
-}
-
-std::vector<int32_t> ids_of(const Pairs &pairs, size_t n) {
-    std::vector<int32_t> ids;
-    for (size_t i = 0; i < n; ++i) ids.push_back(pairs[i].second);
-    std::sort(ids.begin(), ids.end());
-    return ids;
-}
-
-const Stage &stage(const std::string &name) {
-    for (const Stage &stage : all_stages())
-        if (name == stage.name) return stage;
-    FAIL("no stage " << name);
-    std::abort();
-}
-
-// What one stage leaves: ids and logits.
-std::vector<Candidate> apply(const std::string &name, const SamplerOptions &options, const Logits &logits,
-                             std::vector<int32_t> window = {}) {
-    std::vector<Candidate> storage(logits.size());
-    std::vector<int32_t> scratch(window.size());
-    Candidates candidates = {storage.data(), 0};
-    load_candidates(candidates, logits.data(), logits.size());
-    CHECK(stage(name).enabled(options));
-    stage(name).apply({options, window, scratch}, candidates);
-    storage.resize(candidates.n);
-    return storage;
-}
-
-std::vector<int32_t> ids_of(const std::vector<Candidate> &candidates) {
-    std::vector<int32_t> ids;
-    for (Candidate c : candidates) ids.push_back(c.id);
-    return ids;
-}
-
-int32_t sample(Sampler &sampler, const Logits &logits) {
-    int32_t token = -1;
-    CHECK(sampler.sample(logits.data(), &token) == Status::kOk);
-    return token;
-}
-
-std::vector<int32_t> text(Sampler &sampler, const Logits &logits, int n) {
-    std::vector<int32_t> tokens;
-    for (int i = 0; i < n; ++i) {
-        tokens.push_back(sample(sampler, logits));
-        CHECK(sampler.accept(tokens.back()) == Status::kOk);
-    }
-    return tokens;
-}
-
-std::string error_of(const SamplerOptions &options, size_t n_vocab = 10) {
-    try {
-        Sampler sampler(n_vocab, options);
-        return "";
-    } catch (const Error &error) {
-        CHECK(error.status() == Status::kInvalidArgument);
-        return error.what();
-    }
-}
-
-}  // namespace
 
 TEST_CASE("philox gives the published numbers") {
     // The known answers of the Random123 distribution.
@@ -147,84 +46,6 @@ TEST_CASE("exp_negative agrees with the C library") {
     CHECK(exp_negative(-0.0f) == 1);
     CHECK(exp_negative(-88.5f) == 0);
     CHECK(exp_negative(-kInfinity) == 0);
-}
-
-TEST_CASE("bias and penalties") {
-    Logits logits = {1, -2, 3, -4, 5};
-    auto biased = apply("bias", {.logit_bias = {{1, 2.5f}, {4, -kInfinity}, {1, 1}}}, logits);
-    CHECK(biased[1].logit == 1.5f);
-    CHECK(biased[4].logit == -kInfinity);
-    CHECK(biased[0].logit == 1);
-
-    SamplerOptions options = {.repetition_penalty = 2, .frequency_penalty = 0.25f, .presence_penalty = 0.5f};
-    auto result = apply("penalties", options, logits, {2, 3, 2, 2});
-    REQUIRE(result.size() == 5);
-    CHECK(result[0].logit == 1);
-    CHECK(result[1].logit == -2);
-    CHECK(result[2].logit == 3 / 2.0f - 3 * 0.25f - 0.5f);
-    CHECK(result[3].logit == -4 * 2.0f - 0.25f - 0.5f);
-    CHECK(result[4].logit == 5);
-}
-
-TEST_CASE("top_k keeps the k best, of equals the lowest ids") {
-    for (size_t n : {1u, 2u, 7u, 100u, 1000u, 5000u})
-        for (bool ties : {false, true}) {
-            Logits logits = random_logits(n, 3, static_cast<uint32_t>(n), ties);
-            if (n > 50) logits[11] = -kInfinity, logits[12] = kNan, logits[13] = -0.0f, logits[14] = 0.0f;
-            Pairs pairs = sorted([&] {
-                Logits usable = logits;
-                for (float &x : usable) x = usable_logit(x);
-                return usable;
-            }());
-            for (size_t k : {1u, 2u, 3u, 40u, 99u, 500u, 999u, 1000u, 4999u, 100000u}) {
-                auto kept = ids_of(apply("top_k", {.top_k = static_cast<int32_t>(k)}, logits));
-                REQUIRE(kept == ids_of(pairs, std::min(k, n)));
-            }
-        }
-    CHECK(ids_of(apply("top_k", {.top_k = 2}, {0.0f, -0.0f, 0.0f})) == std::vector<int32_t>{0, 1});
-    CHECK(ids_of(apply("top_k", {.top_k = 2}, {-0.0f, 0.0f, 0.0f})) == std::vector<int32_t>{0, 1});
-}
-
-TEST_CASE("top_p keeps the fewest best that reach p") {
-    for (size_t n : {1u, 5u, 100u, 3000u})
-        for (float deviation : {0.0f, 0.01f, 1.0f, 5.0f, 40.0f}) {
-            Logits logits = random_logits(n, deviation, static_cast<uint32_t>(n));
-            Pairs pairs = sorted(logits);
-            std::vector<double> p = probabilities(pairs);
-            for (float wanted : {0.0f, 0.0503f, 0.3007f, 0.9003f, 0.9507f, 0.99999f}) {
-                size_t fewest = 1;
-                for (double sum = p[0]; sum < wanted && fewest < n; ++fewest) sum += p[fewest];
-                auto kept = ids_of(apply("top_p", {.top_p = wanted}, logits));
-                // The last 1e-5 is a matter of rounding.
-                if (wanted < 0.9999f) REQUIRE(kept == ids_of(pairs, fewest));
-                double mass = 0;
-                for (size_t i = 0; i < kept.size(); ++i) mass += p[i];
-                REQUIRE(mass > wanted - 1e-6);
-            }
-        }
-    CHECK(ids_of(apply("top_p", {.top_p = 0.5f}, {-kInfinity, -kInfinity, -kInfinity})).size() == 3);
-    CHECK(ids_of(apply("top_p", {.top_p = 0.5f}, {-kInfinity, 1, -kInfinity, 1})) == std::vector<int32_t>{1});
-}
-
-TEST_CASE("min_p keeps what is likely enough relative to the best") {
-    Logits logits = random_logits(2000, 3, 5);
-    Pairs pairs = sorted(logits);
-    std::vector<double> p = probabilities(pairs);
-    for (float wanted : {1e-6f, 0.0107f, 0.3f, 1.0f}) {
-        size_t n = static_cast<size_t>(std::count_if(p.begin(), p.end(), [&](double x) { return x >= wanted * p[0]; }));
-        CHECK(ids_of(apply("min_p", {.min_p = wanted}, logits)) == ids_of(pairs, n));
-    }
-}
-
-TEST_CASE("temperature divides") {
-    Logits logits = {1, 3, -2, -kInfinity};
-    auto result = apply("temperature", {.temperature = 0.5f}, logits);
-    CHECK(result[1].logit - result[0].logit == 4);
-    CHECK(result[1].logit - result[2].logit == 10);
-    CHECK(result[3].logit == -kInfinity);
-    result = apply("temperature", {.temperature = 1e-40f}, {FLT_MAX, -FLT_MAX, FLT_MAX});
-    CHECK(result[0].logit == 0);
-    CHECK(result[1].logit == -kInfinity);
 }
 
 TEST_CASE("greedy takes the best, of equals the lowest id, with and without stages") {
@@ -335,6 +156,14 @@ TEST_CASE("logits that are not numbers never give a token that does not exist") 
         {.temperature = 1e-30f, .top_k = 3, .top_p = 0.5f, .min_p = 0.1f, .repetition_penalty = 1e-30f},
         {.temperature = FLT_MAX, .top_p = 0, .frequency_penalty = FLT_MAX, .presence_penalty = FLT_MAX},
         {.frequency_penalty = -FLT_MAX, .presence_penalty = -FLT_MAX},
+        {.temperature = 1, .top_k = 0, .top_p = 1, .top_n_sigma = 1, .typical_p = 0.5f},
+        {.top_k = 0, .top_p = 1, .top_n_sigma = FLT_MAX, .typical_p = 0, .xtc_probability = 1, .xtc_threshold = 0},
+        {.temperature = 1e-40f, .top_k = 0, .top_p = 1, .typical_p = 0.9f, .dynatemp_range = FLT_MAX},
+        {.temperature = FLT_MAX, .top_k = 0, .dynatemp_range = FLT_MAX, .dynatemp_exponent = FLT_MAX},
+        {.dry_multiplier = FLT_MAX, .dry_base = FLT_MAX, .dry_allowed_length = 1, .dry_breakers = {{1}, {2, 3}}},
+        {.mirostat_tau = FLT_MAX, .mirostat_eta = FLT_MAX},
+        {.dynatemp_range = 1, .mirostat_tau = 1e-30f, .mirostat_eta = FLT_MAX},
+        {.mirostat_tau = 3, .stages = {"temperature", "penalties"}},
     };
     std::mt19937 generator(1);
     constexpr float kOdd[] = {kNan, kInfinity, -kInfinity, FLT_MAX, -FLT_MAX, 0, 1, 1e-42f};
@@ -367,8 +196,18 @@ TEST_CASE("logits that are not numbers never give a token that does not exist") 
 
 TEST_CASE("nothing allocates after creation") {
     Logits logits = random_logits(1000, 2, 8);
-    SamplerOptions options = {.min_p = 0.01f, .repetition_penalty = 1.1f, .logit_bias = {{5, 1}}};
+    SamplerOptions options = {.min_p = 0.01f,
+                              .repetition_penalty = 1.1f,
+                              .top_n_sigma = 3,
+                              .typical_p = 0.9f,
+                              .xtc_probability = 0.5f,
+                              .dynatemp_range = 0.5f,
+                              .dry_multiplier = 1,
+                              .dry_breakers = {{1}, {2, 3}},
+                              .stages = {"dry", "xtc", "typical_p", "top_n_sigma", "temperature"},
+                              .logit_bias = {{5, 1}}};
     Sampler sampler(1000, options), copy(1000, options);
+    Sampler mirostat(1000, {.mirostat_tau = 3});
     bool fine = true;
     int32_t ids[10];
     float logprobs[10];
@@ -376,9 +215,12 @@ TEST_CASE("nothing allocates after creation") {
     for (int i = 0; i < 100; ++i) {
         int32_t token;
         fine = fine && sampler.sample(logits.data(), &token) == Status::kOk && sampler.accept(token) == Status::kOk &&
-               copy.copy_from(sampler) == Status::kOk;
+               copy.copy_from(sampler) == Status::kOk && mirostat.sample(logits.data(), &token) == Status::kOk &&
+               mirostat.accept(token) == Status::kOk;
     }
+    sampler.reset();
     log_softmax_top(logits.data(), logits.size(), 10, ids, logprobs);
+    logprobs[0] = log_probability_of(logits.data(), logits.size(), 3);
     long after = n_allocations;
     CHECK(after == before);
     CHECK(fine);
@@ -396,6 +238,7 @@ TEST_CASE("log_softmax_top") {
             for (size_t i = 0; i < std::min<size_t>(k, 700); ++i) {
                 REQUIRE(ids[i] == pairs[i].second);
                 REQUIRE(logprobs[i] == doctest::Approx(std::log(p[i])).epsilon(1e-6));
+                REQUIRE(log_probability_of(logits.data(), 700, ids[i]) == logprobs[i]);
             }
         }
     }
@@ -407,6 +250,8 @@ TEST_CASE("log_softmax_top") {
     CHECK(ids[1] == 2);
     CHECK(logprobs[0] == 0);
     CHECK(logprobs[3] == -kInfinity);
+    CHECK(log_probability_of(odd.data(), 4, 1) == 0);
+    CHECK(log_probability_of(odd.data(), 4, 0) == -kInfinity);
     CHECK(log_softmax_top(odd.data(), 4, 2, ids, nullptr) == 2);
     CHECK(ids[1] == 2);
     Logits infinite = {1, kInfinity, kInfinity};
@@ -416,6 +261,7 @@ TEST_CASE("log_softmax_top") {
     Logits none(4, kNan);
     CHECK(log_softmax_top(none.data(), 4, 2, ids, logprobs) == 2);
     CHECK(logprobs[0] == -kInfinity);
+    CHECK(log_probability_of(none.data(), 4, 0) == -kInfinity);
 }
 
 TEST_CASE("options are checked, and the message names the field") {
@@ -433,6 +279,32 @@ TEST_CASE("options are checked, and the message names the field") {
     CHECK(names(error_of({.presence_penalty = kNan}), "presence_penalty"));
     CHECK(names(error_of({.penalty_last_n = -1}), "penalty_last_n"));
     CHECK(names(error_of({.penalty_last_n = SamplerOptions::kMaxWindow + 1}), "penalty_last_n"));
+    CHECK(names(error_of({.top_n_sigma = -1}), "top_n_sigma"));
+    CHECK(names(error_of({.top_n_sigma = kInfinity}), "top_n_sigma"));
+    CHECK(names(error_of({.typical_p = 1.01f}), "typical_p"));
+    CHECK(names(error_of({.xtc_probability = kNan}), "xtc_probability"));
+    CHECK(names(error_of({.xtc_threshold = -0.1f}), "xtc_threshold"));
+    CHECK(names(error_of({.dynatemp_range = -1}), "dynatemp_range"));
+    CHECK(names(error_of({.dynatemp_exponent = -1}), "dynatemp_exponent"));
+    CHECK(names(error_of({.dry_multiplier = -1}), "dry_multiplier"));
+    CHECK(names(error_of({.dry_base = 0.9f}), "dry_base"));
+    CHECK(names(error_of({.dry_base = kNan}), "dry_base"));
+    CHECK(names(error_of({.dry_allowed_length = 0}), "dry_allowed_length"));
+    CHECK(names(error_of({.dry_penalty_last_n = -1}), "dry_penalty_last_n"));
+    CHECK(names(error_of({.dry_penalty_last_n = SamplerOptions::kMaxWindow + 1}), "dry_penalty_last_n"));
+    CHECK(names(error_of({.dry_breakers = {{1}, {}}}), "dry_breakers: sequence 1"));
+    CHECK(names(error_of({.dry_breakers = {{1, 10}}}), "dry_breakers: sequence 0"));
+    CHECK(names(error_of({.dry_breakers = {{-1}}}), "dry_breakers"));
+    CHECK(names(error_of({.dry_breakers = {std::vector<int32_t>(65)}}), "dry_breakers"));
+    CHECK(names(error_of({.dry_breakers = std::vector<std::vector<int32_t>>(65537, {1})}), "dry_breakers"));
+    CHECK(names(error_of({.mirostat_tau = kInfinity}), "mirostat_tau"));
+    CHECK(names(error_of({.mirostat_eta = -1}), "mirostat_eta"));
+    CHECK(names(error_of({.stages = {"top_k", "top_q"}}), "stages names \"top_q\"; there are penalties, dry, "));
+    CHECK(names(error_of({.stages = {"bias"}}), "stages names \"bias\""));
+    CHECK(names(error_of({.stages = {"mirostat"}}), "stages names \"mirostat\""));
+    CHECK(names(error_of({.stages = {""}}), "stages names \"\""));
+    CHECK(names(error_of({.stages = {"top_k", "dry", "top_k"}}), "stages names top_k twice"));
+    CHECK(names(error_of({.stages = {std::string(100000, '\xff')}}), "stages"));
     CHECK(names(error_of({.logit_bias = {{10, 1}}}), "logit_bias"));
     CHECK(names(error_of({.logit_bias = {{-1, 1}}}), "logit_bias"));
     CHECK(names(error_of({.logit_bias = {{1, kNan}}}), "logit_bias"));
