@@ -228,11 +228,6 @@ constexpr NamedFunction kGlobals[] = {
     {"strftime_now", strftime_now},
 };
 
-template <size_t n> Function find_in_table(const NamedFunction (&table)[n], std::string_view name) {
-    auto found = std::find_if(table, table + n, [&](const NamedFunction &entry) { return entry.name == name; });
-    return found == table + n ? nullptr : found->function;
-}
-
 }  // namespace
 
 bool cycler_attribute(Cycler &cycler, std::string_view name, Value &out) {
@@ -249,7 +244,7 @@ bool cycler_attribute(Cycler &cycler, std::string_view name, Value &out) {
     return true;
 }
 
-Function find_test(std::string_view name) { return find_in_table(kTests, name); }
-Function find_global(std::string_view name) { return find_in_table(kGlobals, name); }
+Function find_test(std::string_view name) { return find_function(kTests, name); }
+Function find_global(std::string_view name) { return find_function(kGlobals, name); }
 
 }  // namespace el

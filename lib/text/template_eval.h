@@ -102,6 +102,12 @@ struct NamedFunction {
     Function function;
 };
 
+template <size_t n> Function find_function(const NamedFunction (&table)[n], std::string_view name) {
+    for (const NamedFunction &entry : table)
+        if (entry.name == name) return entry.function;
+    return nullptr;
+}
+
 // A function, a bound method, a macro or the caller of a call block.
 class Callable : public Object {
   public:
@@ -116,6 +122,7 @@ class Callable : public Object {
 
 // What the tables hold; NULL for an unknown name.
 Function find_filter(std::string_view name);
+Function find_value_filter(std::string_view name);  // a part of these
 Function find_test(std::string_view name);
 Function find_global(std::string_view name);
 Function find_string_method(std::string_view name);
