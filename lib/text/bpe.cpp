@@ -7,91 +7,100 @@ namespace el {
 namespace {
 
 constexpr const char *kMergesKey = "tokenizer.ggml.merges";
-constexpr size_t kShortPiece = 32;  // bytes; up to here a scan for the best pair beats a heap
-
-const PreTokenizerRow &choose_pre_tokenizer(const Metadata &metadata, const Log &log) {
-    constexpr const char *key = "tokenizer.ggml.pre";
-    auto name = metadata.get_string(key);
-    const PreTokenizerRow *row = name ? find_pre_tokenizer(*name) : nullptr;
-    if (row) return *row;
-    const PreTokenizerRow &fallback = default_pre_tokenizer();
-    if (name) {
-        log(LogLevel::kWarning,
-            "{}: {} is '{}', which is not known; '{}' is used, so tokens may differ from the model's",
-            metadata.source(), key, utf8_excerpt(*name), fallback.name);
-    } else {
-        log(LogLevel::kWarning, "{}: {} is missing; '{}' is used, so tokens may differ from the model's",
-            metadata.source(), key, fallback.name);
-    }
-    return fallback;
-}
 
 }  // namespace
 
-// Memory of one call, reused from piece to piece.
-struct BpeModel::Scratch {
-    struct Symbol {
-        int32_t id;              // -1: a byte without token, or merged into its left neighbour
-        int32_t previous, next;  // -1: none
-    };
-    struct Candidate {
-        uint32_t rank;
-        int32_t left;                                   // symbol
-        const MergeTable::Merge *merge;                 // stale unless the symbols there still are this pair
-        bool operator<(const Candidate &other) const {  // of a max-heap: the lowest rank, then the leftmost
-            return rank != other.rank ? rank > other.rank : left > other.left;
-        }
-    };
-    std::vector<uint32_t> ends;
-    std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
-};
-
-BpeModel::BpeModel(const Metadata &metadata, const TokenTable &table, const TokenBytes &bytes, const Log &log)
-    : bytes_(bytes), row_(choose_pre_tokenizer(metadata, log)), pre_tokenizer_(row_) {
+BpeModel::BpeModel(const ModelInput &input, const PreTokenizerRow &row)
+    : bytes_(input.bytes), row_(row), pre_tokenizer_(row) {
+    if (row.characters) chars_ = std::make_unique<CharUnits>(input);
     size_t missing = 0;
     for (size_t b = 0; b < byte_tokens_.size(); ++b) {
         char byte = static_cast<char>(b);
-        byte_tokens_[b] = bytes.find({&byte, 1});
+        byte_tokens_[b] = bytes_.find({&byte, 1});
         missing += byte_tokens_[b] < 0;
     }
-    if (missing > 0) log(LogLevel::kDebug, "{}: {} of 256 bytes have no token", metadata.source(), missing);
-    read_merges(metadata, table);
+    if (missing > 0) input.log(LogLevel::kDebug, "{}: {} of 256 bytes have no token", input.metadata.source(), missing);
+    read_merges(input);
 }
 
-void BpeModel::read_merges(const Metadata &metadata, const TokenTable &table) {
+// A line of the list of merges. They are looked up in blocks, as waiting for memory is what takes long: first that of a
+// whole block is asked for.
+struct BpeModel::Line {
+    static constexpr size_t kBlock = 32;
+    std::string_view left, right;
+    uint64_t left_hash, right_hash;
+    int32_t left_id, right_id, merged_id;
+};
+
+void BpeModel::read_merges(const ModelInput &input) {
+    const Metadata &metadata = input.metadata;
+    const TextIndex &index = input.table.index;
     auto lines = metadata.get_strings(kMergesKey);
     if (!lines) fail(Status::kVocabularyInvalid, "{}: {} is missing", metadata.source(), kMergesKey);
-    if (lines->size() >= MergeTable::kNone) {
+    if (lines->size() >= kNoMerge) {
         fail(Status::kVocabularyInvalid, "{}: {} has {} elements, too many", metadata.source(), kMergesKey,
              lines->size());
     }
-    merges_ = MergeTable(static_cast<size_t>(lines->size()));
-    uint32_t rank = 0;
-    std::string joined;
-    for (std::string_view line : *lines) {
-        size_t space = line.find(' ', 1);  // a token may itself begin with one
-        if (space == std::string_view::npos || space + 1 == line.size()) {
-            fail(Status::kVocabularyInvalid, "{}: {}[{}] is not two tokens with a space between", metadata.source(),
-                 kMergesKey, rank);
+    auto count = static_cast<uint32_t>(lines->size());
+    merges_ = MergeTable(count);
+    auto next = lines->begin();
+    Line block[Line::kBlock];
+    int32_t last = 0;  // merged id
+    for (uint32_t first = 0; first < count; first += Line::kBlock) {
+        uint32_t n = std::min<uint32_t>(Line::kBlock, count - first);
+        for (uint32_t i = 0; i < n; ++i, ++next) {
+            std::string_view line = *next;
+            size_t space = line.find(' ', 1);  // a token may itself begin with one
+            if (space == std::string_view::npos || space + 1 == line.size()) {
+                fail(Status::kVocabularyInvalid, "{}: {}[{}] is not two tokens with a space between", metadata.source(),
+                     kMergesKey, first + i);
+            }
+            std::string_view left = line.substr(0, space), right = line.substr(space + 1);
+            block[i] = {left, right, index.hash(left), index.hash(right), -1, -1, -1};
+            index.prefetch(block[i].left_hash);
+            index.prefetch(block[i].right_hash);
         }
-        std::string_view left_text = line.substr(0, space), right_text = line.substr(space + 1);
-        joined.assign(left_text).append(right_text);
-        int32_t left = table.find(left_text), right = table.find(right_text), merged = table.find(joined);
-        if (left < 0 || right < 0 || merged < 0) {
-            fail(Status::kVocabularyInvalid, "{}: {}[{}]: its {} is not a token", metadata.source(), kMergesKey, rank,
-                 left < 0    ? "left part"
-                 : right < 0 ? "right part"
-                             : "result");
+        for (uint32_t i = 0; i < n; ++i) {
+            find_tokens(input, first + i, last, block[i]);
+            last = block[i].merged_id;
+            merges_.prefetch(block[i].left_id, block[i].right_id);
         }
-        // Differs only where control or user-defined tokens, whose text is literal, are mixed with byte-level ones.
-        std::string_view whole = bytes_[merged], head = bytes_[left], tail = bytes_[right];
-        if (whole.size() != head.size() + tail.size() || whole.substr(0, head.size()) != head ||
-            whole.substr(head.size()) != tail) {
-            fail(Status::kVocabularyInvalid, "{}: {}[{}]: its result stands for other bytes than its parts",
-                 metadata.source(), kMergesKey, rank);
+        for (uint32_t i = 0; i < n; ++i) {
+            merges_.insert(block[i].left_id, block[i].right_id, {first + i, block[i].merged_id});
         }
-        merges_.insert(left, right, rank++, merged);
+    }
+}
+
+// Most lists are in the order of the tokens that they make, so `last`, which the line before has made, is near.
+void BpeModel::find_tokens(const ModelInput &input, uint32_t number, int32_t last, Line &line) const {
+    const TokenTable &table = input.table;
+    auto text_of = [&](int32_t id) { return table.texts[static_cast<size_t>(id)]; };
+    line.left_id = table.index.find(line.left, line.left_hash, text_of);
+    line.right_id = table.index.find(line.right, line.right_hash, text_of);
+    auto is_joined = [&](int32_t id) {
+        std::string_view text = text_of(id);
+        return text.size() == line.left.size() + line.right.size() && text.substr(0, line.left.size()) == line.left &&
+               text.substr(line.left.size()) == line.right;
+    };
+    if (is_joined(last))
+        line.merged_id = last;
+    else if (last + 1 < table.size() && is_joined(last + 1))
+        line.merged_id = last + 1;
+    else
+        line.merged_id = table.find(std::string(line.left).append(line.right));
+    if (line.left_id < 0 || line.right_id < 0 || line.merged_id < 0) {
+        fail(Status::kVocabularyInvalid, "{}: {}[{}]: its {} is not a token", input.metadata.source(), kMergesKey,
+             number,
+             line.left_id < 0    ? "left part"
+             : line.right_id < 0 ? "right part"
+                                 : "result");
+    }
+    // Differs only where control or user-defined tokens, whose text is literal, are mixed with others.
+    std::string_view whole = bytes_[line.merged_id], head = bytes_[line.left_id], tail = bytes_[line.right_id];
+    if (whole.size() != head.size() + tail.size() || whole.substr(0, head.size()) != head ||
+        whole.substr(head.size()) != tail) {
+        fail(Status::kVocabularyInvalid, "{}: {}[{}]: its result stands for other bytes than its parts",
+             input.metadata.source(), kMergesKey, number);
     }
 }
 
@@ -100,96 +109,46 @@ void BpeModel::encode(std::string_view text, std::vector<int32_t> &out) const {
         fail(Status::kLimitExceeded, "the text to tokenize has {} bytes; at most {} are possible", text.size(),
              PreTokenizer::kMaxTextBytes);
     }
-    Scratch scratch;
-    pre_tokenizer_.split(text, scratch.ends);
+    std::string spaced;  // for units of characters, what files write for a space becomes one in the text, too
+    if (chars_) {
+        char_level_decode(text, spaced);
+        text = spaced;
+    }
+    std::vector<uint32_t> ends;
+    pre_tokenizer_.split(text, ends);
+    Merger merger;
     size_t start = 0;
-    for (uint32_t end : scratch.ends) {
-        encode_piece(text.substr(start, end - start), scratch, out);
+    for (uint32_t end : ends) {
+        std::string_view piece = text.substr(start, end - start);
+        // Line breaks are tokens of their own in vocabularies of characters, however they would merge.
+        bool whole = row_.ignore_merges || (chars_ && piece[0] == '\n');
+        if (int32_t id = whole ? bytes_.find(piece) : -1; id >= 0)
+            out.push_back(id);
+        else if (chars_)
+            encode_characters(piece, out);
+        else
+            encode_bytes(piece, merger, out);
         start = end;
     }
 }
 
-void BpeModel::encode_piece(std::string_view piece, Scratch &scratch, std::vector<int32_t> &out) const {
-    if (int32_t id; row_.ignore_merges && (id = bytes_.find(piece)) >= 0) return out.push_back(id);
-    if (piece.size() <= kShortPiece) return merge_short(piece, out);
-    merge_long(piece, scratch, out);
-}
-
-void BpeModel::merge_short(std::string_view piece, std::vector<int32_t> &out) const {
-    int32_t ids[kShortPiece];
-    const MergeTable::Merge *pairs[kShortPiece];  // pairs[i]: what ids[i] and ids[i + 1] become
-    uint32_t ranks[kShortPiece];
-    size_t n = piece.size();
-    for (size_t i = 0; i < n; ++i) ids[i] = byte_tokens_[static_cast<uint8_t>(piece[i])];
-    auto look_up = [&](size_t i) {
-        pairs[i] = &merges_.find(ids[i], ids[i + 1]);
-        ranks[i] = pairs[i]->rank;
-    };
-    for (size_t i = 0; i + 1 < n; ++i) look_up(i);
-    pairs[n - 1] = nullptr;
-    ranks[n - 1] = MergeTable::kNone;
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; ++i) best = ranks[i] < ranks[best] ? i : best;
-        if (ranks[best] == MergeTable::kNone) break;
-        ids[best] = pairs[best]->merged;
-        --n;
-        for (size_t i = best + 1; i < n; ++i) {
-            ids[i] = ids[i + 1];
-            pairs[i] = pairs[i + 1];
-            ranks[i] = ranks[i + 1];
-        }
-        if (best > 0) look_up(best - 1);
-        if (best + 1 < n) look_up(best);
+void BpeModel::encode_bytes(std::string_view piece, Merger &merger, std::vector<int32_t> &out) const {
+    merger.units.clear();
+    for (size_t i = 0; i < piece.size(); ++i) {
+        merger.units.push_back({byte_tokens_[static_cast<uint8_t>(piece[i])], static_cast<uint32_t>(i)});
     }
-    for (size_t i = 0; i < n; ++i) {
-        if (ids[i] >= 0) out.push_back(ids[i]);
+    merger.run(static_cast<uint32_t>(piece.size()),
+               [this](const Unit &left, const Unit &right, uint32_t) { return merges_.find(left.id, right.id); });
+    for (const Unit &unit : merger.units) {
+        if (unit.id >= 0) out.push_back(unit.id);
     }
 }
 
-// A list of symbols and a heap of the pairs that can merge: n log n for a piece of n bytes.
-void BpeModel::merge_long(std::string_view piece, Scratch &scratch, std::vector<int32_t> &out) const {
-    auto n = static_cast<int32_t>(piece.size());
-    auto &symbols = scratch.symbols;
-    auto &heap = scratch.heap;
-    symbols.resize(piece.size());
-    heap.clear();
-    auto symbol = [&](int32_t i) -> Scratch::Symbol & { return symbols[static_cast<size_t>(i)]; };
-    auto candidate = [&](int32_t left) {
-        const MergeTable::Merge &merge = merges_.find(symbol(left).id, symbol(symbol(left).next).id);
-        return Scratch::Candidate{merge.rank, left, &merge};
-    };
-    auto push = [&](int32_t left) {
-        if (Scratch::Candidate c = candidate(left); c.rank != MergeTable::kNone) {
-            heap.push_back(c);
-            std::push_heap(heap.begin(), heap.end());
-        }
-    };
-    for (int32_t i = 0; i < n; ++i) {
-        symbol(i) = {byte_tokens_[static_cast<uint8_t>(piece[static_cast<size_t>(i)])], i - 1, i + 1 < n ? i + 1 : -1};
-    }
-    for (int32_t i = 0; i + 1 < n; ++i) {
-        if (Scratch::Candidate c = candidate(i); c.rank != MergeTable::kNone) heap.push_back(c);
-    }
-    std::make_heap(heap.begin(), heap.end());
-    while (!heap.empty()) {
-        std::pop_heap(heap.begin(), heap.end());
-        Scratch::Candidate c = heap.back();
-        heap.pop_back();
-        Scratch::Symbol &left = symbol(c.left);
-        if (left.id < 0 || left.next < 0) continue;
-        Scratch::Symbol &right = symbol(left.next);
-        if (MergeTable::pair_of(left.id, right.id) != c.merge->pair) continue;
-        left.id = c.merge->merged;
-        left.next = right.next;
-        right.id = -1;
-        if (left.next >= 0) symbol(left.next).previous = c.left;
-        if (left.previous >= 0) push(left.previous);
-        if (left.next >= 0) push(c.left);
-    }
-    for (int32_t i = 0; i >= 0; i = symbol(i).next) {
-        if (symbol(i).id >= 0) out.push_back(symbol(i).id);
-    }
+void BpeModel::encode_characters(std::string_view piece, std::vector<int32_t> &out) const {
+    chars_->encode(
+        piece,
+        [this](const Unit &left, const Unit &right, std::string_view) { return merges_.find(left.id, right.id); },
+        [&](std::string_view text, int32_t id) { chars_->append(text, id, out); });
 }
 
 }  // namespace el

@@ -1,66 +1,63 @@
-// Byte-level byte-pair encoding: a piece of text begins as one token per byte; then the pair of neighbours that comes
-// first in the list of merges becomes one token, again and again.
+// Byte-pair encoding: a piece of text begins as one unit per byte, or per character; then the pair of neighbours that
+// comes first in the list of merges becomes one token, again and again.
 #pragma once
-#include "base/log.h"
+#include "text/char_level.h"
 #include "text/pretokenizer.h"
-#include "text/token_model.h"
-#include "text/token_table.h"
-#include <array>
 
 namespace el {
 
 // The list of merges as a hash from pairs of tokens.
 class MergeTable {
   public:
-    static constexpr uint32_t kNone = UINT32_MAX;
-    struct Merge {
-        uint64_t pair;   // left id << 32 | right id
-        uint32_t rank;   // its place in the list; kNone: a free slot
-        int32_t merged;  // token id
-    };
-
     MergeTable() = default;
-    explicit MergeTable(size_t max_count) : seed_(hash_seed(this)), slots_(hash_capacity(max_count), {0, kNone, -1}) {}
+    explicit MergeTable(size_t max_count) : seed_(hash_seed(this)), slots_(hash_capacity(max_count)) {}
 
-    static uint64_t pair_of(int32_t left, int32_t right) {
-        return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
-    }
-    // The slot's rank is kNone if the pair does not merge.
-    const Merge &find(int32_t left, int32_t right) const { return slots_[locate(pair_of(left, right))]; }
+    // Its rank is the place in the list; kNoMerge if the pair is not there.
+    Merge find(int32_t left, int32_t right) const { return slots_[locate(pair_of(left, right))].merge; }
+    void prefetch(int32_t left, int32_t right) const { __builtin_prefetch(&slots_[home(pair_of(left, right))]); }
     // Of a pair that comes twice, the first one counts.
-    void insert(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
-        Merge &slot = slots_[locate(pair_of(left, right))];
-        if (slot.rank == kNone) slot = {pair_of(left, right), rank, merged};
+    void insert(int32_t left, int32_t right, Merge merge) {
+        Slot &slot = slots_[locate(pair_of(left, right))];
+        if (slot.merge.rank == kNoMerge) slot = {pair_of(left, right), merge};
     }
 
   private:
+    struct Slot {
+        uint64_t pair = 0;
+        Merge merge;  // of rank kNoMerge: free
+    };
+    static uint64_t pair_of(int32_t left, int32_t right) {
+        return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+    }
+    size_t home(uint64_t pair) const { return hash_mix(pair ^ seed_, 0x9E3779B97F4A7C15u) & (slots_.size() - 1); }
     size_t locate(uint64_t pair) const {
-        size_t mask = slots_.size() - 1, i = hash_mix(pair ^ seed_, 0x9E3779B97F4A7C15u) & mask;
-        while (slots_[i].rank != kNone && slots_[i].pair != pair) i = (i + 1) & mask;
+        size_t mask = slots_.size() - 1, i = home(pair);
+        while (slots_[i].merge.rank != kNoMerge && slots_[i].pair != pair) i = (i + 1) & mask;
         return i;
     }
     uint64_t seed_ = 0;
-    std::vector<Merge> slots_;
+    std::vector<Slot> slots_;
 };
 
 class BpeModel : public TokenModel {
   public:
-    // `bytes` must outlive this. Throws kVocabularyInvalid naming key and index.
-    BpeModel(const Metadata &metadata, const TokenTable &table, const TokenBytes &bytes, const Log &log);
+    // Throws kVocabularyInvalid naming key and index.
+    BpeModel(const ModelInput &input, const PreTokenizerRow &row);
 
-    // A byte that has no token of its own is left out: nothing in the vocabulary stands for it.
+    // A byte that has no token of its own is left out, unless the vocabulary has a token for what it does not know.
     void encode(std::string_view text, std::vector<int32_t> &out) const override;
     bool adds_bos() const override { return row_.add_bos; }
 
   private:
-    struct Scratch;
-    void read_merges(const Metadata &metadata, const TokenTable &table);
-    void encode_piece(std::string_view piece, Scratch &scratch, std::vector<int32_t> &out) const;
-    void merge_short(std::string_view piece, std::vector<int32_t> &out) const;
-    void merge_long(std::string_view piece, Scratch &scratch, std::vector<int32_t> &out) const;
+    struct Line;
+    void read_merges(const ModelInput &input);
+    void find_tokens(const ModelInput &input, uint32_t number, int32_t last, Line &line) const;
+    void encode_characters(std::string_view piece, std::vector<int32_t> &out) const;
+    void encode_bytes(std::string_view piece, Merger &merger, std::vector<int32_t> &out) const;
 
     const TokenBytes &bytes_;
-    std::array<int32_t, 256> byte_tokens_;  // -1: none
+    std::unique_ptr<const CharUnits> chars_;  // NULL: units are bytes
+    std::array<int32_t, 256> byte_tokens_;    // -1: none
     MergeTable merges_;
     const PreTokenizerRow &row_;
     PreTokenizer pre_tokenizer_;

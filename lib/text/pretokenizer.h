@@ -1,5 +1,7 @@
 // Cuts text into the pieces that byte-pair merges must not cross. Which patterns do it is data: a row per name.
 #pragma once
+#include "base/log.h"
+#include "base/metadata.h"
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -10,15 +12,18 @@ struct pcre2_real_code_8;
 namespace el {
 
 struct PreTokenizerRow {
-    static constexpr size_t kMaxPatterns = 4;
-    std::string_view name;               // of tokenizer.ggml.pre
+    static constexpr size_t kMaxPatterns = 6;
+    std::string_view names;              // of tokenizer.ggml.pre, with spaces between
     const char *patterns[kMaxPatterns];  // PCRE2; each cuts the pieces of the former; what it skips is a piece, too
     bool ignore_merges = false;          // a piece that is a token needs no merges
     bool add_bos = false;                // where the file does not say
+    bool characters = false;  // merging begins with characters, not with bytes; spaces are U+2581 in the file
 };
 
 const PreTokenizerRow *find_pre_tokenizer(std::string_view name);  // NULL if not known
-const PreTokenizerRow &default_pre_tokenizer();
+
+// The row that the file names, or the default one with a warning.
+const PreTokenizerRow &choose_pre_tokenizer(const Metadata &metadata, const Log &log);
 
 // The compiled patterns of a row; immutable, so threads may share it.
 class PreTokenizer {

@@ -41,17 +41,22 @@ inline size_t hash_capacity(size_t count) {
 
 class TextIndex {
   public:
-    TextIndex() = default;
-    explicit TextIndex(size_t max_count) : seed_(hash_seed(this)), slots_(hash_capacity(max_count)) {}
+    explicit TextIndex(size_t max_count = 0) : seed_(hash_seed(this)), slots_(hash_capacity(max_count)) {}
+
+    uint64_t hash(std::string_view text) const { return hash_text(text, seed_); }
+    void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
 
     // `text_of(id)` is the text of an id that was inserted. Returns -1 if there is none.
+    template <typename TextOf> int32_t find(std::string_view text, uint64_t hash, const TextOf &text_of) const {
+        return slots_[locate(text, hash, text_of)].id;
+    }
     template <typename TextOf> int32_t find(std::string_view text, const TextOf &text_of) const {
-        return slots_.empty() ? -1 : slots_[locate(text, hash_text(text, seed_), text_of)].id;
+        return find(text, hash(text), text_of);
     }
 
     // Returns -1, or the id that already has this text (then nothing changes).
     template <typename TextOf> int32_t insert(std::string_view text, int32_t id, const TextOf &text_of) {
-        uint64_t hash = hash_text(text, seed_);
+        uint64_t hash = this->hash(text);
         Slot &slot = slots_[locate(text, hash, text_of)];
         if (slot.id >= 0) return slot.id;
         slot = {static_cast<uint32_t>(hash >> 32), id};

@@ -56,6 +56,7 @@ TokenTable::TokenTable(const Metadata &metadata) {
     for (std::string_view text : *strings) {
         auto id = static_cast<int32_t>(texts.size());
         texts.push_back(text);
+        if (text.empty()) continue;  // a place that nothing uses
         if (int32_t other = index.insert(text, id, text_of); other >= 0) {
             fail(Status::kVocabularyInvalid, "{}: {}[{}] and [{}] are the same text", metadata.source(), kTokensKey,
                  other, id);

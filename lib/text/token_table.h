@@ -25,7 +25,7 @@ struct TokenTable {
         return index.find(text, [this](int32_t id) { return texts[static_cast<size_t>(id)]; });
     }
 
-    std::vector<std::string_view> texts;  // [n_tokens], all different
+    std::vector<std::string_view> texts;  // [n_tokens], all different or empty
     std::vector<TokenKind> kinds;         // [n_tokens]
     TextIndex index;
 };

@@ -54,7 +54,8 @@ class Vocabulary {
     // Appends the ids of `text`, which may be any bytes.
     void tokenize(std::string_view text, TokenizeFlags flags, std::vector<int32_t> &out) const;
 
-    // Appends the bytes of the tokens. Throws kInvalidArgument for an id that does not exist.
+    // Appends the bytes of the tokens. Where tokenize puts a space before a text that is none of it (at the beginning
+    // and after special tokens), that is left out. Throws kInvalidArgument for an id that does not exist.
     void detokenize(std::span<const int32_t> tokens, DetokenizeFlags flags, std::string &out) const;
 
   private:
@@ -63,10 +64,11 @@ class Vocabulary {
     };
     // As the file says and as well-known names say.
     Vocabulary(const Metadata &metadata, const Log &log);
-    void read_bytes(const TokenTable &table, bool (*decode)(std::string_view text, std::string &bytes));
+    void read_bytes(const Metadata &metadata, const TokenTable &table, bool characters);
     void read_special_ids(const Metadata &metadata, const TokenTable &table);
-    void name_ends_of_turn(const TokenTable &table);
+    void name_ends_of_turn(TokenTable &table);
     void read_flags(const Metadata &metadata);
+    void find_stripping(const Metadata &metadata, const TokenTable &table);
     std::vector<int32_t> ids_of_kinds(std::initializer_list<TokenKind> kinds) const;
 
     TokenBytes bytes_;
@@ -76,6 +78,7 @@ class Vocabulary {
     std::unique_ptr<const TokenModel> model_;
     SpecialIds ids_;
     std::vector<int32_t> ends_of_turn_;  // a handful
+    std::vector<bool> strips_;           // [size], or empty: the spaces after this token are left out
     bool add_bos_ = false, add_eos_ = false;
     size_t max_token_bytes_ = 0;
     std::string chat_template_;

@@ -1,75 +1,11 @@
-#include "base/status.h"
 #include "base/utf8.h"
-#include "metadata_builder.h"
-#include "text/byte_level.h"
-#include "text/pretokenizer.h"
 #include "text/text_stream.h"
-#include "text/vocab.h"
-#include <doctest/doctest.h>
-#include <random>
+#include "vocab_helpers.h"
 
 using namespace el;
+using namespace el::test;
 
 namespace {
-
-std::string byte_level(std::string_view bytes) {
-    std::string out;
-    byte_level_encode(bytes, out);
-    return out;
-}
-
-// A small byte-level vocabulary: token b is byte b, then the merges' results, then special tokens.
-struct Small {
-    std::vector<std::string> tokens;  // as a file writes them
-    std::vector<int32_t> kinds;
-    std::vector<std::string> merges;
-    std::vector<std::pair<int32_t, int32_t>> pairs;  // of merges
-    std::string pre = "gpt-2";
-
-    Small() {
-        for (int b = 0; b < 256; ++b) add(byte_level(std::string(1, static_cast<char>(b))), TokenKind::kNormal);
-    }
-    int32_t add(const std::string &text, TokenKind kind) {
-        tokens.push_back(text);
-        kinds.push_back(static_cast<int32_t>(kind));
-        return static_cast<int32_t>(tokens.size() - 1);
-    }
-    int32_t id(const std::string &text) const {
-        auto at = std::find(tokens.begin(), tokens.end(), text);
-        return at == tokens.end() ? -1 : static_cast<int32_t>(at - tokens.begin());
-    }
-    int32_t merge(int32_t left, int32_t right) {
-        std::string joined = tokens[static_cast<size_t>(left)] + tokens[static_cast<size_t>(right)];
-        merges.push_back(tokens[static_cast<size_t>(left)] + " " + tokens[static_cast<size_t>(right)]);
-        pairs.emplace_back(left, right);
-        return id(joined) >= 0 ? id(joined) : add(joined, TokenKind::kNormal);
-    }
-    int32_t merge(const std::string &left, const std::string &right) {
-        return merge(id(byte_level(left)), id(byte_level(right)));
-    }
-    test::MetadataBuilder builder() const {
-        test::MetadataBuilder b;
-        b.add_string("tokenizer.ggml.model", "gpt2").add_string("tokenizer.ggml.pre", pre);
-        b.add_strings("tokenizer.ggml.tokens", tokens).add_i32s("tokenizer.ggml.token_type", kinds);
-        b.add_strings("tokenizer.ggml.merges", merges);
-        return b;
-    }
-    std::unique_ptr<Vocabulary> build() const { return Vocabulary::from_metadata(builder().build(), {}); }
-};
-
-using Ids = std::vector<int32_t>;
-
-Ids tokenize(const Vocabulary &v, std::string_view text, TokenizeFlags flags = {}) {
-    Ids ids;
-    v.tokenize(text, flags, ids);
-    return ids;
-}
-
-std::string detokenize(const Vocabulary &v, const Ids &ids, DetokenizeFlags flags = {}) {
-    std::string text;
-    v.detokenize(ids, flags, text);
-    return text;
-}
 
 // The definition: of all pairs of neighbours, merge the leftmost of the lowest rank, and begin again.
 Ids merge_naively(const Small &small, std::string_view piece) {
@@ -87,40 +23,6 @@ Ids merge_naively(const Small &small, std::string_view piece) {
         ids[where] = small.id(small.tokens[static_cast<size_t>(left)] + small.tokens[static_cast<size_t>(right)]);
         ids.erase(ids.begin() + static_cast<ptrdiff_t>(where) + 1);
     }
-}
-
-std::vector<std::string> pieces(const char *pre, std::string_view text) {
-    std::vector<uint32_t> ends;
-    PreTokenizer(*find_pre_tokenizer(pre)).split(text, ends);
-    std::vector<std::string> out;
-    size_t start = 0;
-    for (uint32_t end : ends) {
-        out.emplace_back(text.substr(start, end - start));
-        start = end;
-    }
-    CHECK(start == text.size());
-    return out;
-}
-
-Status status_of(const test::MetadataBuilder &builder, const char *names) {
-    try {
-        Vocabulary::from_metadata(builder.build("broken.gguf"), {});
-    } catch (const Error &e) {
-        CHECK_MESSAGE(std::string_view(e.what()).find("broken.gguf") != std::string_view::npos, e.what());
-        CHECK_MESSAGE(std::string_view(e.what()).find(names) != std::string_view::npos, e.what());
-        return e.status();
-    }
-    return Status::kOk;
-}
-
-std::string random_bytes(std::mt19937 &random, size_t n) {
-    // Mostly from a few bytes, so that there are characters, words and spaces, whole and broken.
-    static constexpr std::string_view kCommon = "aab  '\n7\xC3\xA9\xE4\xBD\xA0\xF0\x9F\x98\x80\xFF\xE1\xA0\x8E";
-    std::string out;
-    for (size_t i = 0; i < n; ++i) {
-        out.push_back(random() % 4 ? kCommon[random() % kCommon.size()] : static_cast<char>(random()));
-    }
-    return out;
 }
 
 }  // namespace
@@ -153,20 +55,6 @@ TEST_CASE("byte level: 256 different characters that decode to their byte") {
     CHECK_FALSE(byte_level_decode("a b", back));
     CHECK_FALSE(byte_level_decode("你", back));
     CHECK_FALSE(byte_level_decode("\xFF", back));
-}
-
-TEST_CASE("pre-tokenizer: pieces") {
-    using P = std::vector<std::string>;
-    CHECK(pieces("gpt-2", "It's  42 cats!?\n\n  end ") ==
-          P{"It", "'s", " ", " 42", " cats", "!?", "\n\n ", " end", " "});
-    CHECK(pieces("smollm", "v 42 １") == P{"v", " ", "4", "2", " ", "１"});
-    CHECK(pieces("gpt-2", "naïve über-été") == P{"naïve", " über", "-", "été"});
-    CHECK(pieces("llama-bpe", "I'LL pay 12345.\n\nok") == P{"I", "'LL", " pay", " ", "123", "45", ".\n\n", "ok"});
-    CHECK(pieces("qwen2", "a 12") == P{"a", " ", "1", "2"});
-    // Invalid bytes are symbols and keep their place; a vowel separator is a symbol, too, and no space.
-    CHECK(pieces("gpt-2", "ab\xFF\xFE c\xC3") == P{"ab", "\xFF\xFE", " c", "\xC3"});
-    CHECK(pieces("gpt-2", "a\xE1\xA0\x8E\xFFz") == P{"a", "\xE1\xA0\x8E\xFF", "z"});
-    CHECK(pieces("gpt-2", "").empty());
 }
 
 TEST_CASE("bpe: as the naive definition, short and long pieces") {
@@ -270,6 +158,41 @@ TEST_CASE("special ids, flags and ends of turn") {
     CHECK(v->chat_template() == "{{ x }}");
     CHECK(tokenize(*v, "a", {true, false}) == Ids{bos, 'a', eos});
     CHECK(tokenize(*v, "a") == Ids{'a'});
+}
+
+TEST_CASE("tokens with known names end a turn, and are never text") {
+    Small small;
+    int32_t harmony_end = small.add("<|end|>", TokenKind::kControl);
+    int32_t eot = small.add("<|eot_id|>", TokenKind::kUserDefined),
+            fim = small.add("<|fim_prefix|>", TokenKind::kNormal);
+    int32_t pad = small.add("<|fim_pad|>", TokenKind::kUserDefined), tag = small.add("</s>", TokenKind::kNormal);
+    auto v = small.build();
+    for (int32_t id : {harmony_end, eot, pad}) CHECK(v->is_end_of_turn(id));
+    CHECK_FALSE(v->is_end_of_turn(fim));
+    CHECK_FALSE(v->is_end_of_turn(tag));  // HTML
+    CHECK(tokenize(*v, "<|fim_prefix|>").size() == 14);
+    CHECK(tokenize(*v, "<|fim_prefix|>", {false, true}) == Ids{fim});
+    // Beside others that end the turn, this ends a message of it.
+    int32_t last = small.add("<|return|>", TokenKind::kControl);
+    small.add("<|call|>", TokenKind::kControl);
+    v = small.build();
+    CHECK(v->is_end_of_turn(last));
+    CHECK_FALSE(v->is_end_of_turn(harmony_end));
+}
+
+TEST_CASE("the tokens of some models take the spaces after them along") {
+    Small small;
+    int32_t user = small.add("<|user|>", TokenKind::kControl), bos = small.add("<s>", TokenKind::kControl);
+    auto v = Vocabulary::from_metadata(small.builder().add_string("general.name", "Phi-3 mini").build(), {});
+    CHECK(tokenize(*v, "<|user|> \n\ta <s> b<|user|> ", {false, true}) == Ids{user, 'a', ' ', bos, ' ', 'b', user});
+    CHECK(tokenize(*small.build(), "<|user|> a", {false, true}) == Ids{user, ' ', 'a'});
+}
+
+TEST_CASE("tokens without text are places that nothing uses") {
+    Small small;
+    small.add("", TokenKind::kNormal);
+    small.add("", TokenKind::kControl);
+    CHECK(tokenize(*small.build(), "a", {false, true}) == Ids{'a'});
 }
 
 TEST_CASE("no vocabulary") {
