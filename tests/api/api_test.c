@@ -47,7 +47,7 @@ static void test_null_arguments(void) {
     edgellm_model *model = load(tiny_path), *no_model = NULL;
     edgellm_context *context = create(model), *no_context = NULL;
     edgellm_sampler *sampler = sampler_for(model, EDGELLM_NO_TOKEN), *no_sampler = NULL;
-    edgellm_text_stream *stream = NULL;
+    edgellm_text_stream *stream = NULL, *no_stream = NULL;
     edgellm_batch batch = EDGELLM_BATCH_INIT;
     edgellm_model_info model_info = EDGELLM_MODEL_INFO_INIT;
     edgellm_token token = 3;
@@ -73,8 +73,9 @@ static void test_null_arguments(void) {
     INVALID(edgellm_model_get_token_info(model, 0, NULL), "info is NULL");
     INVALID(edgellm_model_render_chat(NULL, "[]", NULL, buf, sizeof buf, NULL), "model is NULL");
     INVALID(edgellm_model_render_chat(model, NULL, NULL, buf, sizeof buf, NULL), "messages_json is NULL");
-    INVALID(edgellm_text_stream_create(NULL, 0, &stream), "model is NULL");
-    CHECK(stream == NULL);
+    no_stream = stream;
+    INVALID(edgellm_text_stream_create(NULL, 0, &no_stream), "model is NULL");
+    CHECK(no_stream == NULL);
     INVALID(edgellm_text_stream_create(model, 0, NULL), "out is NULL");
     INVALID(edgellm_text_stream_push(NULL, 0, buf, sizeof buf, NULL), "stream is NULL");
     INVALID(edgellm_text_stream_flush(NULL, buf, sizeof buf, NULL), "stream is NULL");
@@ -109,6 +110,7 @@ static void test_null_arguments(void) {
     edgellm_context_free(NULL);
     edgellm_sampler_free(NULL);
     edgellm_text_stream_free(NULL);
+    edgellm_text_stream_free(stream);
     edgellm_sampler_free(sampler);
     edgellm_context_free(context);
     edgellm_model_free(model);
