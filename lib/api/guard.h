@@ -20,8 +20,8 @@ edgellm_status set_error(Status status, std::string_view text) noexcept;
 template <typename... Args>
 edgellm_status set_error(Status status, fmt::format_string<Args...> format, Args &&...args) noexcept {
     char text[Error::kTextBytes];
-    auto end = fmt::format_to_n(text, sizeof text, format, std::forward<Args>(args)...);
-    return set_error(status, {text, std::min(end.size, sizeof text)});
+    format_into(text, sizeof text, format, fmt::make_format_args(args...));
+    return set_error(status, std::string_view(text));
 }
 
 inline edgellm_status finish(const Report &report) noexcept {

@@ -1,6 +1,6 @@
 // Messages to the caller. There is no global logger: whoever may have something to say is handed a Log.
 #pragma once
-#include <fmt/format.h>
+#include "base/format.h"
 
 namespace el {
 
@@ -15,8 +15,7 @@ struct Log {
     void operator()(LogLevel level, fmt::format_string<Args...> format, Args &&...args) const {
         if (!function || level < least) return;
         char text[512];
-        auto end = fmt::format_to_n(text, sizeof text - 1, format, std::forward<Args>(args)...);
-        *end.out = '\0';
+        format_into(text, sizeof text, format, fmt::make_format_args(args...));
         function(user, static_cast<int>(level), text);
     }
 };

@@ -13,8 +13,7 @@ struct Report {
     template <typename... Args>
     Status set(Status new_status, fmt::format_string<Args...> format, Args &&...args) noexcept {
         status = new_status;
-        auto end = fmt::format_to_n(text, sizeof text - 1, format, std::forward<Args>(args)...);
-        *end.out = '\0';
+        format_into(text, sizeof text, format, fmt::make_format_args(args...));
         return status;
     }
 };

@@ -1,8 +1,9 @@
 // Statuses and the one exception of the library.
 #pragma once
+#include "base/format.h"
+
 #include <cstdint>
 #include <exception>
-#include <fmt/format.h>
 #include <utility>
 
 namespace el {
@@ -45,8 +46,7 @@ class Error : public std::exception {
     static constexpr size_t kTextBytes = 512;
     template <typename... Args>
     Error(Status status, fmt::format_string<Args...> format, Args &&...args) : status_(status) {
-        auto end = fmt::format_to_n(text_, kTextBytes - 1, format, std::forward<Args>(args)...);
-        *end.out = '\0';
+        format_into(text_, kTextBytes, format, fmt::make_format_args(args...));
     }
     Status status() const noexcept { return status_; }
     const char *what() const noexcept override { return text_; }
