@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <algorithm>
+#include <map>
 
 namespace el::conformance {
 namespace {
@@ -25,9 +26,14 @@ Tokens tokens(int n, int sequence = 0) { return {std::vector<int>(size_t(n), seq
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance) {
     setup.isa = c.isa;
-    Setup simple = setup;
-    simple.threads = 1;
-    const std::vector<float> expected = flat(run(*c.reference, model, simple, steps));
+    // What the reference says is the same for all instruction sets.
+    static std::map<std::string, std::vector<float>> known;
+    std::vector<float> &expected = known[name.substr(c.prefix.size())];
+    if (expected.empty()) {
+        Setup simple = setup;
+        simple.threads = 1;
+        expected = flat(run(*c.reference, model, simple, steps));
+    }
     const auto got = run(*c.cpu, model, setup, steps);
     c.report.compare(name, expected, flat(got), tolerance);
     c.report.check(name + " again", got == run(*c.cpu, model, setup, steps), "two runs differ");
@@ -47,7 +53,7 @@ void test_linears(Context &c) {
             ValueId x = m.embed(50, cols);
             m.finish(m.linear(x, m.matrix(format, rows, cols), rows != 16));
             for (int n : {1, 2, 3, 7, 8, 33})
-                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 1 + n % 3}, {tokens(n)},
+                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
                         tolerance_of(format));
         }
     }
@@ -246,7 +252,7 @@ void test_layers(Context &c) {
                             {Format::kF32, Format::kF16},
                             {Format::kF16, Format::kF16}})
             compare(c, fmt::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
-                    {.threads = 3, .cache_k = k, .cache_v = v}, conversation(),
+                    {.threads = 2, .cache_k = k, .cache_v = v}, conversation(),
                     k == Format::kF32 && v == k ? 1e-4 : 1e-3);
     }
 }
@@ -260,8 +266,8 @@ void test_long(Context &c) {
         Tokens three = tokens(2, 0);
         three.sequence.push_back(1);
         compare(c, fmt::format("{} heads={}", name, heads), m,
-                {.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32, .max_rows = 800},
-                {tokens(701), tokens(1), three, tokens(40, 1)}, 1e-4);
+                {.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32, .max_rows = 500},
+                {tokens(451), tokens(1), three, tokens(40, 1)}, 1e-4);
     }
 }
 

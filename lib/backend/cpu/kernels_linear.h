@@ -5,6 +5,12 @@
 namespace el::cpu {
 namespace {
 
+// What processors fetch ahead by themselves ends with each page of memory; a panel and the next one follow each other.
+constexpr size_t kAhead = 3072;
+template <size_t Bytes> void prefetch(const uint8_t *p) {
+    for (size_t i = 0; i < Bytes; i += 64) __builtin_prefetch(p + i);
+}
+
 constexpr int kSlices = kPanelRows / kLanes;  // vectors that hold one value per row of a panel
 
 // ---- quants: slice `s` of the 8 vectors of a tile
@@ -41,6 +47,21 @@ constexpr int quant_bits(Planes p) {
         return 3;
     case Planes::kBytes:
         return 8;
+    }
+    return 0;
+}
+
+constexpr size_t scale_bytes(Scales s) {
+    switch (s) {
+    case Scales::kConstant:
+        return 32;
+    case Scales::kMinimum:
+        return 64;
+    case Scales::kSuper16:
+        return 288 / 8;
+    case Scales::kSuper32:
+    case Scales::kSuper16Min:
+        return 320 / 8;
     }
     return 0;
 }
@@ -89,6 +110,7 @@ template <Planes P, Scales S, int Constant> struct Format {
     static constexpr Planes kPlanes = P;
     static constexpr int kBits = quant_bits(P);
     static constexpr size_t kQuantBytes = plane_bytes(P);
+    static constexpr size_t kTileBytes = kQuantBytes + scale_bytes(S);  // on average
 
     static void scales(const uint8_t *base, uint32_t k, int s, F d[2], F m[2]) {
         const size_t at = static_cast<size_t>(s) * kLanes;
@@ -149,8 +171,7 @@ template <class Fmt, int T> void quantized_tile(const TileCall &call) {
             for (int t = 0; t < T; t++) acc[s][t] = zero();
         const uint8_t *q = call.quants + static_cast<size_t>(s0) * 4 * kLanes, *x = call.activations;
         for (uint32_t k = 0; k < n; k++, q += Fmt::kQuantBytes, x += kActivationBytes * T) {
-            if (T == 1)
-                for (size_t ahead = 0; ahead < Fmt::kQuantBytes; ahead += 64) __builtin_prefetch(q + 2048 + ahead);
+            if (T == 1) prefetch<Fmt::kTileBytes>(call.scales + k * Fmt::kTileBytes + kAhead);
             for (int s = 0; s < kTogether; s++) {
                 B w[8];
                 F d[2], m[2];
@@ -180,8 +201,9 @@ struct LoadBF16 {
 };
 
 template <class L, int T> void float_tile(const TileCall &call) {
-    constexpr int kUnroll = T == 1 ? 4 : T == 2 ? 2 : 1;  // independent sums, to hide the latency of additions
-    constexpr int kTogether = T <= 2 && kSlices <= 2 ? kSlices : 1;
+    // Enough independent sums to hide the latency of additions.
+    constexpr int kUnroll = T == 1 ? 4 : T == 2 ? 2 : 1;
+    constexpr int kTogether = T >= 8 ? 1 : kSlices <= 8 / T ? kSlices : 8 / T;
     for (int s0 = 0; s0 < kSlices; s0 += kTogether) {
         F acc[kUnroll][kTogether][T];
         for (int u = 0; u < kUnroll; u++)
@@ -199,7 +221,7 @@ template <class L, int T> void float_tile(const TileCall &call) {
         };
         uint32_t k = 0;
         for (; k + kUnroll <= call.n_columns; k += kUnroll) {
-            if (T == 1) __builtin_prefetch(w + 2048), __builtin_prefetch(w + 2112);
+            if (T == 1) prefetch<kUnroll * kPanelRows * L::kBytes>(w + kAhead);
             for (int u = 0; u < kUnroll; u++) step(u);
         }
         for (; k < call.n_columns; k++) step(0);
