@@ -213,6 +213,7 @@ void bench(const Options &options) {
     const std::string name = std::filesystem::path(options.compute.model).filename();
     Json all = Json::array();
     if (!options.json) put(fmt::format("{}: {} threads, {}, {}\n", name, bench.context().n_threads, device, isa));
+    flush();
     bench.warm_up();
     for (edgellm::Token depth : depths) {
         const Result result = bench.measure(static_cast<size_t>(depth));

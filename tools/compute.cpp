@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+#include <tuple>
 
 namespace tool {
 namespace {
@@ -11,19 +13,32 @@ namespace {
 constexpr int32_t kDefaultBatch = 512;
 constexpr size_t kLogitsBytes = size_t{64} << 20;
 
-edgellm_format cache_format(std::string_view name, const std::string &option) {
-    // Numbered as in GGUF; the library says which of them it can use.
-    static constexpr std::pair<std::string_view, edgellm_format> kFormats[] = {
-        {"f32", EDGELLM_FORMAT_F32}, {"f16", EDGELLM_FORMAT_F16}, {"q8_0", 8}, {"q4_0", 2}};
-    for (auto [known, format] : kFormats)
+// Numbered as in GGUF; the library says which of them it can use.
+constexpr std::pair<std::string_view, edgellm_format> kCacheFormats[] = {
+    {"f32", EDGELLM_FORMAT_F32}, {"f16", EDGELLM_FORMAT_F16}, {"q8_0", 8}, {"q4_0", 2}};
+
+std::optional<edgellm_format> cache_format(std::string_view name) {
+    for (auto [known, format] : kCacheFormats)
         if (name == known) return format;
-    throw UsageError(fmt::format("--kv {}: must be f16, f32, q8_0 or q4_0, or two of them as K,V", option));
+    return std::nullopt;
+}
+
+// "f16", or "q8_0,f16" for K and V; nothing if it is neither.
+std::optional<std::pair<edgellm_format, edgellm_format>> cache_formats(std::string_view option) {
+    const size_t comma = option.find(',');
+    auto k = cache_format(option.substr(0, comma));
+    auto v = comma == option.npos ? k : cache_format(option.substr(comma + 1));
+    if (!k || !v) return std::nullopt;
+    return std::pair(*k, *v);
 }
 
 edgellm::ModelOptions model_options() {
     edgellm::ModelOptions options;
     options.log_level = EDGELLM_LOG_WARNING;
-    options.log = [](edgellm_log_level, std::string_view text) { note("warning: {}", printable(text)); };
+    options.log = [last = std::string()](edgellm_log_level, std::string_view text) mutable {
+        if (text != last) note("warning: {}", printable(text));  // a chat may say it for every answer
+        last = text;
+    };
     return options;
 }
 
@@ -41,7 +56,10 @@ void add_compute_options(CLI::App &command, ComputeOptions &options) {
     command.add_option("--kernels", options.kernels, "auto, or reference: slow float32 functions to compare with")
         ->check(CLI::IsMember({"auto", "reference"}));
     command.add_option("--kv", options.kv, "format of the KV cache: f16, f32, q8_0, q4_0, or two of them as K,V")
-        ->type_name("FORMAT");
+        ->type_name("FORMAT")
+        ->check([](const std::string &option) {
+            return cache_formats(option) ? std::string() : "must be f16, f32, q8_0 or q4_0, or two of them as K,V";
+        });
     command.add_option("--batch", options.batch, "tokens of the largest step")->check(CLI::PositiveNumber);
     command.add_option("--device", options.device, "cpu, cuda or auto")->type_name("NAME");
     command.add_option("--isa", options.isa, "cap of the CPU's instruction set: scalar, avx2, avx512, neon")
@@ -76,9 +94,7 @@ edgellm::ContextOptions context_options(const ComputeOptions &from, const edgell
     if (!from.context) options.context_tokens = static_cast<int32_t>(std::min<size_t>(tokens, trained));
     options.max_batch_tokens = std::min(from.batch ? from.batch : kDefaultBatch, options.context_tokens);
     options.n_threads = from.threads;
-    const size_t comma = from.kv.find(',');
-    options.cache_k = cache_format(from.kv.substr(0, comma), from.kv);
-    options.cache_v = comma == from.kv.npos ? options.cache_k : cache_format(from.kv.substr(comma + 1), from.kv);
+    std::tie(options.cache_k, options.cache_v) = cache_formats(from.kv).value();
     return options;
 }
 

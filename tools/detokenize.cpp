@@ -33,11 +33,10 @@ void detokenize_lines(const edgellm::Model &model) {
 
 void detokenize(const Options &options) {
     if (options.jsonl && options.has_ids) throw UsageError("--jsonl reads standard input; leave out the ids");
+    std::vector<edgellm::Token> ids;
+    if (!options.jsonl) ids = parse_tokens(options.has_ids ? options.ids : read_file("-"));
     const edgellm::Model model = load_vocabulary(options.model);
-    if (options.jsonl)
-        detokenize_lines(model);
-    else
-        put(model.detokenize(parse_tokens(options.has_ids ? options.ids : read_file("-"))));
+    options.jsonl ? detokenize_lines(model) : put(model.detokenize(ids));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "output.h"
 
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <random>
@@ -21,10 +22,22 @@ struct Options {
     std::optional<std::string> prompt;
     std::optional<uint64_t> seed;
     std::string messages_file, system;
+    std::vector<std::string> biases;
     bool raw = false, parse_special = false;
     edgellm::SamplerOptions sampling;
     edgellm::GenerateOptions generate;
 };
+
+// "2=-inf"
+std::pair<edgellm::Token, float> parse_bias(const std::string &text) {
+    const size_t equals = text.find('=');
+    const std::vector<edgellm::Token> token = parse_tokens(text.substr(0, equals));
+    char *end = nullptr;
+    const float bias = equals == text.npos ? 0 : std::strtof(text.c_str() + equals + 1, &end);
+    if (token.size() != 1 || !end || end == text.c_str() + equals + 1 || *end)
+        throw UsageError(fmt::format("--logit-bias {}: must be TOKEN=BIAS, such as 2=-inf", text));
+    return {token[0], bias};
+}
 
 std::vector<edgellm::Token> render(const edgellm::Model &model, const Options &options) {
     if (options.raw) {
@@ -78,13 +91,11 @@ void run(Options &options) {
         throw UsageError("--messages holds the whole conversation: put the system message there");
     if (!options.seed) options.seed = uint64_t{std::random_device()()};
     options.sampling.seed = *options.seed;
+    for (const std::string &bias : options.biases) options.sampling.logit_bias.push_back(parse_bias(bias));
 
     const edgellm::Model model = load(options.compute);
-    const uint32_t flags = model.info().flags;
-    if (!(flags & EDGELLM_MODEL_HAS_VOCABULARY))
+    if (!(model.info().flags & EDGELLM_MODEL_HAS_VOCABULARY))
         fail("{} has no vocabulary, so it cannot read text", options.compute.model);
-    if (!options.raw && !(flags & EDGELLM_MODEL_HAS_CHAT_TEMPLATE))
-        fail("{} has no chat template; --raw goes on from the prompt without one", options.compute.model);
     once ? answer_once(model, options) : chat_with(model, options);
 }
 
@@ -100,6 +111,9 @@ void add_sampling_options(CLI::App &command, Options &options) {
     command.add_option("--presence-penalty", s.presence_penalty, "the same, once")->capture_default_str();
     command.add_option("--repeat-last-n", s.penalty_last_n, "tokens that penalties look back at")
         ->capture_default_str();
+    command.add_option("--logit-bias", options.biases, "added to a token's logit; may be repeated")
+        ->type_name("TOKEN=BIAS")
+        ->allow_extra_args(false);
     command.add_option("--seed", options.seed, "of the random numbers (default: another each time)");
 }
 

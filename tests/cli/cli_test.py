@@ -1,0 +1,490 @@
+"""cli_test.py PROGRAM TINY-MODEL GOLDEN/ARCH: what the program promises to those who call it."""
+import fcntl
+import json
+import math
+import os
+import select
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+
+import program
+from program import LLAMA, REFERENCE, TINY, distance, read_ints, read_npy, rows, run, start
+
+FOLDER = tempfile.TemporaryDirectory(prefix="edgellm-cli-")
+
+
+def scratch(name, content=None):
+    path = os.path.join(FOLDER.name, name)
+    if content is not None:
+        with open(path, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def patient_model():
+    """The small model with room for an answer that does not end by itself soon."""
+    with open(TINY, "rb") as file:
+        data = file.read()
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    at = data.index(key) + len(key)
+    return scratch("patient.gguf", data[:at] + struct.pack("<I", 100000) + data[at + 4:])
+
+
+# No end of the turn.
+ENDLESS = ("-c", 100000, "--logit-bias", "0=-inf", "--logit-bias", "2=-inf")
+
+
+class Case(unittest.TestCase):
+    def ok(self, *args, **more):
+        result = run(*args, **more)
+        self.assertEqual(result.status, 0, f"{args}: {result.err}")
+        return result
+
+    def fails(self, status, sentence, *args, **more):
+        """Ends with the status, says the sentence on standard error and nothing on standard output."""
+        result = run(*args, **more)
+        self.assertEqual(result.status, status, f"{args}: {result.err}")
+        self.assertIn(sentence, result.err)
+        if result.out is not None:
+            self.assertEqual(result.out, b"")
+        return result
+
+    def tokens(self, text, *options):
+        return json.loads(self.ok("tokenize", "-m", TINY, *options, stdin=text).text)
+
+    def logits(self, model, ids, *options):
+        path = scratch("logits.npy")
+        self.ok("logits", "-m", model, "--tokens", ",".join(map(str, ids)), "-o", path, *options)
+        return read_npy(path)
+
+
+class Usage(Case):
+    def test_bad_usage_is_status_2(self):
+        self.fails(2, "subcommand")
+        self.fails(2, "no command 'plan'", "plan", TINY)
+        self.fails(2, "--model", "run", "-p", "x")
+        self.fails(2, "--nonsense", "devices", "--nonsense")
+        self.fails(2, "--threads", "bench", "-m", TINY, "-t", "0")
+        self.fails(2, "--batch", "bench", "-m", TINY, "--batch", "many")
+        self.fails(2, "--kv", "bench", "-m", TINY, "--kv", "q3")
+        self.fails(2, "--kernels", "bench", "-m", TINY, "--kernels", "best")
+
+    def test_help_and_version_are_results(self):
+        self.assertIn("perplexity", self.ok("--help").text)
+        self.assertIn("--temp", self.ok("run", "--help").text)
+        self.assertRegex(self.ok("--version").text, r"^edgellm \d+\.\d+\.\d+\n$")
+
+    def test_files_that_are_no_models(self):
+        missing = scratch("missing.gguf")
+        no_gguf = scratch("no.gguf", b"#!/bin/sh\necho hello\n" * 10)
+        with open(TINY, "rb") as file:
+            cut = scratch("cut.gguf", file.read()[:20000])
+        for command in (["inspect"], ["tokenize", "x", "-m"], ["run", "-p", "x", "-m"], ["bench", "-m"]):
+            self.fails(1, missing, *command, missing)
+            self.fails(1, no_gguf, *command, no_gguf)
+            self.fails(1, cut, *command, cut)
+            self.fails(1, FOLDER.name, *command, FOLDER.name)
+
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "wb") as full:
+            for args in (["devices"], ["inspect", TINY, "--json"], ["tokenize", "-m", TINY, "hello"], ["--help"],
+                         ["run", "-m", TINY, "-p", "x", "-n", "5"], ["bench", "-m", TINY, "-p", "8", "-n", "2"]):
+                self.fails(1, "standard output", *args, stdout=full)
+        reading, writing = os.pipe()
+        os.close(reading)
+        self.fails(1, "standard output", "inspect", TINY, stdout=writing)
+        os.close(writing)
+
+    def test_signals_end_with_status_1(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with start("bench", "-m", patient_model(), "-p", 4, "-n", 90000) as process:
+                process.stdout.readline()  # it has begun
+                process.send_signal(number)
+                self.assertEqual(process.wait(60), 1)
+                self.assertIn(b"signal", process.stderr.read())
+
+
+class Text(Case):
+    def test_any_bytes_come_back(self):
+        data = bytes(range(256)) + "Grüße, 世界 🙂\r\n\n  hello".encode() + b"\xff\xfe\x80"
+        ids = self.tokens(data, "--no-bos")
+        self.assertEqual(self.ok("detokenize", "-m", TINY, stdin=json.dumps(ids)).out, data)
+        self.assertEqual(self.ok("detokenize", "-m", TINY, ",".join(map(str, ids))).out, data)
+
+    def test_begin_of_sequence_and_special_tokens(self):
+        plain = self.tokens("hello", "--no-bos")
+        self.assertEqual(self.tokens("hello"), [1] + plain)
+        self.assertEqual(json.loads(self.ok("tokenize", "-m", TINY, "hello").text), [1] + plain)
+        self.assertGreater(len(self.tokens("<|im_end|>", "--no-bos")), 1)
+        self.assertEqual(self.tokens("<|im_end|>", "--no-bos", "--parse-special"), [2])
+        self.assertEqual(self.ok("detokenize", "-m", TINY, "1, 2").text, "<|im_start|><|im_end|>")
+        self.assertEqual(self.tokens("", "--no-bos"), [])
+        self.assertEqual(json.loads(self.ok("tokenize", "-m", TINY, "--no-bos", "--", "-x").text), self.tokens("-x", "--no-bos"))
+
+    def test_json_lines(self):
+        texts = ["hello", "", "two\nlines", "\u0000 \U0001f642"]
+        lines = "".join(json.dumps(text) + "\n" for text in texts)
+        arrays = self.ok("tokenize", "-m", TINY, "--no-bos", "--jsonl", stdin=lines).text
+        self.assertEqual([json.loads(line) for line in arrays.splitlines()],
+                         [self.tokens(text, "--no-bos") for text in texts])
+        back = self.ok("detokenize", "-m", TINY, "--jsonl", stdin=arrays).text
+        self.assertEqual([json.loads(line) for line in back.splitlines()], texts)
+        half = [self.tokens("é", "--no-bos")[0]]
+        self.assertEqual(json.loads(self.ok("detokenize", "-m", TINY, "--jsonl", stdin=json.dumps(half)).text), "\ufffd")
+
+    def test_bad_input(self):
+        self.fails(2, "'x'", "detokenize", "-m", TINY, "1,x")
+        self.fails(2, "-3", "detokenize", "-m", TINY, "1 -3")
+        self.fails(1, "100000", "detokenize", "-m", TINY, "1,100000")
+        self.fails(1, "line 1", "tokenize", "-m", TINY, "--jsonl", stdin="{}\n")
+        self.fails(1, "line 1", "tokenize", "-m", TINY, "--jsonl", stdin=b'"\xff"\n')
+        self.fails(1, "line 1", "detokenize", "-m", TINY, "--jsonl", stdin='[1, "2"]\n')
+        self.fails(1, "vocabulary", "tokenize", "-m", LLAMA, "hello")
+
+    def test_template(self):
+        messages = scratch("messages.json", '[{"role": "user", "content": "Hi"}]')
+        self.assertEqual(self.ok("template", "-m", TINY, "--messages", messages).text,
+                         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+        source = scratch("t.jinja", "{{ strftime_now('%Y') }} {{ name }}{% if bad %}{{ raise_exception('so not') }}{% endif %}")
+        variables = scratch("vars.json", '{"name": "Ada", "bad": false}')
+        options = ["--template", source, "--now", "2025-07-26T12:00:00", "--vars"]
+        self.assertEqual(self.ok("template", *options, variables).text, "2025 Ada")
+        self.fails(1, "so not", "template", *options, scratch("bad.json", '{"bad": true}'))
+        self.fails(2, "--now", "template", "--template", source, "--vars", variables, "--now", "noon")
+        self.fails(2, "--vars", "template", "--template", source)
+        tools = scratch("tools.json", '[{"name": "lamp"}]')
+        shown = scratch("tools.jinja", "{{ tools[0].name }} {{ messages[0].content }}")
+        result = self.ok("template", "--template", shown, "--messages", messages, "--tools", tools)
+        self.assertEqual(result.text, "lamp Hi")
+
+
+class Logits(Case):
+    IDS = read_ints(os.path.join(program.ARCH, "llama.tokens.npy"))
+
+    def test_batches_agree_with_the_original(self):
+        shape, wanted = read_npy(os.path.join(program.ARCH, "llama.npy"))
+        whole = self.logits(LLAMA, self.IDS, *REFERENCE)
+        self.assertEqual(whole[0], shape)
+        self.assertLess(distance(whole[1], wanted), 1e-4)
+        for batch in (1, 7):
+            self.assertEqual(self.logits(LLAMA, self.IDS, *REFERENCE, "--batch", batch), whole)
+            fast = self.logits(LLAMA, self.IDS, "--batch", batch)
+            self.assertLess(distance(fast[1], wanted), 0.05)
+        self.assertEqual(self.logits(LLAMA, self.IDS, *REFERENCE, "-t", 1), whole)
+
+    def test_what_cannot_be_done(self):
+        output = scratch("none.npy")
+        logits = ["logits", "-m", LLAMA, "-o", output, "--tokens"]
+        self.fails(2, "'a'", *logits, "1,a")
+        self.fails(2, "none", *logits, "")
+        self.fails(1, "99999", *logits, "1,99999")
+        self.fails(1, "room for 4", *logits, "1,2,3,4,5", "-c", 4)
+        self.fails(1, "nowhere", "logits", "-m", LLAMA, "--tokens", "1", "-o", scratch("nowhere/x.npy"))
+        self.fails(1, "directory", "logits", "-m", LLAMA, "--tokens", "1", "-o", FOLDER.name)
+        self.assertEqual([name for name in os.listdir(FOLDER.name) if name.startswith("none")], [])
+
+    def test_pipes_get_the_array_too(self):
+        result = self.ok("logits", "-m", LLAMA, "--tokens", "1,2", "-o", "/dev/stdout")
+        self.assertEqual(result.out[:6], b"\x93NUMPY")
+
+    def test_perplexity_is_what_logits_say(self):
+        text, chunk = "hello world, this is a text. " * 8, 50
+        path = scratch("text.txt", text)
+        ids, scores = self.tokens(text), []
+        for begin in range(0, len(ids) - chunk + 1, chunk):
+            part = [1] + ids[begin + 1:begin + chunk]
+            for i, row in enumerate(rows(*self.logits(TINY, part, *REFERENCE))[:-1]):
+                if i >= chunk // 2:
+                    largest = max(row)
+                    scores.append(math.log(sum(math.exp(x - largest) for x in row)) + largest - row[part[i + 1]])
+        result = json.loads(self.ok("perplexity", "-m", TINY, "-f", path, "-c", chunk, "--json", *REFERENCE).text)
+        self.assertEqual(result["tokens"], len(scores))
+        wanted = math.exp(statistics.fmean(scores))
+        self.assertAlmostEqual(result["perplexity"] / wanted, 1, places=5)
+        error = wanted * statistics.pstdev(scores) / math.sqrt(len(scores) - 1)
+        self.assertAlmostEqual(result["stderr"] / error, 1, places=4)
+        self.assertIn(f"{wanted:.2f}", self.ok("perplexity", "-m", TINY, "-f", path, "-c", chunk, *REFERENCE).text)
+        self.fails(1, "tokens", "perplexity", "-m", TINY, "-f", path, "-c", 10000)
+        self.fails(1, "missing.txt", "perplexity", "-m", TINY, "-f", scratch("missing.txt"))
+        self.fails(1, "vocabulary", "perplexity", "-m", LLAMA, "-f", path)
+
+
+class Run(Case):
+    def answer(self, *options):
+        return self.ok("run", "-m", TINY, *REFERENCE, *options).out
+
+    def greedy(self, ids, n):
+        """The likeliest continuation, told from logits; ends before the end of the turn."""
+        for _ in range(n):
+            row = rows(*self.logits(TINY, ids, *REFERENCE))[-1]
+            best = max(range(len(row)), key=row.__getitem__)
+            if best in (0, 2):
+                break
+            ids = ids + [best]
+        return ids
+
+    def shown(self, ids):
+        out = self.ok("detokenize", "-m", TINY, "--jsonl", stdin=json.dumps(ids)).text
+        return json.loads(out)
+
+    def test_greedy_says_the_likeliest(self):
+        ids = self.tokens("hello")
+        wanted = self.shown(self.greedy(ids, 6)[len(ids):])
+        got = self.answer("--raw", "-p", "hello", "--temp", 0, "-n", 6).decode()
+        self.assertEqual(got.rstrip("\n"), wanted.rstrip("\n"))
+
+    def test_chat_template_and_messages(self):
+        messages = scratch("chat.json", '[{"role": "system", "content": "hell"}, {"role": "user", "content": "hello"}]')
+        by_file = self.answer("--messages", messages, "--seed", 3, "-n", 20)
+        self.assertEqual(by_file, self.answer("-p", "hello", "--system", "hell", "--seed", 3, "-n", 20))
+        prompt = self.ok("template", "-m", TINY, "--messages", messages).text
+        raw = self.answer("--raw", "--parse-special", "-p", prompt, "--seed", 3, "-n", 20)
+        self.assertNotEqual(raw, b"")
+
+    def test_seeds(self):
+        one = self.answer("-p", "hello", "--seed", 1, "-n", 40)
+        self.assertEqual(one, self.answer("-p", "hello", "--seed", 1, "-n", 40, "--batch", 3))
+        self.assertNotEqual(one, self.answer("-p", "hello", "--seed", 2, "-n", 40))
+        self.assertIn("seed", run("run", "-m", TINY, "-p", "hello", "-n", 2).err)
+
+    def test_lines_are_a_conversation(self):
+        once = self.answer("-p", "hello", "--temp", 0, "-n", 8, "-c", 128)
+        twice = self.ok("run", "-m", TINY, *REFERENCE, "--temp", 0, "-n", 8, "-c", 128,
+                        stdin="hello\n\n/clear\nhello\n/quit\nnever read\n").out
+        self.assertEqual(twice.replace(b"\n", b""), 2 * once.replace(b"\n", b""))
+
+    def test_a_chat_reads_the_whole_conversation(self):
+        model, options = patient_model(), [*REFERENCE, "--temp", 0, "-n", 12]
+        answers = self.ok("run", "-m", model, *options, stdin="hello\n" + "second\n").text
+        first = self.ok("run", "-m", model, *options, "-p", "hello").text
+        self.assertTrue(answers.startswith(first.rstrip("\n")))
+        conversation = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": first[:-1]},
+                        {"role": "user", "content": "second"}]
+        messages = scratch("conversation.json", json.dumps(conversation))
+        second = self.ok("run", "-m", model, *options, "--messages", messages).text
+        self.assertEqual(answers.rstrip("\n"), first[:-1] + "\n" + second.rstrip("\n"))
+
+    def test_stops(self):
+        whole = self.answer("-p", "hello", "--seed", 4, "-n", 30).decode(errors="replace")
+        stop = whole[5:7]
+        cut = self.answer("-p", "hello", "--seed", 4, "-n", 30, "--stop", stop).decode(errors="replace")
+        self.assertEqual(cut.rstrip("\n"), whole[:whole.index(stop)].rstrip("\n"))
+        self.assertLess(len(self.answer("-p", "hello", "--seed", 4, "-n", 5)), len(whole.encode()))
+
+    def test_what_cannot_be_done(self):
+        self.fails(2, "--logit-bias", "run", "-m", TINY, "-p", "x", "--logit-bias", "2")
+        self.fails(2, "--raw", "run", "-m", TINY, "--raw", "--system", "x", "-p", "x")
+        self.fails(2, "--messages", "run", "-m", TINY, "-p", "x", "--messages", "x")
+        self.fails(1, "vocabulary", "run", "-m", LLAMA, "-p", "x")
+        self.fails(1, "128", "run", "-m", TINY, "-p", "x" * 500)
+        self.fails(1, "missing.json", "run", "-m", TINY, "--messages", scratch("missing.json"))
+        self.fails(1, "messages", "run", "-m", TINY, "--messages", scratch("object.json", "{}"))
+        self.fails(1, "who?", "run", "-m", TINY, "--messages", scratch("nobody.json", '[{"role": "nobody", "content": ""}]'))
+        self.fails(1, "temperature", "run", "-m", TINY, "-p", "x", "--temp", "-1")
+        self.fails(1, "isa", "run", "-m", TINY, "-p", "x", "--isa", "z80")
+        self.fails(1, "cuda", "run", "-m", TINY, "-p", "x", "--device", "cuda")
+
+    def test_interrupt_stops_an_answer(self):
+        with start("run", "-m", patient_model(), "-p", "hello", *ENDLESS) as process:
+            self.assertNotEqual(process.stdout.read(1), b"")
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+            self.assertEqual(process.wait(60), 1)
+            self.assertIn(b"stopped", process.stderr.read())
+
+
+class Person:
+    """Someone at a terminal."""
+
+    def __init__(self, *args):
+        self.terminal, other = os.openpty()
+        self.process = subprocess.Popen([program.PROGRAM, *map(str, args)], stdin=other, stdout=other, stderr=other,
+                                        start_new_session=True, env={**os.environ, "TERM": "xterm"}, preexec_fn=self.own)
+        os.close(other)
+        self.unread = b""
+
+    def at_prompt(self):
+        """Waits until a line can be edited: Ctrl-C is a key then, no signal."""
+        self.read_until("> ")
+        end = time.monotonic() + 2  # it never is so without libedit
+        while termios.tcgetattr(self.terminal)[3] & termios.ISIG and time.monotonic() < end:
+            time.sleep(0.01)
+
+    @staticmethod
+    def own():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+
+    def type(self, keys):
+        os.write(self.terminal, keys.encode())
+
+    def read_more(self):
+        if not select.select([self.terminal], [], [], 20)[0]:
+            raise AssertionError(f"nothing more came after {self.unread!r}")
+        try:
+            self.unread += os.read(self.terminal, 4096)
+        except OSError as error:
+            raise AssertionError(f"the program ended after {self.unread!r}") from error
+
+    def read_until(self, text):
+        while text.encode() not in self.unread:
+            self.read_more()
+        self.unread = self.unread.split(text.encode(), 1)[1]
+
+
+class Interactive(Case):
+    def test_chat_at_a_terminal(self):
+        person = Person("run", "-m", patient_model(), *ENDLESS)
+        person.at_prompt()
+        person.type("hello\r")
+        person.read_until("hello\r\n")
+        if not person.unread:
+            person.read_more()  # the answer has begun
+        person.type("\x03")
+        person.read_until("(stopped)")
+        person.at_prompt()
+        person.type("half a line\x03")
+        person.read_until("half a line")
+        person.at_prompt()
+        person.type("/help\r")
+        person.read_until("Ctrl-D")
+        person.at_prompt()
+        person.type("\x04")
+        person.read_until("seed")
+        self.assertEqual(person.process.wait(60), 0)
+        os.close(person.terminal)
+
+
+class Files(Case):
+    def test_inspect(self):
+        data = json.loads(self.ok("inspect", LLAMA, "--json").text)
+        self.assertEqual(data["metadata"]["general.architecture"], "llama")
+        self.assertEqual(data["tensor_bytes"], sum(tensor["bytes"] for tensor in data["tensors"]))
+        self.assertEqual(data["tensor_bytes"], sum(one["bytes"] for one in data["formats"].values()))
+        text = self.ok("inspect", LLAMA).text
+        for tensor in data["tensors"]:
+            self.assertIn(tensor["name"], text)
+        vocabulary = json.loads(self.ok("inspect", TINY, "--json", "--full").text)["metadata"]["tokenizer.ggml.tokens"]
+        self.assertEqual(vocabulary[1], "<|im_start|>")
+        program_text = self.ok("inspect", LLAMA, "--program").text
+        for op in ("embed", "rope", "attention"):
+            self.assertIn(op, program_text)
+
+    def test_inspect_decodes_a_tensor(self):
+        tensors = json.loads(self.ok("inspect", LLAMA, "--json").text)["tensors"]
+        for tensor in (next(t for t in tensors if t["format"] == kind) for kind in ("F16", "F32")):
+            path = scratch("tensor.npy")
+            self.ok("inspect", LLAMA, "--tensor", tensor["name"], "-o", path)
+            shape, values = read_npy(path)
+            self.assertEqual(list(shape), tensor["shape"])
+            with open(LLAMA, "rb") as file:
+                file.seek(tensor["offset"])
+                code = "<e" if tensor["format"] == "F16" else "<f"
+                wanted = [x[0] for x in struct.iter_unpack(code, file.read(tensor["bytes"]))]
+            self.assertEqual(list(values), wanted)
+        self.fails(1, "no tensor 'nothing'", "inspect", LLAMA, "--tensor", "nothing", "-o", scratch("x.npy"))
+        self.fails(2, "-o", "inspect", LLAMA, "--tensor", "output_norm.weight")
+
+    def test_inspect_needs_no_known_architecture(self):
+        with open(LLAMA, "rb") as file:
+            unknown = scratch("unknown.gguf", file.read().replace(b"llama", b"drama"))
+        self.assertIn("drama", self.ok("inspect", unknown).text)
+        self.fails(1, "drama", "inspect", unknown, "--program")
+        self.fails(1, "drama", "bench", "-m", unknown)
+
+    def test_bench(self):
+        bench = ["bench", "-m", LLAMA, "-p", 9, "-n", 3, "-r", 2]
+        result = json.loads(self.ok(*bench, "--json").text)
+        for key in ("prefill_tokens_per_s", "decode_tokens_per_s"):
+            self.assertGreater(result[key]["mean"], 0)
+            self.assertGreaterEqual(result[key]["stddev"], 0)
+        self.assertGreater(result["decode_gb_per_s"], 0)
+        self.assertGreater(result["ttft_ms"], 0)
+        self.assertEqual((result["model"], result["device"]), ("llama.gguf", "cpu"))
+        self.assertGreaterEqual(result["threads"], 1)
+        deep = json.loads(self.ok(*bench, "--json", "-d", "0,5").text)
+        self.assertEqual([one["depth"] for one in deep["depths"]], [0, 5])
+        self.assertEqual(self.ok(*bench, "-d", "0,5").text.count("tokens/s"), 4)
+        only = json.loads(self.ok("bench", "-m", LLAMA, "-p", 0, "-n", 2, "-r", 1, "--json").text)
+        self.assertIsNone(only["prefill_tokens_per_s"])
+        self.fails(1, "context", "bench", "-m", TINY, "-p", 1000)
+        self.fails(2, "--sequences", *bench, "--sequences", "2")
+
+    def test_devices(self):
+        data = json.loads(self.ok("devices", "--json").text)
+        cpu = data["devices"][0]
+        self.assertEqual(cpu["name"], "cpu")
+        self.assertGreaterEqual(cpu["threads"], 1)
+        self.assertIn(cpu["isa"], ("scalar", "avx2", "avx512", "neon"))
+        self.assertFalse(data["gpu"]["available"])
+        self.assertIn("GPU", self.ok("devices").text)
+
+
+class Synth(Case):
+    def synth(self, shape, *options):
+        path = scratch(f"{shape}.gguf")
+        self.assertEqual(self.ok("synth", shape, path, *options).out, b"")
+        return path
+
+    def test_a_synthetic_model_runs(self):
+        for quant in ("Q4_K_M", "Q4_0", "Q8_0", "F16"):
+            path = self.synth("smollm2-135m", "--layers", 2, "--quant", quant)
+            result = json.loads(self.ok("bench", "-m", path, "-p", 4, "-n", 1, "-r", 1, "--json").text)
+            self.assertGreater(result["decode_tokens_per_s"]["mean"], 0)
+            shape, values = self.logits(path, [1, 2, 3])
+            self.assertEqual(shape, (3, 49152))
+            self.assertTrue(0.3 < statistics.pstdev(values[:49152]) < 3)
+
+    def test_weights_are_normal(self):
+        path = self.synth("smollm2-135m", "--layers", 1, "--quant", "F16")
+        array = scratch("q.npy")
+        self.ok("inspect", path, "--tensor", "blk.0.attn_q.weight", "-o", array)
+        shape, values = read_npy(array)
+        self.assertEqual(shape, (576, 576))
+        self.assertAlmostEqual(statistics.fmean(values) * 24, 0, places=1)
+        self.assertAlmostEqual(statistics.pstdev(values) * 24, 1, places=1)
+        within = sum(abs(value) * 24 < 1 for value in values) / len(values)
+        self.assertAlmostEqual(within, 0.683, places=1)
+
+    def test_same_seed_same_file(self):
+        def content(*options):
+            with open(self.synth("smollm2-135m", "--layers", 1, *options), "rb") as file:
+                return file.read()
+
+        self.assertEqual(content("--seed", 5), content("--seed", 5))
+        self.assertNotEqual(content("--seed", 5), content("--seed", 6))
+
+    def test_mixture_and_shape(self):
+        path = self.synth("qwen3-0.6b", "--layers", 8)
+        data = json.loads(self.ok("inspect", path, "--json").text)
+        formats = {tensor["name"]: tensor["format"] for tensor in data["tensors"]}
+        self.assertEqual(formats["token_embd.weight"], "Q6_K")  # tied
+        self.assertEqual([formats[f"blk.{i}.ffn_down.weight"] for i in range(8)],
+                         ["Q6_K", "Q4_K", "Q4_K", "Q6_K", "Q4_K", "Q4_K", "Q6_K", "Q6_K"])
+        self.assertEqual(formats["blk.1.attn_v.weight"], "Q4_K")
+        self.assertEqual(formats["blk.0.attn_q_norm.weight"], "F32")
+        self.assertEqual(data["metadata"]["qwen3.attention.key_length"], 128)
+        self.assertEqual(data["metadata"]["tokenizer.ggml.model"], "none")
+        os.unlink(path)
+
+    def test_what_cannot_be_done(self):
+        self.assertIn("llama-3.1-8b", self.ok("synth", "--list").text)
+        self.fails(2, "no shape 'gpt-9'", "synth", "gpt-9", scratch("x.gguf"))
+        self.fails(2, "shape", "synth", "llama-3.2-1b")
+        self.fails(2, "--quant", "synth", "llama-3.2-1b", scratch("x.gguf"), "--quant", "Q9")
+        self.fails(1, "nowhere", "synth", "llama-3.2-1b", scratch("nowhere/x.gguf"))
+        self.fails(1, "/dev/full", "synth", "smollm2-135m", "/dev/full", "--layers", 1)
+
+
+if __name__ == "__main__":
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    failed, skipped = len(result.failures) + len(result.errors), len(result.skipped)
+    print(f"{result.testsRun - failed - skipped} passed, {failed} failed, {skipped} skipped", flush=True)
+    sys.exit(1 if failed else 0)
