@@ -405,6 +405,11 @@ EDGELLM_API edgellm_status edgellm_context_get_logits(edgellm_context *context, 
 EDGELLM_API edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, size_t k,
                                                    edgellm_token *tokens, float *logprobs, size_t *n);
 
+/* The natural logarithm of the probability of one token after output `row`, as above. Allocates nothing.
+ * Errors: BUSY, NOT_FOUND (no such row), INVALID_ARGUMENT (no such token). */
+EDGELLM_API edgellm_status edgellm_context_get_logprob(edgellm_context *context, size_t row, edgellm_token token,
+                                                       float *logprob);
+
 /* Asks the running decode or generate, or else the next one, to return EDGELLM_CANCELLED; that ends the request. It
  * comes at the latest after the current step. From any thread, at any time; safe in a signal handler. */
 EDGELLM_API edgellm_status edgellm_context_cancel(edgellm_context *context);
@@ -432,26 +437,65 @@ EDGELLM_API edgellm_status edgellm_sequence_remove(edgellm_context *context, edg
 
 typedef struct edgellm_sampler edgellm_sampler;
 
-/* Applied in this order: logit bias, penalties, top_k, top_p, min_p, temperature; then one token is drawn. */
+/* The stages, in their usual order: logit bias, penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc,
+ * temperature, mirostat; then one token is drawn. Of these the ones between logit bias and mirostat can be chosen and
+ * ordered by `stages`. Greedy (temperature 0) is the likeliest token after logit bias, penalties and dry, and mirostat
+ * replaces the stages from top_n_sigma to xtc: those drop nothing then. */
 typedef struct edgellm_sampler_options {
     uint32_t struct_size;
-    float temperature;        /* 0: always the likeliest token (greedy). Default 0.8 */
-    int32_t top_k;            /* only the k likeliest tokens; 0: off. Default 40 */
-    float top_p;              /* only the likeliest tokens that reach this probability together; 1: off. Default 0.95 */
-    float min_p;              /* only tokens at least this fraction as likely as the likeliest; 0: off (default) */
-    float repetition_penalty; /* divides positive and multiplies negative logits of tokens seen before; 1: off (default)
-                               */
+    uint32_t flags;    /* 0: none are known */
+    float temperature; /* divides the logits; 0: always the likeliest token (greedy). Default 0.8 */
+    int32_t top_k;     /* only the k likeliest tokens; 0: off. Default 40 */
+    float top_p;       /* only the likeliest tokens that reach this probability together; 1: off. Default 0.95 */
+    float min_p;       /* only tokens at least this fraction as likely as the likeliest; 0: off. Default 0.05 */
+    float typical_p;   /* only the most typical tokens (those whose surprise is nearest to the mean) that reach this
+                        * probability together; 1: off (default) */
+    float top_n_sigma; /* only logits at most this many standard deviations below the best; 0: off (default) */
+
+    /* Penalties look back at the last penalty_last_n accepted tokens. */
+    float repetition_penalty; /* divides positive and multiplies negative logits of tokens seen; 1: off (default) */
     float frequency_penalty;  /* subtracted from the logit once for each time a token was seen; 0: off (default) */
-    float presence_penalty;   /* subtracted once from the logit of tokens seen before; 0: off (default) */
-    int32_t penalty_last_n;   /* how many accepted tokens the penalties look back at; 0: none. Default 64 */
+    float presence_penalty;   /* subtracted once from the logit of tokens seen; 0: off (default) */
+    int32_t penalty_last_n;   /* 0: none. Default 64 */
+
+    /* XTC drops all tokens above a threshold but the least likely of them: less predictable text. */
+    float xtc_probability; /* how often; 0: off (default) */
+    float xtc_threshold;   /* a probability; above 0.5: off. Default 0.1 */
+
+    /* The temperature goes from temperature - range to temperature + range with the entropy of what may be drawn, as a
+     * fraction of the largest possible, to the power of the exponent. */
+    float dynatemp_range;    /* 0: off (default) */
+    float dynatemp_exponent; /* default 1 */
+
+    /* Mirostat 2 drops what is too surprising, and adapts that limit to reach a mean surprise. */
+    float mirostat_tau; /* the surprise, in bits; 0: off (default) */
+    float mirostat_eta; /* how fast it adapts. Default 0.1 */
+
+    /* DRY: what would go on with a repetition of n >= dry_allowed_length tokens within the last dry_penalty_last_n
+     * accepted ones loses dry_multiplier * dry_base ^ (n - dry_allowed_length) of its logit. */
+    float dry_multiplier;       /* 0: off (default). 0.8 is usual */
+    float dry_base;             /* at least 1. Default 1.75 */
+    int32_t dry_allowed_length; /* at least 1. Default 2 */
+    int32_t dry_penalty_last_n; /* 0: none. Default 1024 */
+    uint32_t n_dry_breakers;    /* at most 32 */
+
     uint32_t n_logit_bias;
+    const char *const *dry_breakers; /* [n_dry_breakers] texts of 1 to 64 bytes that repetitions do not reach over.
+                                      * NULL with n_dry_breakers 0 (default): newline, colon, quotation mark and
+                                      * asterisk if the model has a vocabulary; not NULL with n_dry_breakers 0: none */
+    const char *stages; /* those that run, in this order: "penalties,top_k,temperature"; NULL (default): all, in the
+                         * usual order. What is not listed is off */
     const edgellm_token *logit_bias_tokens; /* [n_logit_bias] */
     const float *logit_bias_values;         /* [n_logit_bias] added to the logit; -INFINITY bans a token */
     uint64_t seed;                          /* same seed, model, prompt and options: same tokens. Default 0 */
 } edgellm_sampler_options;
 #define EDGELLM_SAMPLER_OPTIONS_INIT                                                                                   \
-    { sizeof(edgellm_sampler_options), 0.8f, 40, 0.95f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0, NULL, NULL, 0 }
+    {                                                                                                                  \
+        sizeof(edgellm_sampler_options), 0, 0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 64, 0.0f, 0.1f,      \
+            0.0f, 1.0f, 0.0f, 0.1f, 0.0f, 1.75f, 2, 1024, 0, 0, NULL, NULL, NULL, NULL, 0                              \
+    }
 
+/* Errors: NO_VOCABULARY and LIMIT_EXCEEDED (dry_breakers). */
 EDGELLM_API edgellm_status edgellm_sampler_create(const edgellm_model *model, const edgellm_sampler_options *options,
                                                   edgellm_sampler **out);
 EDGELLM_API void edgellm_sampler_free(edgellm_sampler *sampler);
@@ -477,22 +521,31 @@ typedef struct edgellm_token_event {
     int32_t n_generated; /* tokens so far, this one included */
     uint32_t n_text_bytes; /* may be 0: text is held back while a character or a stop string may be incomplete */
     const char *text;      /* [n_text_bytes] and a NUL; whole UTF-8 characters; valid during the call */
+
+    /* As edgellm_context_get_top() says; 0 and NULL if the options do not ask for it, and in a last call. */
+    float logprob;                   /* of `token` */
+    uint32_t n_top;                  /* as in the options, at most n_vocab */
+    const edgellm_token *top_tokens; /* [n_top] the likeliest first; valid during the call */
+    const float *top_logprobs;       /* [n_top] */
 } edgellm_token_event;
 
 /* A return other than 0 stops the generation. */
 typedef int32_t (*edgellm_token_fn)(void *user, const edgellm_token_event *event);
 
+#define EDGELLM_GENERATE_IGNORE_END 0x1u /* go on after an end-of-turn token (for measuring) */
+#define EDGELLM_GENERATE_LOGPROBS 0x2u   /* fill in edgellm_token_event.logprob */
+
 typedef struct edgellm_generate_options {
     uint32_t struct_size;
-    int32_t max_tokens;              /* to generate at most; 0 (default): as many as the context has room for */
-    uint32_t n_stop_strings;         /* at most 16 */
     uint32_t flags;                  /* EDGELLM_GENERATE_... */
+    int32_t max_tokens;              /* to generate at most; 0 (default): as many as the context has room for */
+    uint32_t n_top;                  /* likeliest tokens told with each token, and its logprob; at most 32. Default 0 */
     const char *const *stop_strings; /* [n_stop_strings] not empty, of at most 255 bytes each */
+    uint32_t n_stop_strings;         /* at most 16 */
+    uint32_t reserved;               /* 0 */
 } edgellm_generate_options;
 #define EDGELLM_GENERATE_OPTIONS_INIT                                                                                  \
-    { sizeof(edgellm_generate_options), 0, 0, 0, NULL }
-
-#define EDGELLM_GENERATE_IGNORE_END 0x1u /* go on after an end-of-turn token (for measuring) */
+    { sizeof(edgellm_generate_options), 0, 0, 0, NULL, 0, 0 }
 
 typedef int32_t edgellm_stop_reason;
 enum {
@@ -524,7 +577,7 @@ typedef struct edgellm_generate_result {
  * accepted. Options and result may be NULL. Allocates nothing.
  * The status is EDGELLM_OK for every stop reason but EDGELLM_STOP_CANCELLED; result is filled in then, too.
  * Errors: BUSY, CANCELLED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY, INVALID_ARGUMENT, LIMIT_EXCEEDED
- * (stop strings). */
+ * (stop strings, n_top). */
 EDGELLM_API edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequence sequence,
                                                     edgellm_sampler *sampler, const edgellm_token *prompt,
                                                     size_t n_prompt, const edgellm_generate_options *options,

@@ -70,6 +70,12 @@ template <typename Write> std::string fill_text(size_t first_guess, Write &&writ
     return fill<std::string>(first_guess, 1, std::forward<Write>(write));
 }
 
+inline std::vector<const char *> c_strings(const std::vector<std::string> &strings) {
+    std::vector<const char *> pointers;
+    for (const std::string &string : strings) pointers.push_back(string.c_str());
+    return pointers;
+}
+
 inline void append_json(std::string &out, std::string_view text) {
     constexpr char hex[] = "0123456789abcdef";
     out += '"';
@@ -240,11 +246,25 @@ struct SamplerOptions {
     float temperature = 0.8f;
     int32_t top_k = 40;
     float top_p = 0.95f;
-    float min_p = 0.0f;
+    float min_p = 0.05f;
+    float typical_p = 1.0f;
+    float top_n_sigma = 0.0f;
     float repetition_penalty = 1.0f;
     float frequency_penalty = 0.0f;
     float presence_penalty = 0.0f;
     int32_t penalty_last_n = 64;
+    float xtc_probability = 0.0f;
+    float xtc_threshold = 0.1f;
+    float dynatemp_range = 0.0f;
+    float dynatemp_exponent = 1.0f;
+    float mirostat_tau = 0.0f;
+    float mirostat_eta = 0.1f;
+    float dry_multiplier = 0.0f;
+    float dry_base = 1.75f;
+    int32_t dry_allowed_length = 2;
+    int32_t dry_penalty_last_n = 1024;
+    std::optional<std::vector<std::string>> dry_breakers = {};  // nothing: the usual ones
+    std::string stages = {};                                    // empty: all, in the usual order
     std::vector<std::pair<Token, float>> logit_bias = {};
     uint64_t seed = 0;
 };
@@ -257,19 +277,15 @@ class Sampler {
         std::vector<Token> tokens;
         std::vector<float> values;
         for (auto [token, value] : options.logit_bias) tokens.push_back(token), values.push_back(value);
-        edgellm_sampler_options c = EDGELLM_SAMPLER_OPTIONS_INIT;
-        c.temperature = options.temperature;
-        c.top_k = options.top_k;
-        c.top_p = options.top_p;
-        c.min_p = options.min_p;
-        c.repetition_penalty = options.repetition_penalty;
-        c.frequency_penalty = options.frequency_penalty;
-        c.presence_penalty = options.presence_penalty;
-        c.penalty_last_n = options.penalty_last_n;
+        std::vector<const char *> breakers;
+        if (options.dry_breakers) breakers = detail::c_strings(*options.dry_breakers);
+        const char *no_breakers = nullptr;
+        edgellm_sampler_options c = to_c(options);
+        c.n_dry_breakers = static_cast<uint32_t>(breakers.size());
+        if (options.dry_breakers) c.dry_breakers = breakers.empty() ? &no_breakers : breakers.data();
         c.n_logit_bias = static_cast<uint32_t>(tokens.size());
         c.logit_bias_tokens = tokens.data();
         c.logit_bias_values = values.data();
-        c.seed = options.seed;
         edgellm_sampler *handle = nullptr;
         detail::check(edgellm_sampler_create(model.get(), &c, &handle));
         handle_.reset(handle);
@@ -280,6 +296,34 @@ class Sampler {
     edgellm_sampler *get() const noexcept { return handle_.get(); }
 
   private:
+    // All but the lists.
+    static edgellm_sampler_options to_c(const SamplerOptions &options) {
+        edgellm_sampler_options c = EDGELLM_SAMPLER_OPTIONS_INIT;
+        c.temperature = options.temperature;
+        c.top_k = options.top_k;
+        c.top_p = options.top_p;
+        c.min_p = options.min_p;
+        c.typical_p = options.typical_p;
+        c.top_n_sigma = options.top_n_sigma;
+        c.repetition_penalty = options.repetition_penalty;
+        c.frequency_penalty = options.frequency_penalty;
+        c.presence_penalty = options.presence_penalty;
+        c.penalty_last_n = options.penalty_last_n;
+        c.xtc_probability = options.xtc_probability;
+        c.xtc_threshold = options.xtc_threshold;
+        c.dynatemp_range = options.dynatemp_range;
+        c.dynatemp_exponent = options.dynatemp_exponent;
+        c.mirostat_tau = options.mirostat_tau;
+        c.mirostat_eta = options.mirostat_eta;
+        c.dry_multiplier = options.dry_multiplier;
+        c.dry_base = options.dry_base;
+        c.dry_allowed_length = options.dry_allowed_length;
+        c.dry_penalty_last_n = options.dry_penalty_last_n;
+        c.stages = options.stages.empty() ? nullptr : options.stages.c_str();
+        c.seed = options.seed;
+        return c;
+    }
+
     detail::Owned<edgellm_sampler, edgellm_sampler_free> handle_;
 };
 
@@ -300,12 +344,17 @@ struct GenerateOptions {
     std::vector<std::string> stop_strings = {};
     bool ignore_end = false;
     Sequence sequence = 0;
+    bool logprobs = false;  // tell the log-probability of each token
+    uint32_t n_top = 0;     // the same, and that of so many likeliest tokens
 };
 
 struct TokenEvent {
-    Token token;            // EDGELLM_NO_TOKEN in a last call that only brings the rest of the text
-    int32_t n_generated;    // tokens so far
-    std::string_view text;  // whole UTF-8 characters, possibly none; valid during the call
+    Token token;                          // EDGELLM_NO_TOKEN in a last call that only brings the rest of the text
+    int32_t n_generated;                  // tokens so far
+    std::string_view text;                // whole UTF-8 characters, possibly none; valid during the call
+    float logprob;                        // of the token, if asked for
+    std::span<const Token> top_tokens;    // [GenerateOptions::n_top], the likeliest first; valid during the call
+    std::span<const float> top_logprobs;  // [the same]
 };
 
 struct TopToken {
@@ -370,6 +419,12 @@ class Context {
         return top;
     }
 
+    float logprob(Token token, size_t row = 0) {
+        float logprob = 0;
+        detail::check(edgellm_context_get_logprob(get(), row, token, &logprob));
+        return logprob;
+    }
+
     // From any thread, at any time.
     void cancel() noexcept { edgellm_context_cancel(get()); }
 
@@ -377,12 +432,13 @@ class Context {
     // too, and is thrown from here. A cancelled generation returns, with stop_reason EDGELLM_STOP_CANCELLED.
     template <typename OnToken> edgellm_generate_result
     generate(Sampler &sampler, std::span<const Token> prompt, OnToken &&on_token, const GenerateOptions &options = {}) {
-        std::vector<const char *> stop_strings;
-        for (const std::string &s : options.stop_strings) stop_strings.push_back(s.c_str());
+        std::vector<const char *> stop_strings = detail::c_strings(options.stop_strings);
         edgellm_generate_options c = EDGELLM_GENERATE_OPTIONS_INIT;
         c.max_tokens = options.max_tokens;
         c.n_stop_strings = static_cast<uint32_t>(stop_strings.size());
-        c.flags = options.ignore_end ? EDGELLM_GENERATE_IGNORE_END : 0;
+        c.flags =
+            (options.ignore_end ? EDGELLM_GENERATE_IGNORE_END : 0) | (options.logprobs ? EDGELLM_GENERATE_LOGPROBS : 0);
+        c.n_top = options.n_top;
         c.stop_strings = stop_strings.data();
         edgellm_generate_result result = EDGELLM_GENERATE_RESULT_INIT;
         Call<std::remove_reference_t<OnToken>> call{on_token, nullptr};
@@ -414,7 +470,12 @@ class Context {
         static int32_t on_event(void *user, const edgellm_token_event *event) noexcept {
             auto &call = *static_cast<Call *>(user);
             try {
-                TokenEvent e{event->token, event->n_generated, {event->text, event->n_text_bytes}};
+                TokenEvent e{event->token,
+                             event->n_generated,
+                             {event->text, event->n_text_bytes},
+                             event->logprob,
+                             {event->top_tokens, event->n_top},
+                             {event->top_logprobs, event->n_top}};
                 if constexpr (std::is_void_v<std::invoke_result_t<OnToken &, const TokenEvent &>>)
                     return call.on_token(e), 0;
                 else

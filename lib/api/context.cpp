@@ -131,6 +131,20 @@ edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, siz
     });
 }
 
+edgellm_status edgellm_context_get_logprob(edgellm_context *context, size_t row, edgellm_token token, float *logprob) {
+    return guard([&] {
+        need(context, "context");
+        need(logprob, "logprob");
+        Use use(*context);
+        use.check();
+        const float *logits = logits_of(context, row);
+        const uint32_t n_vocab = context->context.model().n_vocab();
+        if (token < 0 || static_cast<uint32_t>(token) >= n_vocab)
+            fail(Status::kInvalidArgument, "there is no token {}; the model has {}", token, n_vocab);
+        *logprob = log_probability_of(logits, n_vocab, token);
+    });
+}
+
 edgellm_status edgellm_context_cancel(edgellm_context *context) {
     if (!context) return set_error(Status::kInvalidArgument, std::string_view("context is NULL"));
     context->context.cancel();

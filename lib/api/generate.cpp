@@ -32,8 +32,16 @@ struct Listener {
 
     static int32_t on_token(void *listener, const TokenEvent &event) {
         auto *self = static_cast<Listener *>(listener);
-        edgellm_token_event out{sizeof(edgellm_token_event), event.token, event.n_generated,
-                                static_cast<uint32_t>(event.text.size()), event.text.data()};
+        edgellm_token_event out{};
+        out.struct_size = sizeof out;
+        out.token = event.token;
+        out.n_generated = event.n_generated;
+        out.n_text_bytes = static_cast<uint32_t>(event.text.size());
+        out.text = event.text.data();
+        out.logprob = event.logprob;
+        out.n_top = static_cast<uint32_t>(event.top_tokens.size());
+        out.top_tokens = out.n_top ? event.top_tokens.data() : nullptr;
+        out.top_logprobs = out.n_top ? event.top_logprobs.data() : nullptr;
         return self->callback(self->user, &out);
     }
 };
@@ -78,7 +86,8 @@ edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequen
         if (n_prompt) need(prompt, "prompt");
         edgellm_generate_options in =
             read_struct<edgellm_generate_options>(options, EDGELLM_GENERATE_OPTIONS_INIT, "options");
-        check_flags(in.flags, EDGELLM_GENERATE_IGNORE_END, "options.flags");
+        check_flags(in.flags, EDGELLM_GENERATE_IGNORE_END | EDGELLM_GENERATE_LOGPROBS, "options.flags");
+        check_flags(in.reserved, 0, "options.reserved");
         check_out(result, "result");
         if (in.max_tokens < 0)
             fail(Status::kInvalidArgument, "options.max_tokens is {}; it must not be negative", in.max_tokens);
@@ -88,6 +97,8 @@ edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequen
         how.max_tokens = static_cast<uint32_t>(in.max_tokens);
         how.stop_strings = std::span(stop_strings.views).first(stop_strings.n);
         how.ignore_end = in.flags & EDGELLM_GENERATE_IGNORE_END;
+        how.logprobs = in.flags & EDGELLM_GENERATE_LOGPROBS;
+        how.n_top = in.n_top;
         if (callback) how.callback = Listener::on_token;
         how.user = &listener;
 

@@ -1,29 +1,81 @@
 #include "api/guard.h"
 #include "api/handles.h"
+#include "sample/breakers.h"
+
+#include <array>
 
 using namespace el;
 
 namespace {
 
-SamplerOptions sampler_options(const edgellm_sampler_options *given) {
+std::vector<std::string> stage_names(const char *list) {
+    std::vector<std::string> names;
+    if (!list) return names;
+    for (std::string_view rest = list;;) {
+        size_t comma = rest.find(',');
+        names.emplace_back(rest.substr(0, comma));
+        if (comma == rest.npos) return names;
+        rest.remove_prefix(comma + 1);
+    }
+}
+
+std::vector<std::vector<int32_t>> dry_breakers(const edgellm_sampler_options &in, const Model &model) {
+    if (in.n_dry_breakers > kMaxBreakerTexts)
+        fail(Status::kLimitExceeded, "options.n_dry_breakers is {}; at most {}", in.n_dry_breakers, kMaxBreakerTexts);
+    if (in.n_dry_breakers) need(in.dry_breakers, "options.dry_breakers");
+    std::array<std::string_view, kMaxBreakerTexts> given;
+    for (uint32_t i = 0; i < in.n_dry_breakers; ++i) {
+        need(in.dry_breakers[i], "one of options.dry_breakers");
+        given[i] = in.dry_breakers[i];
+    }
+    std::span<const std::string_view> texts = usual_breakers();
+    if (in.dry_breakers) texts = std::span(given).first(in.n_dry_breakers);
+    if (!(in.dry_multiplier > 0) || texts.empty()) return {};
+    if (const Vocabulary *vocabulary = model.vocabulary()) return breaker_sequences(*vocabulary, texts);
+    if (in.dry_breakers)
+        fail(Status::kNoVocabulary, "{}: dry_breakers are texts, and this model has no vocabulary", model.path());
+    return {};
+}
+
+std::vector<LogitBias> logit_biases(const edgellm_sampler_options &in) {
+    if (in.n_logit_bias) {
+        need(in.logit_bias_tokens, "options.logit_bias_tokens");
+        need(in.logit_bias_values, "options.logit_bias_values");
+    }
+    std::vector<LogitBias> biases;
+    biases.reserve(in.n_logit_bias);
+    for (uint32_t i = 0; i < in.n_logit_bias; ++i) biases.push_back({in.logit_bias_tokens[i], in.logit_bias_values[i]});
+    return biases;
+}
+
+SamplerOptions sampler_options(const edgellm_sampler_options *given, const Model &model) {
     edgellm_sampler_options in = read_struct<edgellm_sampler_options>(given, EDGELLM_SAMPLER_OPTIONS_INIT, "options");
+    check_flags(in.flags, 0, "options.flags");
     SamplerOptions options;
     options.temperature = in.temperature;
     options.top_k = in.top_k;
     options.top_p = in.top_p;
     options.min_p = in.min_p;
+    options.typical_p = in.typical_p;
+    options.top_n_sigma = in.top_n_sigma;
     options.repetition_penalty = in.repetition_penalty;
     options.frequency_penalty = in.frequency_penalty;
     options.presence_penalty = in.presence_penalty;
     options.penalty_last_n = in.penalty_last_n;
+    options.xtc_probability = in.xtc_probability;
+    options.xtc_threshold = in.xtc_threshold;
+    options.dynatemp_range = in.dynatemp_range;
+    options.dynatemp_exponent = in.dynatemp_exponent;
+    options.mirostat_tau = in.mirostat_tau;
+    options.mirostat_eta = in.mirostat_eta;
+    options.dry_multiplier = in.dry_multiplier;
+    options.dry_base = in.dry_base;
+    options.dry_allowed_length = in.dry_allowed_length;
+    options.dry_penalty_last_n = in.dry_penalty_last_n;
+    options.dry_breakers = dry_breakers(in, model);
+    options.stages = stage_names(in.stages);
+    options.logit_bias = logit_biases(in);
     options.seed = in.seed;
-    if (in.n_logit_bias) {
-        need(in.logit_bias_tokens, "options.logit_bias_tokens");
-        need(in.logit_bias_values, "options.logit_bias_values");
-    }
-    options.logit_bias.reserve(in.n_logit_bias);
-    for (uint32_t i = 0; i < in.n_logit_bias; ++i)
-        options.logit_bias.push_back({in.logit_bias_tokens[i], in.logit_bias_values[i]});
     return options;
 }
 
@@ -35,7 +87,7 @@ edgellm_status edgellm_sampler_create(const edgellm_model *model, const edgellm_
         need(out, "out");
         *out = nullptr;
         need(model, "model");
-        *out = new edgellm_sampler{Sampler(model->model->n_vocab(), sampler_options(options))};
+        *out = new edgellm_sampler{Sampler(model->model->n_vocab(), sampler_options(options, *model->model))};
     });
 }
 

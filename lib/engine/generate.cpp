@@ -1,4 +1,5 @@
 #include "engine/generate.h"
+#include "sample/softmax.h"
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +12,29 @@ int64_t now_ns() {
     using namespace std::chrono;
     return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
+
+// What the model thought of a token.
+class Likelihoods {
+  public:
+    void measure(const Context &context, const GenerateOptions &options, int32_t token) {
+        if (!options.logprobs && options.n_top == 0) return;
+        const float *logits = context.logits(0);
+        const size_t n_vocab = context.model().n_vocab();
+        logprob_ = log_probability_of(logits, n_vocab, token);
+        n_top_ = log_softmax_top(logits, n_vocab, options.n_top, top_tokens_, top_logprobs_);
+    }
+    void tell(TokenEvent &event) const {
+        event.logprob = logprob_;
+        event.top_tokens = {top_tokens_, n_top_};
+        event.top_logprobs = {top_logprobs_, n_top_};
+    }
+
+  private:
+    float logprob_ = 0;
+    size_t n_top_ = 0;
+    int32_t top_tokens_[kMaxTop];
+    float top_logprobs_[kMaxTop];
+};
 
 // Text on its way to the callback. What may be the beginning of a stop string waits here.
 class Outlet {
@@ -31,21 +55,22 @@ class Outlet {
         return cut_at_stop_string();
     }
 
-    // Hands over what is certain to be text, or with `all` everything. True when the callback wants to stop.
-    bool deliver(int32_t token, int32_t n_generated, bool all = false) {
+    // Hands over the event with what is certain to be text, or with `all` everything. True when the callback wants to
+    // stop.
+    bool deliver(TokenEvent event, bool all = false) {
         if (all && stream_ && stop_string_ < 0) {
             size_t n = 0;
             stream_->flush(buffer_.data() + n_, buffer_.size() - 1 - n_, n);
             n_ += n;
         }
         const size_t ready = all ? n_ : n_ - held_back();
-        if (token < 0 && ready == 0) return false;
+        if (event.token < 0 && ready == 0) return false;
         int32_t answer = 0;
         if (options_.callback) {
             const char kept = ready < buffer_.size() ? buffer_[ready] : '\0';
             if (ready < buffer_.size()) buffer_[ready] = '\0';
-            std::string_view text = buffer_.empty() ? std::string_view("") : std::string_view(buffer_.data(), ready);
-            answer = options_.callback(options_.user, {token, n_generated, text});
+            event.text = buffer_.empty() ? std::string_view("") : std::string_view(buffer_.data(), ready);
+            answer = options_.callback(options_.user, event);
             if (ready < buffer_.size()) buffer_[ready] = kept;
         }
         if (ready) std::memmove(buffer_.data(), buffer_.data() + ready, n_ - ready);
@@ -98,7 +123,7 @@ class Generation {
         const int64_t prompt_end = now_ns();
         if (status == Status::kOk) status = write_answer();
         if (status == Status::kCancelled) {
-            outlet_.deliver(-1, result_.n_generated, true);
+            deliver_rest();
             result_.reason = StopReason::kCancelled;
         }
         result_.prompt_ns = prompt_end - start;
@@ -134,10 +159,11 @@ class Generation {
                 return report_.set(status, "no token can be chosen: all logits are minus infinity or not a number");
             if (vocabulary && !options_.ignore_end && vocabulary->is_end_of_turn(token))
                 return end(StopReason::kEndOfTurn);
+            likelihoods_.measure(context_, options_, token);
             sampler_.accept(token);
             ++result_.n_generated;
             const bool stop = outlet_.add(token);
-            if (outlet_.deliver(token, result_.n_generated, stop)) return end(StopReason::kCallback);
+            if (deliver(token, stop)) return end(StopReason::kCallback);
             if (stop) {
                 result_.stop_string = outlet_.stop_string();
                 return end(StopReason::kStopString);
@@ -149,8 +175,17 @@ class Generation {
         }
     }
 
+    bool deliver(int32_t token, bool all) {
+        TokenEvent event{token, result_.n_generated};
+        likelihoods_.tell(event);
+        return outlet_.deliver(event, all);
+    }
+
+    // What a stop string or a character held back.
+    void deliver_rest() { outlet_.deliver({-1, result_.n_generated}, true); }
+
     Status end(StopReason reason) {
-        if (reason != StopReason::kCallback) outlet_.deliver(-1, result_.n_generated, true);
+        if (reason != StopReason::kCallback) deliver_rest();
         result_.reason = reason;
         return Status::kOk;
     }
@@ -162,6 +197,7 @@ class Generation {
     GenerateResult &result_;
     Report &report_;
     Outlet outlet_;
+    Likelihoods likelihoods_;
 };
 
 Status check(const Context &context, uint32_t sequence, const Sampler &sampler, std::span<const int32_t> prompt,
@@ -183,6 +219,8 @@ Status check(const Context &context, uint32_t sequence, const Sampler &sampler, 
     if (options.stop_strings.size() > kMaxStopStrings)
         return report.set(Status::kLimitExceeded, "{} stop strings; at most {}", options.stop_strings.size(),
                           kMaxStopStrings);
+    if (options.n_top > kMaxTop)
+        return report.set(Status::kLimitExceeded, "n_top is {}; at most {}", options.n_top, kMaxTop);
     if (!options.stop_strings.empty() && !context.model().vocabulary())
         return report.set(Status::kNoVocabulary, "stop strings need a model with a vocabulary");
     for (std::string_view stop : options.stop_strings)

@@ -21,13 +21,22 @@ enum class StopReason : int32_t {
 struct TokenEvent {
     int32_t token;  // -1 in a last call that only brings the rest of the text
     int32_t n_generated;
-    std::string_view text;  // whole UTF-8; a NUL follows it
+    std::string_view text = {};  // whole UTF-8; a NUL follows it
+
+    // What GenerateOptions asks for; 0 and empty otherwise and in a last call.
+    float logprob = 0;
+    std::span<const int32_t> top_tokens = {};  // [n_top], the likeliest first
+    std::span<const float> top_logprobs = {};  // [n_top]
 };
+
+constexpr uint32_t kMaxTop = 32;
 
 struct GenerateOptions {
     uint32_t max_tokens = 0;  // 0: as many as there is room for
     std::span<const std::string_view> stop_strings;
     bool ignore_end = false;
+    bool logprobs = false;  // of each token, by the model's logits
+    uint32_t n_top = 0;     // the same, and that of so many likeliest tokens
     int32_t (*callback)(void *user, const TokenEvent &event) = nullptr;  // non-zero stops
     void *user = nullptr;
 };

@@ -17,7 +17,7 @@ struct SamplerOptions {
     float temperature = 0.8f;         // 0: the best token after bias and penalties, no chance involved
     int32_t top_k = 40;               // keep the k best; 0: off
     float top_p = 0.95f;              // keep the fewest best whose probabilities reach this sum; 1: off
-    float min_p = 0.0f;               // keep those at least this likely, relative to the best; 0: off
+    float min_p = 0.05f;              // keep those at least this likely, relative to the best; 0: off
     float repetition_penalty = 1.0f;  // divides positive and multiplies negative logits of tokens in the window; 1: off
     float frequency_penalty = 0.0f;   // subtracted once for each occurrence in the window
     float presence_penalty = 0.0f;    // subtracted once for a token that is in the window
@@ -45,7 +45,7 @@ struct SamplerOptions {
     bool operator==(const SamplerOptions &) const = default;
 
     static constexpr int32_t kMaxWindow = 1 << 20;
-    static constexpr size_t kMaxBreakers = 1 << 16, kMaxBreakerTokens = 64;
+    static constexpr size_t kMaxBreakers = 1 << 20, kMaxBreakerTokens = 64;
 };
 
 // Throws Error kInvalidArgument, which names the field.

@@ -97,6 +97,10 @@ class Life {
         const float bias = -3;
         sampling.repetition_penalty = 1.1f;
         sampling.min_p = 0.01f;
+        sampling.typical_p = 0.99f;
+        sampling.xtc_probability = 0.5f;
+        sampling.dry_multiplier = 0.5f;
+        sampling.stages = "penalties,dry,min_p,typical_p,xtc,temperature";
         sampling.n_logit_bias = 1;
         sampling.logit_bias_tokens = &banned;
         sampling.logit_bias_values = &bias;
@@ -111,6 +115,7 @@ class Life {
         options.flags = EDGELLM_GENERATE_IGNORE_END;
         options.stop_strings = kStops;
         options.n_stop_strings = 1;
+        options.n_top = 3;
         return step("decode", [&] { return decode(0); }) && step("generate", [&] {
                    heard_ = {};
                    return edgellm_context_generate(context_, 0, sampler_, prompt_, n_prompt_, &options, Answer::listen,
@@ -228,6 +233,7 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     statuses[n++] = life.decode(0);
     statuses[n++] = edgellm_context_get_logits(life.context(), 2, &logits, nullptr);
     statuses[n++] = edgellm_context_get_top(life.context(), 1, 8, top, logprobs, nullptr);
+    statuses[n++] = edgellm_context_get_logprob(life.context(), 1, 7, logprobs);
     statuses[n++] = edgellm_sampler_sample(life.sampler(), life.context(), 0, &token);
     statuses[n++] = edgellm_sampler_accept(life.sampler(), token);
     statuses[n++] = edgellm_text_stream_push(life.stream(), token, text, sizeof text, nullptr);

@@ -52,6 +52,7 @@ static void test_null_arguments(void) {
     edgellm_model_info model_info = EDGELLM_MODEL_INFO_INIT;
     edgellm_token token = 3;
     const float *logits;
+    float logprob;
     char buf[64];
     CHECK_OK(edgellm_text_stream_create(model, 0, &stream));
 #define INVALID(call, words) CHECK_STATUS(call, EDGELLM_INVALID_ARGUMENT, words)
@@ -90,6 +91,8 @@ static void test_null_arguments(void) {
     INVALID(edgellm_context_get_logits(context, 0, NULL, NULL), "logits is NULL");
     INVALID(edgellm_context_get_top(NULL, 0, 1, &token, NULL, NULL), "context is NULL");
     INVALID(edgellm_context_get_top(context, 0, 1, NULL, NULL, NULL), "tokens is NULL");
+    INVALID(edgellm_context_get_logprob(NULL, 0, 0, &logprob), "context is NULL");
+    INVALID(edgellm_context_get_logprob(context, 0, 0, NULL), "logprob is NULL");
     INVALID(edgellm_context_cancel(NULL), "context is NULL");
     INVALID(edgellm_sequence_get_info(NULL, 0, NULL), "context is NULL");
     INVALID(edgellm_sequence_get_info(context, 0, NULL), "info is NULL");

@@ -47,8 +47,15 @@ static void test_decode(void) {
         static float all_logprobs[300];
         CHECK_OK(edgellm_context_get_top(context, 1, 300, all, all_logprobs, &n));
         CHECK(n == 264 && memcmp(all, top, sizeof top) == 0);
-        for (i = 0; i < n; i++) sum += exp(all_logprobs[i]);
+        for (i = 0; i < n; i++) {
+            float logprob = 1;
+            CHECK_OK(edgellm_context_get_logprob(context, 1, all[i], &logprob));
+            CHECK(logprob == all_logprobs[i]);
+            sum += exp(logprob);
+        }
         CHECK(fabs(sum - 1) < 1e-4);
+        CHECK_STATUS(edgellm_context_get_logprob(context, 1, 264, all_logprobs), EDGELLM_INVALID_ARGUMENT, "264");
+        CHECK_STATUS(edgellm_context_get_logprob(context, 2, 0, all_logprobs), EDGELLM_NOT_FOUND, "no output row 2");
     }
 
     CHECK_STATUS(edgellm_context_decode(context, &batch, NULL, NULL), EDGELLM_UNSUPPORTED, "position 0");
@@ -119,7 +126,7 @@ static void test_sampler(void) {
     edgellm_model *model = load(tiny_path), *bare = load(bare_path);
     edgellm_context *context = create(model);
     edgellm_sampler *greedy = sampler_for(model, EDGELLM_NO_TOKEN), *biased = sampler_for(model, TOKEN_A);
-    edgellm_sampler *other = sampler_for(bare, EDGELLM_NO_TOKEN), *random = NULL, *none = NULL;
+    edgellm_sampler *other = sampler_for(bare, EDGELLM_NO_TOKEN), *random = NULL;
     edgellm_sampler_options options = EDGELLM_SAMPLER_OPTIONS_INIT;
     edgellm_token prompt[2] = {10, 20}, token = -1, best = -1, drawn[MANY];
     int i, differ = 0;
@@ -153,12 +160,6 @@ static void test_sampler(void) {
     }
     CHECK_STATUS(edgellm_sampler_accept(random, 264), EDGELLM_INVALID_ARGUMENT, "no token 264");
 
-    options.top_p = 2;
-    CHECK_STATUS(edgellm_sampler_create(model, &options, &none), EDGELLM_INVALID_ARGUMENT, "top_p");
-    options.top_p = 1;
-    options.n_logit_bias = 1;
-    CHECK_STATUS(edgellm_sampler_create(model, &options, &none), EDGELLM_INVALID_ARGUMENT, "logit_bias_tokens");
-    CHECK(none == NULL);
     edgellm_model_free(model); /* handles are freed in any order */
     edgellm_sampler_free(random);
     edgellm_context_free(context);
@@ -168,12 +169,125 @@ static void test_sampler(void) {
     edgellm_model_free(bare);
 }
 
+static void test_sampler_options(void) {
+    edgellm_model *model = load(tiny_path), *bare = load(bare_path);
+    edgellm_sampler *sampler = NULL;
+    const char *breakers[33] = {""};
+    char long_breaker[66];
+#define REFUSED(member, value, status)                                                                                 \
+    do {                                                                                                               \
+        edgellm_sampler_options options = EDGELLM_SAMPLER_OPTIONS_INIT;                                                \
+        options.member = value;                                                                                        \
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), status, #member);                              \
+        CHECK(sampler == NULL);                                                                                        \
+    } while (0)
+    REFUSED(flags, 1, EDGELLM_UNSUPPORTED);
+    REFUSED(temperature, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(top_k, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(top_p, 2, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(min_p, -0.5f, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(typical_p, 1.5f, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(top_n_sigma, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(repetition_penalty, 0, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(frequency_penalty, INFINITY, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(presence_penalty, NAN, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(penalty_last_n, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(xtc_probability, 2, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(xtc_threshold, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(dynatemp_range, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(dynatemp_exponent, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(mirostat_tau, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(mirostat_eta, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(dry_multiplier, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(dry_base, 0.5f, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(dry_allowed_length, 0, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(dry_penalty_last_n, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(stages, "", EDGELLM_INVALID_ARGUMENT);
+    REFUSED(stages, "top_k,magic", EDGELLM_INVALID_ARGUMENT);
+    REFUSED(stages, "top_k,top_k", EDGELLM_INVALID_ARGUMENT);
+#undef REFUSED
+    {
+        edgellm_sampler_options options = EDGELLM_SAMPLER_OPTIONS_INIT;
+        options.n_logit_bias = 1;
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), EDGELLM_INVALID_ARGUMENT, "logit_bias_tokens");
+        options.n_logit_bias = 0;
+        options.dry_multiplier = 1;
+        options.n_dry_breakers = 1;
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), EDGELLM_INVALID_ARGUMENT, "dry_breakers");
+        options.dry_breakers = breakers;
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), EDGELLM_INVALID_ARGUMENT, "empty");
+        breakers[0] = NULL;
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), EDGELLM_INVALID_ARGUMENT, "dry_breakers");
+        breakers[0] = strcpy(long_breaker, "0123456789012345678901234567890123456789012345678901234567890123x");
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), EDGELLM_LIMIT_EXCEEDED, "65 bytes");
+        CHECK_STATUS(edgellm_sampler_create(bare, &options, &sampler), EDGELLM_NO_VOCABULARY, bare_path);
+        options.n_dry_breakers = 33;
+        CHECK_STATUS(edgellm_sampler_create(model, &options, &sampler), EDGELLM_LIMIT_EXCEEDED, "n_dry_breakers");
+        options.n_dry_breakers = 0;
+        options.dry_breakers = NULL;
+        CHECK_OK(edgellm_sampler_create(bare, &options, &sampler)); /* without any breakers */
+        edgellm_sampler_free(sampler);
+    }
+    edgellm_model_free(bare);
+    edgellm_model_free(model);
+}
+
+/* What is sampled after the text, if 'c' is by far the likeliest token but for DRY. */
+static edgellm_token after(const edgellm_model *model, edgellm_context *context, edgellm_sampler_options options,
+                           const char *text) {
+    const edgellm_token wanted = 3 + 'c';
+    const float bias = 1000;
+    edgellm_sampler *sampler = NULL;
+    edgellm_token token = EDGELLM_NO_TOKEN;
+    options.temperature = 0;
+    options.dry_multiplier = 10000;
+    options.n_logit_bias = 1;
+    options.logit_bias_tokens = &wanted;
+    options.logit_bias_values = &bias;
+    CHECK_OK(edgellm_sampler_create(model, &options, &sampler));
+    for (; *text; text++) CHECK_OK(edgellm_sampler_accept(sampler, 3 + *text));
+    CHECK_OK(edgellm_sampler_sample(sampler, context, 0, &token));
+    edgellm_sampler_free(sampler);
+    return token - 3;
+}
+
+static void test_repetitions_and_breakers(void) {
+    static const char *const own[2] = {"b", "x-y"};
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = create(model);
+    edgellm_sampler_options options = EDGELLM_SAMPLER_OPTIONS_INIT;
+    const edgellm_token prompt = 10;
+    CHECK_OK(decode(context, 0, &prompt, 1));
+    CHECK(after(model, context, options, "abab") == 'c');
+    CHECK(after(model, context, options, "abcab") != 'c');
+    CHECK(after(model, context, options, ":bc:b") == 'c'); /* one of the usual breakers */
+    CHECK(after(model, context, options, "ab:cab:") == 'c');
+    CHECK(after(model, context, options, "x-ycx-y") != 'c');
+    options.stages = "penalties,temperature";
+    CHECK(after(model, context, options, "abcab") == 'c');
+    options.stages = "temperature,dry";
+    CHECK(after(model, context, options, "abcab") != 'c');
+    options.dry_breakers = own;
+    options.n_dry_breakers = 2;
+    CHECK(after(model, context, options, "abcab") == 'c');
+    CHECK(after(model, context, options, ":ac:a") != 'c');
+    CHECK(after(model, context, options, "x-ycx-y") == 'c'); /* a breaker of three tokens */
+    CHECK(after(model, context, options, "z-ycz-y") != 'c');
+    options.n_dry_breakers = 0; /* none at all */
+    CHECK(after(model, context, options, "abcab") != 'c');
+    CHECK(after(model, context, options, "::c::") != 'c');
+    edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
 int main(int argc, char **argv) {
     static const test_case tests[] = {
         {"decode", test_decode},
         {"context options", test_context_options},
         {"sequences", test_sequences},
         {"sampler", test_sampler},
+        {"options of samplers", test_sampler_options},
+        {"repetitions and breakers", test_repetitions_and_breakers},
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,6 +1,7 @@
 /* The C interface: generate, its stop reasons, and what threads and callbacks may do meanwhile. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include <math.h>
 #include <pthread.h>
 
 typedef struct listener {
@@ -113,6 +114,12 @@ static void test_generate_arguments(void) {
     options.flags = 0x40u;
     CHECK_STATUS(generate(&f, f.says_a, &options), EDGELLM_UNSUPPORTED, "options.flags");
     options.flags = 0;
+    options.reserved = 1;
+    CHECK_STATUS(generate(&f, f.says_a, &options), EDGELLM_UNSUPPORTED, "options.reserved");
+    options.reserved = 0;
+    options.n_top = 33;
+    CHECK_STATUS(generate(&f, f.says_a, &options), EDGELLM_LIMIT_EXCEEDED, "n_top is 33");
+    options.n_top = 0;
     options.n_stop_strings = 17;
     options.stop_strings = strings;
     CHECK_STATUS(generate(&f, f.says_a, &options), EDGELLM_LIMIT_EXCEEDED, "n_stop_strings");
@@ -161,6 +168,82 @@ static void test_same_seed_same_tokens(void) {
     tear_down(&f);
 }
 
+/* ---- log-probabilities */
+
+typedef struct likelihoods {
+    edgellm_token tokens[8], best[8];
+    float logprobs[8], best_logprobs[8];
+    int n, n_top;
+} likelihoods;
+
+static int32_t note_likelihoods(void *user, const edgellm_token_event *event) {
+    likelihoods *l = user;
+    uint32_t i;
+    if (event->token == EDGELLM_NO_TOKEN || l->n_top == 0) {
+        CHECK(event->n_top == 0 && !event->top_tokens && !event->top_logprobs);
+        if (event->token == EDGELLM_NO_TOKEN) CHECK(event->logprob == 0);
+    } else {
+        CHECK((int)event->n_top == l->n_top);
+        for (i = 0; i < event->n_top; i++) {
+            if (event->top_tokens[i] == event->token) CHECK(event->top_logprobs[i] == event->logprob);
+            if (i) CHECK(event->top_logprobs[i] <= event->top_logprobs[i - 1]);
+        }
+        l->best[l->n] = event->top_tokens[0];
+        l->best_logprobs[l->n] = event->top_logprobs[0];
+    }
+    if (event->token == EDGELLM_NO_TOKEN) return 0;
+    l->tokens[l->n] = event->token;
+    l->logprobs[l->n++] = event->logprob;
+    return 0;
+}
+
+static void test_logprobs(void) {
+    static const char *const stops[1] = {"never said"}; /* so that there is a last call */
+    const edgellm_token prompt[3] = {10, 20, 30};
+    edgellm_generate_options options = EDGELLM_GENERATE_OPTIONS_INIT;
+    edgellm_sampler_options sampling = EDGELLM_SAMPLER_OPTIONS_INIT;
+    edgellm_sampler *sampler = NULL;
+    likelihoods l;
+    fixture f;
+    int i, run;
+    set_up(&f);
+    sampling.temperature = 4;
+    sampling.top_k = 0;
+    CHECK_OK(edgellm_sampler_create(f.model, &sampling, &sampler));
+    options.max_tokens = 8;
+    options.stop_strings = stops;
+    options.n_stop_strings = 1;
+    for (run = 0; run < 3; run++) {
+        const int n_top[3] = {32, 1, 0};
+        memset(&l, 0, sizeof l);
+        l.n_top = n_top[run];
+        options.n_top = (uint32_t)n_top[run];
+        options.flags = EDGELLM_GENERATE_IGNORE_END | (run == 2 ? EDGELLM_GENERATE_LOGPROBS : 0);
+        CHECK_OK(edgellm_sampler_reset(sampler));
+        CHECK_OK(edgellm_sequence_remove(f.context, 0, 0, -1));
+        CHECK_OK(edgellm_context_generate(f.context, 0, sampler, prompt, 3, &options, note_likelihoods, &l, NULL));
+        CHECK(l.n == 8);
+
+        CHECK_OK(edgellm_sequence_remove(f.context, 0, 0, -1)); /* the same by hand */
+        CHECK_OK(decode(f.context, 0, prompt, 3));
+        for (i = 0; i < l.n; i++) {
+            edgellm_token best = EDGELLM_NO_TOKEN;
+            float logprob = 1, best_logprob = 1;
+            CHECK_OK(edgellm_context_get_logprob(f.context, 0, l.tokens[i], &logprob));
+            CHECK_OK(edgellm_context_get_top(f.context, 0, 1, &best, &best_logprob, NULL));
+            CHECK(fabs(logprob - l.logprobs[i]) < 1e-3); /* batches of other sizes may round differently */
+            if (l.n_top) CHECK(best == l.best[i] && fabs(best_logprob - l.best_logprobs[i]) < 1e-3);
+            CHECK_OK(decode(f.context, 0, &l.tokens[i], 1));
+        }
+    }
+    options.flags = 0; /* not asked for */
+    memset(&l, 0, sizeof l);
+    CHECK_OK(edgellm_context_generate(f.context, 0, f.says_a, prompt, 3, &options, note_likelihoods, &l, NULL));
+    CHECK(l.n == 8 && l.logprobs[0] == 0);
+    edgellm_sampler_free(sampler);
+    tear_down(&f);
+}
+
 /* ---- threads and callbacks */
 
 static void *decode_elsewhere(void *user) {
@@ -197,8 +280,8 @@ static int32_t use_elsewhere(void *user, const edgellm_token_event *event) {
 }
 
 static int32_t cancel_while_running(void *user, const edgellm_token_event *event) {
-    if (event->n_generated == 2) in_thread(cancel_elsewhere, user);
-    return 0;
+    if (event->n_generated == 2 && event->token != EDGELLM_NO_TOKEN) in_thread(cancel_elsewhere, user);
+    return listen(user, event);
 }
 
 static void test_misuse_is_busy(void) {
@@ -219,7 +302,9 @@ static void test_misuse_is_busy(void) {
 
 static void test_cancel(void) {
     fixture f;
+    static const char *const stops[1] = {"aaaa"};
     const edgellm_token prompt[3] = {10, 20, 30};
+    edgellm_generate_options options = EDGELLM_GENERATE_OPTIONS_INIT;
     int before;
     set_up(&f);
     f.heard.context = f.context;
@@ -240,6 +325,16 @@ static void test_cancel(void) {
     CHECK(f.heard.inside == EDGELLM_OK);
     CHECK(f.result.stop_reason == EDGELLM_STOP_CANCELLED && f.result.n_generated == 2);
     CHECK(f.result.n_tokens == before + 4 && length_of(f.context, 0) == before + 4);
+
+    /* Text that waited for the end of a stop string comes in a last call. */
+    options.stop_strings = stops;
+    options.n_stop_strings = 1;
+    memset(&f.heard, 0, sizeof f.heard);
+    f.heard.context = f.context;
+    CHECK_STATUS(edgellm_context_generate(f.context, 0, f.says_a, prompt, 3, &options, cancel_while_running, &f.heard,
+                                          &f.result),
+                 EDGELLM_CANCELLED, "cancelled");
+    CHECK(f.heard.n_tokens == 2 && strcmp(f.heard.text, "aa") == 0);
     CHECK_OK(generate(&f, f.says_a, NULL)); /* the request is used up */
     tear_down(&f);
 }
@@ -284,6 +379,7 @@ int main(int argc, char **argv) {
         {"stop reasons", test_stop_reasons},
         {"arguments of generate", test_generate_arguments},
         {"same seed, same tokens", test_same_seed_same_tokens},
+        {"log-probabilities", test_logprobs},
         {"misuse is busy", test_misuse_is_busy},
         {"cancel", test_cancel},
         {"one model, many threads", test_one_model_many_threads},

@@ -79,6 +79,7 @@ TEST_CASE("decode, logits, top, sample") {
     REQUIRE(top.size() == 5);
     auto logits = context.logits();
     for (float logit : logits) CHECK(logit <= logits[static_cast<size_t>(top[0].token)]);
+    CHECK(context.logprob(top[3].token) == top[3].logprob);
     Sampler greedy(model, {.temperature = 0});
     CHECK(greedy.sample(context) == top[0].token);
     greedy.accept(top[0].token);
@@ -100,6 +101,14 @@ TEST_CASE("generate: lambdas with and without an answer, and ones that throw") {
     result = context.generate(sampler, prompt, [](const TokenEvent &e) { return e.n_generated < 3; });
     CHECK(result.stop_reason == EDGELLM_STOP_CALLBACK);
     CHECK(result.n_generated == 3);
+    auto has_top = [](const TokenEvent &e) {
+        CHECK(e.logprob < 0);
+        CHECK(e.top_tokens.size() == 2);
+        CHECK(e.top_logprobs[1] <= e.top_logprobs[0]);
+    };
+    context.generate(sampler, prompt, has_top, {.max_tokens = 1, .n_top = 2});
+    context.generate(sampler, prompt, [](const TokenEvent &e) { CHECK(e.logprob < 0); },
+                     {.max_tokens = 1, .logprobs = true});
     result = context.generate(sampler, prompt, [](const TokenEvent &) {}, {.stop_strings = {"b", "aa"}});
     CHECK(result.stop_reason == EDGELLM_STOP_STRING);
     CHECK(result.stop_string == 1);
@@ -110,6 +119,53 @@ TEST_CASE("generate: lambdas with and without an answer, and ones that throw") {
     CHECK(result.stop_reason == EDGELLM_STOP_CANCELLED);
     result = context.generate(sampler, prompt, [](const TokenEvent &) {});
     CHECK(result.stop_reason == EDGELLM_STOP_CONTEXT_FULL);
+}
+
+TEST_CASE("the options of samplers reach them, and the defaults are those of the C interface") {
+    Model model(TINY_MODEL);
+    Context context(model, {.n_threads = 1});
+    context.decode(std::vector<Token>{10});
+    const edgellm_sampler_options c = EDGELLM_SAMPLER_OPTIONS_INIT;
+    const SamplerOptions cpp;
+    CHECK(cpp.temperature == c.temperature);
+    CHECK(cpp.top_k == c.top_k);
+    CHECK(cpp.top_p == c.top_p);
+    CHECK(cpp.min_p == c.min_p);
+    CHECK(cpp.typical_p == c.typical_p);
+    CHECK(cpp.top_n_sigma == c.top_n_sigma);
+    CHECK(cpp.repetition_penalty == c.repetition_penalty);
+    CHECK(cpp.penalty_last_n == c.penalty_last_n);
+    CHECK(cpp.xtc_probability == c.xtc_probability);
+    CHECK(cpp.xtc_threshold == c.xtc_threshold);
+    CHECK(cpp.dynatemp_range == c.dynatemp_range);
+    CHECK(cpp.dynatemp_exponent == c.dynatemp_exponent);
+    CHECK(cpp.mirostat_tau == c.mirostat_tau);
+    CHECK(cpp.mirostat_eta == c.mirostat_eta);
+    CHECK(cpp.dry_multiplier == c.dry_multiplier);
+    CHECK(cpp.dry_base == c.dry_base);
+    CHECK(cpp.dry_allowed_length == c.dry_allowed_length);
+    CHECK(cpp.dry_penalty_last_n == c.dry_penalty_last_n);
+
+    auto refused = [&](const SamplerOptions &options, const char *name) {
+        CHECK(status_of([&] { Sampler(model, options); }) == EDGELLM_INVALID_ARGUMENT);
+        CHECK(std::string(edgellm_last_error()).find(name) != std::string::npos);
+    };
+    refused({.typical_p = 2}, "typical_p");
+    refused({.top_n_sigma = -1}, "top_n_sigma");
+    refused({.xtc_probability = 2}, "xtc_probability");
+    refused({.dynatemp_range = -1}, "dynatemp_range");
+    refused({.mirostat_tau = -1}, "mirostat_tau");
+    refused({.dry_base = 0}, "dry_base");
+    refused({.stages = "top_k,nothing"}, "stages");
+    refused({.dry_multiplier = 1, .dry_breakers = {{""}}}, "dry_breakers");
+    for (bool breaks : {false, true}) {
+        SamplerOptions options = {.temperature = 0, .dry_multiplier = 1e4f, .logit_bias = {{kA, 1e3f}}};
+        options.dry_breakers.emplace();
+        if (breaks) options.dry_breakers->push_back("y");
+        Sampler sampler(model, options);
+        for (char c : std::string("xyaxy")) sampler.accept(3 + c);
+        CHECK((sampler.sample(context) == kA) == breaks);
+    }
 }
 
 TEST_CASE("callbacks of the load: progress, and logs that live as long as a context") {

@@ -42,6 +42,64 @@ static void test_tokens(void) {
     edgellm_model_free(model);
 }
 
+static uint64_t random_state = 1;
+
+static uint32_t random_below(uint32_t n) { /* Knuth's MMIX generator */
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 33) % n;
+}
+
+static size_t put_utf8(char *to, uint32_t c) {
+    if (c < 0x80) return to[0] = (char)c, 1;
+    if (c < 0x800) return to[0] = (char)(0xc0 | c >> 6), to[1] = (char)(0x80 | (c & 63)), 2;
+    if (c < 0x10000)
+        return to[0] = (char)(0xe0 | c >> 12), to[1] = (char)(0x80 | (c >> 6 & 63)), to[2] = (char)(0x80 | (c & 63)), 3;
+    to[0] = (char)(0xf0 | c >> 18);
+    to[1] = (char)(0x80 | (c >> 12 & 63));
+    to[2] = (char)(0x80 | (c >> 6 & 63));
+    to[3] = (char)(0x80 | (c & 63));
+    return 4;
+}
+
+/* A few pieces: random bytes, random characters of all planes, and what vocabularies treat in ways of their own. */
+static size_t random_text(char *to, int with_bytes) {
+    static const char *const pieces[] = {" ",     "  ", "hello", "\n",           "\r\n\t",   "<|im_end|>", "<tool>",
+                                         "<|im_", "'s", "42",    "\xe2\x96\x81", "\xc2\xa0", "A"};
+    static const uint32_t limits[] = {0x80, 0x800, 0x10000, 0x110000};
+    size_t n = 0, left = random_below(40);
+    for (; left; left--) {
+        uint32_t kind = random_below(with_bytes ? 3 : 2), c;
+        if (kind == 0) {
+            const char *piece = pieces[random_below(sizeof pieces / sizeof *pieces)];
+            memcpy(to + n, piece, strlen(piece));
+            n += strlen(piece);
+        } else if (kind == 1) {
+            c = random_below(limits[random_below(4)]);
+            n += put_utf8(to + n, c >= 0xd800 && c < 0xe000 ? 0xfffd : c);
+        } else {
+            to[n++] = (char)random_below(256);
+        }
+    }
+    return n;
+}
+
+static void test_any_text_comes_back(void) {
+    static const uint32_t flags[2] = {EDGELLM_TOKENIZE_NO_BOS, EDGELLM_TOKENIZE_CHAT};
+    edgellm_model *model = load(tiny_path);
+    char text[512], back[512];
+    edgellm_token tokens[512];
+    size_t n, n_tokens, n_back;
+    int i;
+    for (i = 0; i < 4000; i++) {
+        n = random_text(text, i % 4 >= 2);
+        CHECK_OK(edgellm_model_tokenize(model, text, n, flags[i % 2], tokens, 512, &n_tokens));
+        CHECK_OK(edgellm_model_detokenize(model, tokens, n_tokens, 0, back, sizeof back, &n_back));
+        CHECK(n_back == n && memcmp(back, text, n) == 0);
+        if (failed_checks) break; /* one is enough to read */
+    }
+    edgellm_model_free(model);
+}
+
 static void test_text_stream(void) {
     edgellm_model *model = load(tiny_path);
     edgellm_text_stream *stream = NULL;
@@ -99,6 +157,7 @@ static void test_chat(void) {
 int main(int argc, char **argv) {
     static const test_case tests[] = {
         {"tokens", test_tokens},
+        {"any text comes back", test_any_text_comes_back},
         {"text stream", test_text_stream},
         {"chat", test_chat},
     };

@@ -311,8 +311,13 @@ TEST_CASE("what is off changes nothing") {
 TEST_CASE("stages draw by the distribution they leave") {
     // Chi-squared, of half of the draws each with and without the first choice.
     Logits logits = {2.0f, 1.5f, 1.2f, 0.4f, 0.1f, -0.5f, -3.0f, -9.0f};
-    SamplerOptions options = {
-        .temperature = 2, .top_k = 7, .top_p = 1, .xtc_probability = 0.5f, .xtc_threshold = 0.2f, .seed = 77};
+    SamplerOptions options = {.temperature = 2,
+                              .top_k = 7,
+                              .top_p = 1,
+                              .min_p = 0,
+                              .xtc_probability = 0.5f,
+                              .xtc_threshold = 0.2f,
+                              .seed = 77};
     constexpr int kDraws = 40000, kPossible = 7;
     std::vector<double> p = probabilities(sorted(logits));
     REQUIRE(p[1] > 0.2);  // there are two choices
