@@ -36,7 +36,7 @@ enum class Status : int32_t {
     kCancelled = 23,
     kDeadlineExceeded = 24,
     kDeviceLost = 25,
-    kInternal = 26,             // a bug of the library
+    kInternal = 26,  // a bug of the library
 };
 
 // Thrown only in cold paths (load, create, text); caught by the guard in api/. Its text has a fixed size, so that
@@ -44,8 +44,8 @@ enum class Status : int32_t {
 class Error : public std::exception {
   public:
     static constexpr size_t kTextBytes = 512;
-    template <typename... Args>
-    Error(Status status, fmt::format_string<Args...> format, Args &&...args) : status_(status) {
+    template <typename... Args> Error(Status status, fmt::format_string<Args...> format, Args &&...args)
+        : status_(status) {
         format_into(text_, kTextBytes, format, fmt::make_format_args(args...));
     }
     Status status() const noexcept { return status_; }
@@ -57,8 +57,7 @@ class Error : public std::exception {
 };
 
 // Throws an Error. The sentence says what is wrong, names the file, tensor or key, and what to do where that helps.
-template <typename... Args>
-[[noreturn]] void fail(Status status, fmt::format_string<Args...> format, Args &&...args) {
+template <typename... Args> [[noreturn]] void fail(Status status, fmt::format_string<Args...> format, Args &&...args) {
     throw Error(status, format, std::forward<Args>(args)...);
 }
 

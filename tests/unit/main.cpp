@@ -31,6 +31,7 @@ unsigned skipped_cases = 0;  // a case that cannot run here says why on stderr a
 int main(int argc, char **argv) {
     doctest::Context context(argc, argv);
     int result = context.run();
-    std::printf("%u passed, %u failed, %u skipped\n", run_cases - failed_cases - skipped_cases, failed_cases, skipped_cases);
+    std::printf("%u passed, %u failed, %u skipped\n", run_cases - failed_cases - skipped_cases, failed_cases,
+                skipped_cases);
     return result;
 }
