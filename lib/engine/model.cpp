@@ -27,8 +27,12 @@ Isa choose_isa(std::optional<Isa> cap) {
 }  // namespace
 
 std::shared_ptr<const Model> Model::load(const std::string &path, const ModelOptions &options) {
-    std::shared_ptr<Model> model(new Model(GgufFile::open(path, options.log)));
-    model->path_ = path;
+    return load(GgufFile::open(path, options.log), options);
+}
+
+std::shared_ptr<const Model> Model::load(GgufFile file, const ModelOptions &options) {
+    std::shared_ptr<Model> model(new Model(std::move(file)));
+    model->path_ = model->file_.file(0).path();
     model->log_ = options.log;
     model->vocabulary_ = Vocabulary::from_metadata(model->metadata(), options.log);
     if (!options.vocabulary_only && !model->tensors().empty())

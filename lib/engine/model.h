@@ -27,6 +27,7 @@ class Model {
   public:
     // Throws Error.
     static std::shared_ptr<const Model> load(const std::string &path, const ModelOptions &options);
+    static std::shared_ptr<const Model> load(GgufFile file, const ModelOptions &options);
 
     const std::string &path() const { return path_; }
     const Metadata &metadata() const { return file_.metadata(); }
