@@ -95,13 +95,13 @@ constexpr std::pair<const char *, const char *> kSame[] = {
 }  // namespace
 
 TEST_CASE("pre-tokenizer: every row") {
-    for (const auto &[name, expected] : kSplits) {
-        CAPTURE(name);
-        CHECK(pieces(name, kSample) == expected);
+    for (const auto &split : kSplits) {
+        CAPTURE(split.first);
+        CHECK(pieces(split.first, kSample) == split.second);
     }
-    for (auto [name, other] : kSame) {
-        CAPTURE(name);
-        CHECK(pieces(name, kSample) == pieces(other, kSample));
+    for (const auto &same : kSame) {
+        CAPTURE(same.first);
+        CHECK(pieces(same.first, kSample) == pieces(same.second, kSample));
     }
     CHECK(find_pre_tokenizer("") == nullptr);
     CHECK(find_pre_tokenizer("gpt") == nullptr);
