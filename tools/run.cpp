@@ -22,15 +22,15 @@ struct Options {
     std::optional<std::string> prompt;
     std::optional<uint64_t> seed;
     std::string messages_file, system;
-    std::vector<std::string> biases;
+    std::vector<std::string> biases, dry_breakers;
     bool raw = false, parse_special = false;
     edgellm::SamplerOptions sampling;
     edgellm::GenerateOptions generate;
 };
 
-// "2=-inf"
+// "2=-inf" or "2:-inf"
 std::pair<edgellm::Token, float> parse_bias(const std::string &text) {
-    const size_t equals = text.find('=');
+    const size_t equals = text.find_first_of("=:");
     const std::vector<edgellm::Token> token = parse_tokens(text.substr(0, equals));
     char *end = nullptr;
     const float bias = equals == text.npos ? 0 : std::strtof(text.c_str() + equals + 1, &end);
@@ -91,6 +91,7 @@ void run(Options &options) {
         throw UsageError("--messages holds the whole conversation: put the system message there");
     if (!options.seed) options.seed = uint64_t{std::random_device()()};
     options.sampling.seed = *options.seed;
+    if (!options.dry_breakers.empty()) options.sampling.dry_breakers = options.dry_breakers;
     for (const std::string &bias : options.biases) options.sampling.logit_bias.push_back(parse_bias(bias));
 
     const edgellm::Model model = load(options.compute);
@@ -99,18 +100,53 @@ void run(Options &options) {
     once ? answer_once(model, options) : chat_with(model, options);
 }
 
-void add_sampling_options(CLI::App &command, Options &options) {
-    edgellm::SamplerOptions &s = options.sampling;
-    command.add_option("--temp", s.temperature, "temperature; 0: always the likeliest token")->capture_default_str();
+void add_dropping_options(CLI::App &command, edgellm::SamplerOptions &s) {
     command.add_option("--top-k", s.top_k, "only the K likeliest tokens; 0: all")->capture_default_str();
     command.add_option("--top-p", s.top_p, "only the likeliest that reach P together")->capture_default_str();
     command.add_option("--min-p", s.min_p, "only those P times as likely as the likeliest")->capture_default_str();
+    command.add_option("--typical-p", s.typical_p, "only the most typical that reach P together; 1: off")
+        ->capture_default_str();
+    command.add_option("--top-n-sigma", s.top_n_sigma, "only logits within N standard deviations of the best; 0: off")
+        ->capture_default_str();
+    command.add_option("--xtc-probability", s.xtc_probability, "how often the likeliest are left out; 0: never")
+        ->capture_default_str();
+    command.add_option("--xtc-threshold", s.xtc_threshold, "those at least so likely, but for one")
+        ->capture_default_str();
+    command.add_option("--mirostat-tau", s.mirostat_tau, "surprise to aim at, in bits, in place of these; 0: off")
+        ->capture_default_str();
+    command.add_option("--mirostat-eta", s.mirostat_eta, "how fast it adapts")->capture_default_str();
+}
+
+void add_penalty_options(CLI::App &command, Options &options) {
+    edgellm::SamplerOptions &s = options.sampling;
     command.add_option("--repeat-penalty", s.repetition_penalty, "weakens tokens seen before; 1: off")
         ->capture_default_str();
     command.add_option("--frequency-penalty", s.frequency_penalty, "the same, for each time")->capture_default_str();
     command.add_option("--presence-penalty", s.presence_penalty, "the same, once")->capture_default_str();
     command.add_option("--repeat-last-n", s.penalty_last_n, "tokens that penalties look back at")
         ->capture_default_str();
+    command.add_option("--dry-multiplier", s.dry_multiplier, "weakens what goes on with a repetition; 0: off")
+        ->capture_default_str();
+    command.add_option("--dry-base", s.dry_base, "the more, the longer it is")->capture_default_str();
+    command.add_option("--dry-allowed-length", s.dry_allowed_length, "from this length on")->capture_default_str();
+    command.add_option("--dry-penalty-last-n", s.dry_penalty_last_n, "tokens that it looks back at")
+        ->capture_default_str();
+    command.add_option("--dry-breaker", options.dry_breakers, "text that ends repetitions; may be repeated")
+        ->type_name("TEXT")
+        ->allow_extra_args(false);
+}
+
+void add_sampling_options(CLI::App &command, Options &options) {
+    edgellm::SamplerOptions &s = options.sampling;
+    command.add_option("--temp", s.temperature, "temperature; 0: always the likeliest token")->capture_default_str();
+    command.add_option("--dynatemp-range", s.dynatemp_range, "lets the temperature follow the entropy; 0: off")
+        ->capture_default_str();
+    command.add_option("--dynatemp-exponent", s.dynatemp_exponent, "the higher, the rarer high temperatures")
+        ->capture_default_str();
+    add_dropping_options(command, s);
+    add_penalty_options(command, options);
+    command.add_option("--samplers", s.stages, "the stages that run, in order: penalties,dry,top_k,temperature")
+        ->type_name("LIST");
     command.add_option("--logit-bias", options.biases, "added to a token's logit; may be repeated")
         ->type_name("TOKEN=BIAS")
         ->allow_extra_args(false);

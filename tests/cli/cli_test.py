@@ -278,6 +278,38 @@ class Run(Case):
         self.assertEqual(cut.rstrip("\n"), whole[:whole.index(stop)].rstrip("\n"))
         self.assertLess(len(self.answer("-p", "hello", "--seed", 4, "-n", 5)), len(whole.encode()))
 
+    def test_sampling_options(self):
+        prompt = ["-p", "hello", "--seed", 5, "-n", 40]
+        usual = self.answer(*prompt, "--temp", 4)
+        for option in (["--typical-p", 0.1], ["--top-n-sigma", 0.5], ["--xtc-probability", 1, "--xtc-threshold", 0.001],
+                       ["--dynatemp-range", 3.9, "--dynatemp-exponent", 4], ["--mirostat-tau", 1, "--mirostat-eta", 0.5],
+                       ["--samplers", "temperature,min_p"], ["--logit-bias", "100:50"]):
+            self.assertNotEqual(self.answer(*prompt, "--temp", 4, *option), usual, option)
+        self.assertEqual(self.answer(*prompt, "--temp", 4, "--samplers", "penalties,dry,top_n_sigma,top_k,typical_p,"
+                                     "top_p,min_p,xtc,temperature"), usual)
+
+    def test_repetitions(self):
+        ids = self.tokens("abc", "--no-bos")
+        says_abc = [f"--logit-bias={token}={bias}" for token, bias in zip(ids, (60, 40, 20))]
+        dry = ["--temp", 0, "-n", 12, "-p", "x", *says_abc, "--dry-multiplier", 1000, "--dry-base", 1,
+               "--dry-allowed-length", 2, "--dry-penalty-last-n", 100]
+        plain = self.answer("--temp", 0, "-n", 12, "-p", "x", *says_abc).decode()
+        self.assertEqual(plain, "a" * 12 + "\n")
+        self.assertTrue(self.answer(*dry).startswith(b"aaab"))  # a third after two of a kind is the first repetition
+        self.assertEqual(self.answer(*dry, "--dry-breaker", "x", "--dry-breaker", "a").decode(), plain)
+
+    def test_sampling_options_that_make_no_sense(self):
+        for option, value, name in (
+                ("--temp", -1, "temperature"), ("--typical-p", 2, "typical_p"), ("--top-n-sigma", -1, "top_n_sigma"),
+                ("--xtc-probability", 2, "xtc_probability"), ("--xtc-threshold", -1, "xtc_threshold"),
+                ("--dynatemp-range", -1, "dynatemp_range"), ("--dynatemp-exponent", -1, "dynatemp_exponent"),
+                ("--mirostat-tau", -1, "mirostat_tau"), ("--mirostat-eta", -1, "mirostat_eta"),
+                ("--dry-multiplier", -1, "dry_multiplier"), ("--dry-base", 0, "dry_base"),
+                ("--dry-allowed-length", 0, "dry_allowed_length"), ("--dry-penalty-last-n", -1, "dry_penalty_last_n"),
+                ("--samplers", "top_k,magic", "magic"), ("--logit-bias", "100000:1", "100000")):
+            self.fails(1, name, "run", "-m", TINY, "-p", "x", option, value)
+        self.fails(1, "dry_breakers", "run", "-m", TINY, "-p", "x", "--dry-multiplier", 1, "--dry-breaker", "x" * 65)
+
     def test_what_cannot_be_done(self):
         self.fails(2, "--logit-bias", "run", "-m", TINY, "-p", "x", "--logit-bias", "2")
         self.fails(2, "--raw", "run", "-m", TINY, "--raw", "--system", "x", "-p", "x")
