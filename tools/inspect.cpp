@@ -29,6 +29,12 @@ std::vector<uint64_t> npy_shape(const el::TensorInfo &tensor) {  // slowest dime
     return shape;
 }
 
+std::string shape_text(const el::TensorInfo &tensor) {
+    std::string text = "[";
+    for (uint64_t n : npy_shape(tensor)) text += fmt::format("{}{}", text.size() > 1 ? ", " : "", n);
+    return text + "]";
+}
+
 template <typename T> T read_scalar(const std::byte *&at) {
     T value;
     std::memcpy(&value, at, sizeof value);
@@ -149,8 +155,8 @@ void put_as_text(const el::GgufFile &file, const Options &options) {
         put(fmt::format("  {}: {}\n", printable(entry.key), value_text(entry, options.full)));
     put("\ntensors (slowest dimension first)\n");
     for (const el::TensorInfo &tensor : file.tensors())
-        put(fmt::format("  {:<36} {:<5} {:>12}  [{}]\n", printable(tensor.name), el::format_info(tensor.format).name,
-                        tensor.bytes, fmt::join(npy_shape(tensor), ", ")));
+        put(fmt::format("  {:<36} {:<5} {:>12}  {}\n", printable(tensor.name), el::format_info(tensor.format).name,
+                        tensor.bytes, shape_text(tensor)));
     const Totals totals(file);
     put("\ntotals\n");
     auto put_total = [](const std::string &name, const Total &total) {
