@@ -12,12 +12,17 @@ class Planner {
     Planner(const Program &program, const ExecutableLimits &limits, int n_threads)
         : program_(program), limits_(limits), n_threads_(n_threads), producer_(program.values.size(), nullptr),
           uses_(program.values.size(), 0), sole_reader_(program.values.size(), nullptr),
+          linears_(program.values.size()), n_other_readers_(program.values.size(), 0),
           ready_(program.values.size(), false), done_(program.ops.size(), false) {
         for (const Op &op : program.ops) {
             if (op.out != kNoValue) producer_[index(op.out)] = &op;
             for (ValueId in : op.in) {
                 if (in == kNoValue) continue;
                 sole_reader_[index(in)] = uses_[index(in)]++ ? nullptr : &op;
+                if (op.kind == OpKind::kLinear)
+                    linears_[index(in)].push_back(&op);
+                else
+                    n_other_readers_[index(in)]++;
             }
         }
         if (program.logits != kNoValue) {
@@ -89,10 +94,8 @@ class Planner {
 
     // A norm that only linears read is computed where they prepare their activations, and stored nowhere.
     bool norm_of_linears(const Op &op) const {
-        if (op.kind != OpKind::kNorm || op.norm.groups != 1 || op.out == program_.logits) return false;
-        return std::all_of(program_.ops.begin(), program_.ops.end(), [&](const Op &reader) {
-            return (reader.in[0] != op.out && reader.in[1] != op.out) || reader.kind == OpKind::kLinear;
-        });
+        return op.kind == OpKind::kNorm && op.norm.groups == 1 && op.out != program_.logits &&
+               n_other_readers_[index(op.out)] == 0;
     }
 
     void row_op(const Op &op) {
@@ -106,12 +109,9 @@ class Planner {
 
     // All linears of the same input make one stage.
     void linear(const Op &first) {
-        std::vector<const Op *> all{&first};
-        for (size_t i = number(first) + 1; i < program_.ops.size(); i++) {
-            const Op &op = program_.ops[i];
-            if (op.kind != OpKind::kLinear || done_[i] || op.in[0] != first.in[0]) continue;
-            if (quantized(op) == quantized(first)) all.push_back(&op);
-        }
+        std::vector<const Op *> all;
+        for (const Op *op : linears_[index(first.in[0])])
+            if ((op == &first || !done_[number(*op)]) && quantized(*op) == quantized(first)) all.push_back(op);
         Stage &stage = new_stage(Stage::Kind::kLinear, rows_of(first));
         stage.in = first.in[0];
         stage.quantized = quantized(first);
@@ -250,9 +250,11 @@ class Planner {
     const int n_threads_;
     std::vector<const Op *> producer_;
     std::vector<uint32_t> uses_;
-    std::vector<const Op *> sole_reader_;  // of values that are read exactly once
-    std::vector<bool> ready_;              // values that an earlier stage writes
-    std::vector<bool> done_;               // ops that are in a stage
+    std::vector<const Op *> sole_reader_;           // of values that are read exactly once
+    std::vector<std::vector<const Op *>> linears_;  // per value: those that read it
+    std::vector<uint32_t> n_other_readers_;         // per value: ops that read it and are no linears
+    std::vector<bool> ready_;                       // values that an earlier stage writes
+    std::vector<bool> done_;                        // ops that are in a stage
     Plan plan_;
 };
 
