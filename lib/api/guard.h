@@ -89,9 +89,7 @@ edgellm_status write_tokens(const int32_t *tokens, size_t n, edgellm_token *out,
 
 // Text for a char array in a struct, shortened if need be.
 template <size_t N> void copy_text(char (&to)[N], std::string_view text) noexcept {
-    size_t n = std::min(text.size(), N - 1);
-    std::memcpy(to, text.data(), n);
-    to[n] = '\0';
+    format_into(to, N, "{}", fmt::make_format_args(text));
 }
 
 }  // namespace el

@@ -1,11 +1,25 @@
 #include "base/format.h"
 
+#include "base/utf8.h"
+
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace el {
 
 void format_into(char *text, size_t bytes, fmt::string_view format, fmt::format_args args) {
-    *fmt::vformat_to_n(text, bytes - 1, format, args).out = '\0';
+    auto result = fmt::vformat_to_n(text, bytes - 1, format, args);
+    size_t n = std::min(result.size, bytes - 1);
+    // Names out of files may be any bytes, and the cut may go through a character.
+    for (size_t i = 0; i < n;) {
+        i += utf8_valid_prefix({text + i, n - i});
+        if (i == n) break;
+        if (result.size > n && utf8_decode(text + i, n - i).state == Utf8State::kPartial)
+            n = i;
+        else
+            text[i++] = '?';
+    }
+    text[n] = '\0';
 }
 
 }  // namespace el

@@ -5,7 +5,8 @@
 
 namespace el {
 
-// Never allocates for text and numbers; a text that is too long is cut. The buffer always ends with 0.
+// Never allocates for text and numbers; a text that is too long is cut. The result is valid UTF-8 (other bytes become
+// '?') and ends with 0.
 void format_into(char *text, size_t bytes, fmt::string_view format, fmt::format_args args);
 
 }  // namespace el

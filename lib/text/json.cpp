@@ -47,6 +47,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
         std::string_view text = error.what();
         size_t cut = text.find(": ");
         if (cut != std::string_view::npos) text.remove_prefix(cut + 2);
+        text = text.substr(0, text.find("; last read"));  // which repeats the input
         fail(Status::kInvalidText, "{} cannot be read as JSON at byte {}: {}", what_, at, text);
     }
 
