@@ -83,7 +83,9 @@ RopeSpec read_rope(const Keys &keys, const ArchRow &row, uint32_t head_dim) {
     rope.base = keys.real("rope.freq_base", 10000.0f);
     if (rope.base <= 0) keys.bad("rope.freq_base", fmt::format("{} is not positive", rope.base));
 
-    std::string_view type = keys.text("rope.scaling.type").value_or("none");
+    // Files from before the key `type` was written mean linear.
+    std::string_view type =
+        keys.text("rope.scaling.type").value_or(keys.has("rope.scaling.factor") ? "linear" : "none");
     if (type == "none" || type.empty()) {
         rope.factor = keys.real("rope.scale_linear", 1.0f);  // how old files say `linear`
         if (rope.factor != 1.0f) rope.scaling = RopeSpec::Scaling::kLinear;
@@ -165,7 +167,26 @@ int32_t find_tensor(const GgufFile &file, const TensorRow &row, const std::strin
     if (tensor->shape[0] != cols || tensor->rows() != rows)
         fail(Status::kTensorInvalid, "{}: tensor {} has the shape [{}, {}], expected [{}, {}]",
              file.metadata().source(), name, tensor->shape[0], tensor->rows(), cols, rows);
+    if (rows > uint64_t(std::numeric_limits<int32_t>::max()) || cols > uint64_t(std::numeric_limits<int32_t>::max()))
+        fail(Status::kTensorInvalid, "{}: tensor {} of {} rows and {} columns is too large", file.metadata().source(),
+             name, rows, cols);
     return static_cast<int32_t>(tensor - file.tensors().data());
+}
+
+// A tensor that no role needs would be left out of the computation: better no answer than a wrong one.
+void check_all_used(const GgufFile &file, const ModelSpec &spec) {
+    std::vector<bool> used(file.tensors().size(), false);
+    auto mark = [&](const RoleTensors &tensors) {
+        for (int32_t t : tensors)
+            if (t >= 0) used[static_cast<size_t>(t)] = true;
+    };
+    mark(spec.tensor);
+    for (const LayerSpec &layer : spec.layers) mark(layer.tensor);
+    for (size_t i = 0; i < used.size(); ++i)
+        if (!used[i])
+            fail(Status::kUnsupported,
+                 "{}: tensor {} has no meaning for architecture {} here; its result would be wrong",
+                 file.metadata().source(), file.tensors()[i].name, spec.architecture);
 }
 
 void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
@@ -222,6 +243,7 @@ ModelSpec resolve_spec(const GgufFile &file) {
 
     spec.layers = read_layers(keys, arch, n_layers, spec.width);
     bind_tensors(file, arch, spec);
+    check_all_used(file, spec);
     return spec;
 }
 

@@ -108,6 +108,12 @@ TEST_CASE("numbers may differ from layer to layer") {
                   });
 }
 
+TEST_CASE("a rope factor without a type of scaling means linear") {
+    ModelSpec spec = resolve([](TinyModel &m) { m.reals["llama.rope.scaling.factor"] = 4.0f; });
+    CHECK(spec.layers[0].rope.scaling == RopeSpec::Scaling::kLinear);
+    CHECK(spec.layers[0].rope.factor == 4.0f);
+}
+
 TEST_CASE("what is wrong is named") {
     using M = TinyModel;
     const Status metadata = Status::kMetadataInvalid, tensor = Status::kTensorInvalid;
@@ -142,6 +148,8 @@ TEST_CASE("what is wrong is named") {
     check_failure(tensor, "token_embd.weight is missing", [](M &m) { m.tensors.erase("token_embd.weight"); });
     check_failure(tensor, "rope_freqs.weight has the shape [5, 1], expected [4, 1]",
                   [](M &m) { m.tensors["rope_freqs.weight"] = {5}; });
+    check_failure(Status::kUnsupported, "tensor blk.0.attn_q.bias has no meaning for architecture llama",
+                  [](M &m) { m.tensors["blk.0.attn_q.bias"] = {32}; });
     check_failure(Status::kNoWeights, "has no tensors", [](M &m) { m.tensors.clear(); });
 }
 
