@@ -45,6 +45,12 @@ File File::open(const std::string &path) {
     }
     File guard;
     guard.fd_ = fd;
+    if (fd < 3) {  // in the place of a closed standard stream, where others would read it
+        guard.fd_ = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        int error = errno;
+        ::close(fd);
+        if (guard.fd_ < 0) fail(Status::kIoError, "cannot open {}: {}", shorten_path(path), errno_text(error));
+    }
     std::string copy = path;
     return from_fd(std::exchange(guard.fd_, -1), std::move(copy));
 }

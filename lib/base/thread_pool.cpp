@@ -32,6 +32,8 @@ template <typename Done> void spin_until(Done done) noexcept {
     }
 }
 
+constexpr int64_t kMostSpinNs = 3'600'000'000'000;  // an hour is for ever, and the sum with a time fits
+
 cpu_set_t cpus_of_process() {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -74,7 +76,8 @@ struct SignalsBlocked {
 
 }  // namespace
 
-ThreadPool::ThreadPool(const ThreadPoolOptions &options) : size_(resolve_size(options)), spin_ns_(options.spin_ns) {
+ThreadPool::ThreadPool(const ThreadPoolOptions &options)
+    : size_(resolve_size(options)), spin_ns_(std::min(options.spin_ns, kMostSpinNs)) {
     threads_.reserve(static_cast<size_t>(size_ - 1));
     try {
         start_threads(options);

@@ -1,6 +1,8 @@
 #include "engine/context.h"
+#include "base/system_memory.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <limits>
 
 namespace el {
@@ -65,6 +67,10 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
     lay_out(sizer);
     for (const MemoryRegion &region : model_->backend().memory(program, limits_, pool_->size()))
         sizer.take<std::byte>(region.bytes);
+    check_available_memory(
+        sizer.bytes(),
+        fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens, options_.max_sequences),
+        "choose a smaller context_tokens, max_batch_tokens or cache format");
     arena_ = Arena(sizer.bytes());
     lay_out(arena_);
     executable_ = model_->backend().compile(program, limits_, model_->weights(), arena_, *pool_);

@@ -1,4 +1,5 @@
 #include "engine/model.h"
+#include "base/system_memory.h"
 #include "engine/backends.h"
 #include "engine/load.h"
 #include "program/build.h"
@@ -39,6 +40,7 @@ std::shared_ptr<const Model> Model::load(GgufFile file, const ModelOptions &opti
         model->load_weights(options);
     else if (!options.vocabulary_only && !model->vocabulary_)
         resolve_spec(model->file_);  // says what is wrong
+    model->file_.close_files();
     return model;
 }
 
@@ -53,6 +55,7 @@ void Model::load_weights(const ModelOptions &options) {
     backend_ = create_backend(options);
     const BackendOptions backend_options{isa_};
     weight_bytes_ = backend_->layout(weights, backend_options).bytes;
+    check_available_memory(weight_bytes_, "the model", "choose a smaller one or a stronger quantization");
     store_ = backend_->create_store(weights, backend_options);
     read_weights(file_, weights, options, *store_);
 }

@@ -54,6 +54,11 @@ class GgufFile {
     // Bytes [offset, offset + n) of a tensor, which must lie within it.
     void read_tensor(const TensorInfo &tensor, uint64_t offset, void *to, size_t n) const;
 
+    // When all tensors have been read: gives the descriptors back. Metadata and the list of tensors stay.
+    void close_files() {
+        for (Part &part : parts_) part.file = File();
+    }
+
     uint32_t version() const { return parts_[0].header.version; }
     uint64_t alignment() const { return parts_[0].header.alignment; }
     uint64_t data_offset(size_t i = 0) const { return parts_[i].header.data_offset; }

@@ -4,8 +4,10 @@
 #include "base/file.h"
 #include "base/metadata.h"
 #include "base/status.h"
+#include "base/system_memory.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -300,4 +302,27 @@ TEST_CASE("a metadata key may appear once") {
     CHECK(text == "model.gguf: metadata key 'general.name' appears twice");
     Metadata none;
     CHECK(none.find("x") == nullptr);
+}
+
+TEST_CASE("messages are valid UTF-8 whatever the file said, and whole when cut") {
+    CHECK(std::string(Error(Status::kInternal, "a{}b", "\xff\xc3(").what()) == "a??(b");
+    std::string long_text(Error::kTextBytes - 2, 'x');
+    CHECK(std::string(Error(Status::kInternal, "{}\u00e9", long_text).what()) == long_text);
+    CHECK(std::string(Error(Status::kInternal, "\u00e9{}", "\u00fc").what()) == "\u00e9\u00fc");
+}
+
+TEST_CASE("more memory than there is is refused before it is taken") {
+    CHECK(available_memory_bytes() > 0);
+    CHECK_THROWS_WITH_AS(check_available_memory(UINT64_MAX - 1, "a thing", "take less"),
+                         doctest::Contains("a thing needs"), Error);
+    check_available_memory(1, "a thing", "take less");
+}
+
+TEST_CASE("a file never takes the place of a closed standard stream") {
+    int saved = dup(0);
+    close(0);
+    File file = File::open("meson.build");
+    CHECK(fcntl(0, F_GETFD) == -1);
+    dup2(saved, 0);
+    close(saved);
 }
