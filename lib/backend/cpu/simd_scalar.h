@@ -80,13 +80,14 @@ inline float largest(F a) {
     for (int i = 1; i < kLanes; i++) x = a.v[i] > x ? a.v[i] : x;
     return x;
 }
-// |a| below 2^22, and NaN: adding 1.5 * 2^23 leaves no bits for a fraction.
+// |a| below 2^22: adding 1.5 * 2^23 leaves no bits for a fraction. What others and NaN become is any number, so that
+// the integers wrap around, here and where they are added.
 inline I round(F a) {
     return each_int([&](int i) {
         float shifted = a.v[i] + 0x1.8p23f;
-        int32_t bits;
+        uint32_t bits;
         memcpy(&bits, &shifted, sizeof bits);
-        return bits - 0x4b400000;
+        return static_cast<int32_t>(bits - 0x4b400000);
     });
 }
 inline F to_float(I a) {
@@ -95,16 +96,21 @@ inline F to_float(I a) {
 // n in -126 .. 127
 inline F times_power_of_2(F a, I n) {
     return each([&](int i) {
-        uint32_t bits = static_cast<uint32_t>(n.v[i] + 127) << 23;
+        uint32_t bits = (static_cast<uint32_t>(n.v[i]) + 127) << 23;
         float power;
         memcpy(&power, &bits, sizeof power);
         return a.v[i] * power;
     });
 }
 inline I add(I a, I b) {
-    return each_int([&](int i) { return a.v[i] + b.v[i]; });
+    return each_int(
+        [&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i])); });
 }
-inline int32_t sum(I a) { return a.v[0] + a.v[1] + a.v[2] + a.v[3]; }
+inline int32_t sum(I a) {
+    uint32_t x = 0;
+    for (int32_t v : a.v) x += static_cast<uint32_t>(v);
+    return static_cast<int32_t>(x);
+}
 
 inline float from_bits(uint32_t bits) {
     float x;
