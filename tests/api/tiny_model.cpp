@@ -1,9 +1,8 @@
 // tiny_model OUT.gguf: writes a model with random weights and a whole vocabulary, small enough to be loaded a thousand
 // times: 256 bytes, a few merges, chat tokens and a chat template.
-#include "model/gguf_writer.h"
+#include "../random_weights.h"
 #include "text/byte_level.h"
 
-#include <array>
 #include <cstdio>
 
 using namespace el;
@@ -71,48 +70,12 @@ void set_metadata(GgufWriter &out, const Vocab &v) {
     out.set("tokenizer.chat_template", kTemplate);
 }
 
-// Tensors are declared first and written in the same order.
-class Weights {
-  public:
-    explicit Weights(GgufWriter &out) : out_(out) {}
-    void declare(const std::string &name, Format format, uint64_t columns, uint64_t rows) {
-        std::array<uint64_t, 2> shape{columns, rows};
-        out_.add_tensor(name, format, std::span(shape).first(rows == 1 ? 1 : 2));
-        tensors_.push_back({format, columns * rows, rows == 1});
-    }
-    void write() {
-        out_.begin_data();
-        for (const Tensor &tensor : tensors_) {
-            std::vector<float> values(tensor.n);
-            for (float &value : values) value = tensor.is_norm ? 1.0f : next();
-            std::vector<std::byte> blocks(row_bytes(tensor.format, tensor.n));
-            format_info(tensor.format).encode(values.data(), values.size(), blocks.data());
-            out_.write(blocks.data(), blocks.size());
-        }
-        out_.finish();
-    }
-
-  private:
-    struct Tensor {
-        Format format;
-        uint64_t n;
-        bool is_norm;
-    };
-    float next() {  // in [-0.5, 0.5), by Knuth's MMIX generator
-        state_ = state_ * 6364136223846793005u + 1442695040888963407u;
-        return static_cast<float>(state_ >> 40) * 0x1p-24f - 0.5f;
-    }
-    GgufWriter &out_;
-    std::vector<Tensor> tensors_;
-    uint64_t state_ = 1;
-};
-
 void write_model(const char *path) {
     const Vocab vocab = make_vocab();
     constexpr uint64_t kKvWidth = kWidth / kHeads * kKvHeads;
     GgufWriter out(path);
     set_metadata(out, vocab);
-    Weights weights(out);
+    RandomWeights weights(out);
     weights.declare("token_embd.weight", Format::kQ8_0, kWidth, vocab.tokens.size());  // tied
     weights.declare("output_norm.weight", Format::kF32, kWidth, 1);
     for (uint64_t i = 0; i < kLayers; ++i) {
