@@ -21,7 +21,7 @@ struct Context {
 float quantized_value(const std::vector<uint8_t> &bytes, size_t k, size_t t, size_t T) {
     const uint8_t *block = bytes.data() + k / 32 * kActivationBytes * T;
     float scale;
-    memcpy(&scale, block + 32 * T + 4 * t, 4);
+    memcpy(&scale, block + 32 * T + 4 * (k % 32 / 16 * T + t), 4);
     return scale * float(static_cast<int8_t>(block[32 * t + k % 32]));
 }
 
@@ -38,7 +38,7 @@ void test_quantize(Context &c) {
             c.kernels.quantize(x.data(), n, t, T, out.data());
             for (size_t k = 0; k < n; k++) {
                 float largest = 0;
-                for (size_t i = k / 32 * 32; i < k / 32 * 32 + 32; i++) largest = std::max(largest, std::fabs(x[i]));
+                for (size_t i = k / 16 * 16; i < k / 16 * 16 + 16; i++) largest = std::max(largest, std::fabs(x[i]));
                 ok &= std::fabs(quantized_value(out, k, size_t(t), size_t(T)) - x[k]) <= largest / 127 * 0.501f;
             }
             for (size_t block = 0; block < n / 32; block++) {
@@ -49,7 +49,7 @@ void test_quantize(Context &c) {
                     if (i < 16) sums[1] += value;
                 }
                 for (int s = 0; s < 2; s++) {
-                    memcpy(&stored[s], out.data() + block * kActivationBytes * size_t(T) + (32 + 4 + 4 * s) * T + 4 * t,
+                    memcpy(&stored[s], out.data() + block * kActivationBytes * size_t(T) + (32 + 8 + 4 * s) * T + 4 * t,
                            4);
                     ok &= std::fabs(stored[s] - sums[s]) <= 1e-4f * std::fabs(x[32 * block]) + 1e-4f;
                 }

@@ -78,7 +78,7 @@ template <int To, int... J> void add_pair_plane(B bits, B *w) {
 
 template <int... J> void load_pairs(B bits, B *w) { ((w[J] = mask(shift_right<2 * J>(bits), 3)), ...); }
 
-template <Planes P> void load_quants(const uint8_t *q, B w[8]) {
+template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t *q, B w[8]) {
     if constexpr (P == Planes::kBytes) {
         for (int j = 0; j < 8; j++) w[j] = load_byte_quants(q + 64 * j);
     } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1) {
@@ -112,7 +112,7 @@ template <Planes P, Scales S, int Constant> struct Format {
     static constexpr size_t kQuantBytes = plane_bytes(P);
     static constexpr size_t kTileBytes = kQuantBytes + scale_bytes(S);  // on average
 
-    static void scales(const uint8_t *base, uint32_t k, int s, F d[2], F m[2]) {
+    [[gnu::always_inline]] static void scales(const uint8_t *base, uint32_t k, int s, F d[2], F m[2]) {
         const size_t at = static_cast<size_t>(s) * kLanes;
         if constexpr (S == Scales::kConstant) {
             d[0] = load_f16(base + k * 32 + 2 * at);
@@ -145,17 +145,19 @@ template <Planes P, Scales S, int Constant> struct Format {
 };
 
 // acc += scale * (sum of quants * activations) + offset * (sum of activations), for token t of T.
-template <class Fmt, int T> F multiply(const B w[8], const F d[2], const F m[2], const uint8_t *x, int t, F acc) {
-    const float *scale = reinterpret_cast<const float *>(x + 32 * T);
+template <class Fmt, int T>
+[[gnu::always_inline]] inline F multiply(const B w[8], const F d[2], const F m[2], const uint8_t *x, int t, F acc) {
+    const float *low = reinterpret_cast<const float *>(x + 32 * T) + t, *high = low + T, *sum = high + T,
+                *sum_low = sum + T;
     const int8_t *a = reinterpret_cast<const int8_t *>(x) + 32 * t;
+    const F part[2] = {to_float(dot<Fmt::kBits, 4>(w, a)), to_float(dot<Fmt::kBits, 4>(w + 4, a + 16))};
     if constexpr (Fmt::kHalves == 1) {
-        acc = fma(mul(to_float(dot<Fmt::kBits, 8>(w, a)), d[0]), set(scale[t]), acc);
-        if constexpr (Fmt::kHasOffset) acc = fma(m[0], set(scale[T + t]), acc);
+        acc = fma(fma(part[1], set(*high), mul(part[0], set(*low))), d[0], acc);
+        if constexpr (Fmt::kHasOffset) acc = fma(m[0], set(*sum), acc);
     } else {
-        F p = mul(to_float(dot<Fmt::kBits, 4>(w, a)), d[0]);
-        p = fma(to_float(dot<Fmt::kBits, 4>(w + 4, a + 16)), d[1], p);
-        acc = fma(p, set(scale[t]), acc);
-        acc = fma(m[1], set(scale[T + t]), fma(m[0], set(scale[2 * T + t]), acc));
+        acc = fma(mul(part[0], d[0]), set(*low), acc);
+        acc = fma(mul(part[1], d[1]), set(*high), acc);
+        acc = fma(m[1], set(*sum), fma(m[0], set(*sum_low), acc));
     }
     return acc;
 }
@@ -236,27 +238,25 @@ template <class L, int T> void float_tile(const TileCall &call) {
 
 // Row of n floats to token t of a group of T.
 void quantize(const float *x, size_t n, int t, int T, uint8_t *out) {
-    for (size_t k = 0; k < n; k += 32, x += 32, out += kActivationBytes * static_cast<size_t>(T)) {
-        constexpr int kVectors = 32 / kLanes;
-        F v[kVectors], high = zero();
-        for (int i = 0; i < kVectors; i++) {
-            v[i] = load(x + i * kLanes);
-            high = max(high, abs(v[i]));
+    constexpr int kVectors = 16 / kLanes;  // of one half
+    for (size_t k = 0; k < n; k += 32, out += kActivationBytes * static_cast<size_t>(T)) {
+        float sums[2], *scales = reinterpret_cast<float *>(out + 32 * T) + t;
+        for (int half = 0; half < 2; half++, x += 16) {
+            F high = abs(load(x));
+            for (int i = 1; i < kVectors; i++) high = max(high, abs(load(x + i * kLanes)));
+            const float most = largest(high);
+            const F inverse = set(most > 1e-30f ? 127.0f / most : 0.0f);
+            I total = round(zero());
+            for (int i = 0; i < kVectors; i++) {
+                I q = round(mul(load(x + i * kLanes), inverse));
+                store_i8(reinterpret_cast<int8_t *>(out) + 32 * t + 16 * half + i * kLanes, q);
+                total = add(total, q);
+            }
+            scales[half * T] = most / 127.0f;
+            sums[half] = scales[half * T] * static_cast<float>(sum(total));
         }
-        const float most = largest(high);
-        const F inverse = set(most > 1e-30f ? 127.0f / most : 0.0f);
-        I sums[2] = {round(zero()), round(zero())};
-        for (int i = 0; i < kVectors; i++) {
-            I q = round(mul(v[i], inverse));
-            store_i8(reinterpret_cast<int8_t *>(out) + 32 * t + i * kLanes, q);
-            sums[i / (kVectors / 2)] = add(sums[i / (kVectors / 2)], q);
-        }
-        const float scale = most / 127.0f;
-        const int32_t low = sum(sums[0]), all = low + sum(sums[1]);
-        float *scales = reinterpret_cast<float *>(out + 32 * T);
-        scales[t] = scale;
-        scales[T + t] = scale * static_cast<float>(all);
-        scales[2 * T + t] = scale * static_cast<float>(low);
+        scales[2 * T] = sums[0] + sums[1];
+        scales[3 * T] = sums[0];
     }
 }
 

@@ -93,7 +93,7 @@ template <int N> B shift_right(B a) {
 
 // Sum over N vectors of quants below 2^Bits (8: signed bytes) with 4 * N bytes of activations, one row per lane.
 // A sum of two products has 16 bits: with few bits several of them may be added before they are widened.
-template <int Bits, int N> I dot(const B *w, const int8_t *a) {
+template <int Bits, int N> [[gnu::always_inline]] inline I dot(const B *w, const int8_t *a) {
     constexpr int kStep = Bits == 8 ? 1 : Bits == 6 ? 2 : Bits == 5 ? 4 : 8;
     const __m256i ones = _mm256_set1_epi16(1);
     I s = _mm256_setzero_si256();

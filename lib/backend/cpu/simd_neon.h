@@ -89,7 +89,7 @@ template <int N> B shift_right(B a) {
 }
 
 // Sum over N vectors of quants below 2^Bits (8: signed bytes) with 4 * N bytes of activations, one row per lane.
-template <int Bits, int N> I dot(const B *w, const int8_t *a) {
+template <int Bits, int N> [[gnu::always_inline]] inline I dot(const B *w, const int8_t *a) {
     static_assert(Bits < 8 || kByteOffset == 0);
     I s = vdupq_n_s32(0);
     for (int j = 0; j < N; j += 4) {

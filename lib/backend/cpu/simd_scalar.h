@@ -188,7 +188,7 @@ template <int N> B shift_right(B a) {
 }
 
 // Sum over N vectors of quants below 2^Bits with 4 * N bytes of activations, one row per lane.
-template <int Bits, int N> I dot(const B *w, const int8_t *a) {
+template <int Bits, int N> [[gnu::always_inline]] inline I dot(const B *w, const int8_t *a) {
     I s = {};
     for (int j = 0; j < N; j++)
         for (int i = 0; i < kLanes; i++)
