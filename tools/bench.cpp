@@ -237,7 +237,7 @@ void add_bench(CLI::App &program) {
     command->add_option("-n,--decode", options->decode, "tokens to decode; 0: none")->capture_default_str();
     command->add_option("-d,--depth", options->depths, "tokens in the context before, as 0,512")->capture_default_str();
     command->add_option("-r,--repetitions", options->repetitions, "measurements of each")
-        ->check(CLI::PositiveNumber)
+        ->check(positive)
         ->capture_default_str();
     command->add_flag("--json", options->json, "print JSON");
     command->callback([options] { bench(*options); });

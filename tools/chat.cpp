@@ -42,6 +42,7 @@ class Chat {
     void clear() {
         text_.clear();
         messages_.clear();
+        session_.reset();
         if (!options_.system.empty()) messages_.push_back({"system", options_.system});
     }
 

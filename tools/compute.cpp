@@ -44,15 +44,22 @@ edgellm::ModelOptions model_options() {
 
 }  // namespace
 
+std::string positive(const std::string &text) {
+    int64_t n = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    return whole && n > 0 ? std::string() : "must be a whole number above 0";
+}
+
 void add_model_option(CLI::App &command, std::string &path) {
     command.add_option("-m,--model", path, "model file (GGUF)")->required()->type_name("FILE");
 }
 
 void add_compute_options(CLI::App &command, ComputeOptions &options) {
     add_model_option(command, options.model);
-    command.add_option("-t,--threads", options.threads, "threads (default: one per CPU)")->check(CLI::PositiveNumber);
+    command.add_option("-t,--threads", options.threads, "threads (default: one per CPU)")->check(positive);
     command.add_option("-c,--context", options.context, "tokens of context (default: what the work needs)")
-        ->check(CLI::PositiveNumber);
+        ->check(positive);
     command.add_option("--kernels", options.kernels, "auto, or reference: slow float32 functions to compare with")
         ->check(CLI::IsMember({"auto", "reference"}));
     command.add_option("--kv", options.kv, "format of the KV cache: f16, f32, q8_0, q4_0, or two of them as K,V")
@@ -60,10 +67,10 @@ void add_compute_options(CLI::App &command, ComputeOptions &options) {
         ->check([](const std::string &option) {
             return cache_formats(option) ? std::string() : "must be f16, f32, q8_0 or q4_0, or two of them as K,V";
         });
-    command.add_option("--batch", options.batch, "tokens of the largest step")->check(CLI::PositiveNumber);
-    command.add_option("--device", options.device, "cpu, cuda or auto")->type_name("NAME");
-    command.add_option("--isa", options.isa, "cap of the CPU's instruction set: scalar, avx2, avx512, neon")
-        ->type_name("NAME");
+    command.add_option("--batch", options.batch, "tokens of the largest step")->check(positive);
+    command.add_option("--device", options.device, "cpu, cuda or auto")->check(CLI::IsMember({"cpu", "cuda", "auto"}));
+    command.add_option("--isa", options.isa, "cap of the CPU's instruction set")
+        ->check(CLI::IsMember({"scalar", "avx2", "avx512", "neon"}));
 }
 
 edgellm::Model load_vocabulary(const std::string &path) {
@@ -84,7 +91,10 @@ edgellm::Model load(const ComputeOptions &from) {
         check_interrupt();
         return true;
     };
-    return edgellm::Model(from.model, options);
+    edgellm::Model model(from.model, options);
+    if (!(model.info().flags & EDGELLM_MODEL_HAS_WEIGHTS))
+        fail("{} has no weights, only metadata and a vocabulary", from.model);
+    return model;
 }
 
 edgellm::ContextOptions context_options(const ComputeOptions &from, const edgellm::Model &model, size_t tokens) {

@@ -14,6 +14,9 @@ struct ComputeOptions {
     int32_t threads = 0, context = 0, batch = 0;  // 0: the default
 };
 
+// For CLI11: a whole number above 0, or what is wrong.
+std::string positive(const std::string &text);
+
 void add_model_option(CLI::App &command, std::string &path);
 void add_compute_options(CLI::App &command, ComputeOptions &options);  // with the model
 

@@ -5,6 +5,8 @@
 
 #include <edgellm/edgellm.h>
 
+#include <cerrno>
+#include <fcntl.h>
 #include <new>
 #include <sstream>
 
@@ -23,6 +25,12 @@ void check_command(const CLI::App &program, int argc, char **argv) {
     for (const CLI::App *command : program.get_subcommands({}))
         if (command->check_name(argv[1])) return;
     throw tool::UsageError(fmt::format("there is no command '{}'; edgellm --help lists them", argv[1]));
+}
+
+// A file opened later would take the place of a standard stream that is closed.
+void open_standard_streams() {
+    for (int fd : {0, 1, 2})
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
 }
 
 int run_program(int argc, char **argv) {
@@ -47,6 +55,7 @@ int run_program(int argc, char **argv) {
 }  // namespace
 
 int main(int argc, char **argv) {
+    open_standard_streams();
     try {
         tool::catch_signals();
         return run_program(argc, argv);

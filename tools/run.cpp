@@ -6,6 +6,8 @@
 #include "interrupt.h"
 #include "output.h"
 
+#include "base/utf8.h"
+
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -48,8 +50,14 @@ std::vector<edgellm::Token> render(const edgellm::Model &model, const Options &o
     if (!options.messages_file.empty()) {
         const std::string json = read_file(options.messages_file);
         if (json.find('\0') != json.npos) fail("{} is no JSON: it contains a NUL", options.messages_file);
-        text = model.render_chat_json(json);
+        try {
+            text = model.render_chat_json(json);
+        } catch (const edgellm::Error &error) {
+            fail("{}: {}", options.messages_file, error.what());
+        }
     } else {
+        for (const std::string &part : {options.system, *options.prompt})
+            if (!el::utf8_is_valid(part)) fail("the prompt is not valid UTF-8; --raw takes any bytes");
         std::vector<edgellm::ChatMessage> messages;
         if (!options.system.empty()) messages.push_back({"system", options.system});
         messages.push_back({"user", *options.prompt});
@@ -165,8 +173,7 @@ void add_run(CLI::App &program) {
     command->add_option("--system", options->system, "system message")->type_name("TEXT");
     command->add_flag("--raw", options->raw, "no chat template: the model goes on from the prompt");
     command->add_flag("--parse-special", options->parse_special, "with --raw: special tokens in the prompt are tokens");
-    command->add_option("-n,--tokens", options->generate.max_tokens, "tokens of the answer at most")
-        ->check(CLI::PositiveNumber);
+    command->add_option("-n,--tokens", options->generate.max_tokens, "tokens of the answer at most")->check(positive);
     command->add_option("--stop", options->generate.stop_strings, "text that ends the answer; may be repeated")
         ->type_name("TEXT")
         ->allow_extra_args(false);

@@ -25,14 +25,19 @@ Answer Session::answer(std::span<const edgellm::Token> conversation, const edgel
     std::vector<edgellm::Token> tokens(conversation.begin(), conversation.end());
     {
         CancelOnInterrupt cancel(context_);
-        answer.result = context_.generate(
-            sampler_, conversation.subspan(kept),
-            [&](const edgellm::TokenEvent &event) {
-                if (event.token != EDGELLM_NO_TOKEN) tokens.push_back(event.token);
-                answer.text += event.text;
-                show(event.text);
-            },
-            options);
+        auto generate = [&] {
+            return context_.generate(
+                sampler_, conversation.subspan(kept),
+                [&](const edgellm::TokenEvent &event) {
+                    if (event.token != EDGELLM_NO_TOKEN) tokens.push_back(event.token);
+                    answer.text += event.text;
+                    show(event.text);
+                },
+                options);
+        };
+        answer.result = generate();
+        // A Ctrl-C that came after the last step of an answer is still waiting in the context.
+        if (answer.result.stop_reason == EDGELLM_STOP_CANCELLED && !interrupted()) answer.result = generate();
     }
     // The last token is usually not in the cache, and after a stop parts of the prompt may not be.
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(context_.sequence_length())));

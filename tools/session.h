@@ -26,6 +26,7 @@ class Session {
     Answer answer(std::span<const edgellm::Token> conversation, const edgellm::GenerateOptions &options,
                   const std::function<void(std::string_view)> &show);
 
+    void reset() { sampler_.reset(); }  // for a new conversation
     int32_t context_tokens() const { return context_.info().context_tokens; }
     std::string timings() const;  // of all answers
 

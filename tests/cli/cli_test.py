@@ -92,6 +92,10 @@ class Usage(Case):
             self.fails(1, cut, *command, cut)
             self.fails(1, FOLDER.name, *command, FOLDER.name)
 
+    def test_closed_standard_streams(self):
+        result = subprocess.run(["sh", "-c", 'exec "$0" tokenize -m "$1" <&-', program.PROGRAM, TINY], capture_output=True, timeout=60)
+        self.assertEqual((result.returncode, result.stdout.strip()), (0, b"[]"))
+
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "wb") as full:
             for args in (["devices"], ["inspect", TINY, "--json"], ["tokenize", "-m", TINY, "hello"], ["--help"],
@@ -320,7 +324,7 @@ class Run(Case):
         self.fails(1, "messages", "run", "-m", TINY, "--messages", scratch("object.json", "{}"))
         self.fails(1, "who?", "run", "-m", TINY, "--messages", scratch("nobody.json", '[{"role": "nobody", "content": ""}]'))
         self.fails(1, "temperature", "run", "-m", TINY, "-p", "x", "--temp", "-1")
-        self.fails(1, "isa", "run", "-m", TINY, "-p", "x", "--isa", "z80")
+        self.fails(2, "isa", "run", "-m", TINY, "-p", "x", "--isa", "z80")
         self.fails(1, "cuda", "run", "-m", TINY, "-p", "x", "--device", "cuda")
 
     def test_interrupt_stops_an_answer(self):
