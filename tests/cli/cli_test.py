@@ -94,7 +94,7 @@ class Usage(Case):
 
     def test_closed_standard_streams(self):
         result = subprocess.run(["sh", "-c", 'exec "$0" tokenize -m "$1" <&-', program.PROGRAM, TINY], capture_output=True, timeout=60)
-        self.assertEqual((result.returncode, result.stdout.strip()), (0, b"[]"))
+        self.assertEqual((result.returncode, result.stdout), (0, run("tokenize", "-m", TINY, stdin=b"").out))
 
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "wb") as full:
