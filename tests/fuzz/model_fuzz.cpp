@@ -6,10 +6,14 @@
 #include "program/build.h"
 
 #include <cstdlib>
+#include <cstring>
+#include <random>
 #include <sys/mman.h>
 #include <unistd.h>
 
 using namespace el;
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);  // libFuzzer's own
 
 namespace {
 
@@ -88,4 +92,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     close(fd);
     return 0;
+}
+
+// Most of a file is weights: half of the time one number of the header becomes another.
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
+    static constexpr uint32_t kNumbers[] = {0,          1,          2,          3,          4,          7,
+                                            8,          16,         31,         33,         64,         1 << 20,
+                                            1u << 30,   0x7fffffff, 0x80000000, 0xffffffff, 0x7fc00000, 0x7f800000,
+                                            0x3f800000, 0x7f7fffff, 0xbf800000};
+    constexpr size_t kHeaderBytes = 2500;
+    std::minstd_rand random(seed);
+    if (size < sizeof(uint32_t) || random() % 2) return LLVMFuzzerMutate(data, size, max_size);
+    const size_t at = random() % (std::min(size, kHeaderBytes) - sizeof(uint32_t) + 1);
+    std::memcpy(data + at, &kNumbers[random() % std::size(kNumbers)], sizeof(uint32_t));
+    return size;
 }
