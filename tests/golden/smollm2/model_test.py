@@ -106,11 +106,11 @@ class Golden(unittest.TestCase):
                 self.assertEqual([picked[i] for i in sure], [greedy["greedy"][i] for i in sure])
 
     def test_fast_kernels_pick_the_recorded_tokens(self):
-        self.picks_recorded(["robot", "list", "math", "unicode"])
+        self.picks_recorded(["raw-code", "robot", "math", "unicode"])
 
     def test_lower_instruction_sets_pick_the_recorded_tokens(self):
         for isa in lower_isas():
-            self.picks_recorded(["robot", "math"], "--isa", isa)
+            self.picks_recorded(["raw-code", "math"], "--isa", isa)
 
     def compared_logits(self, *options):
         """-> distance of the kept logits, distance of their logarithmic probabilities, KL divergence: the last two
@@ -139,8 +139,8 @@ class Golden(unittest.TestCase):
         for options in [()] + [("--isa", isa) for isa in lower_isas()]:
             with self.subTest(options=options):
                 _, of_logs, divergence = self.compared_logits(*options)
-                self.assertLess(of_logs, 2e-2)
-                self.assertLess(divergence, 8e-3)  # 8-bit activations cost about half
+                self.assertLess(of_logs, 1.5e-2)
+                self.assertLess(divergence, 6e-3)  # 8-bit activations cost about half
 
     def greedy_text(self, name, least_lead, *options):
         """The answer at temperature 0 begins as recorded, as far as every token leads by that much."""
