@@ -58,11 +58,11 @@
  * Text out: (char *buf, size_t cap, size_t *needed). *needed becomes the length of the text in bytes, without the
  * closing NUL that is always written. If cap is not greater than that, nothing is written or consumed and the
  * result is EDGELLM_BUFFER_TOO_SMALL: call again with at least *needed + 1 bytes. buf may be NULL when cap is 0; needed
- * may be NULL. All text is UTF-8; paths are the system's bytes. Tokens out work the same way, counted in tokens and
- * without the NUL.
+ * may be NULL. Text is UTF-8; paths, and what a file says (metadata, tokens), may be any bytes. Tokens out work the
+ * same way, counted in tokens and without the NUL.
  *
  * Memory. After edgellm_context_create() has returned, the decode, logits, top, cancel, generate, sequence, sample,
- * accept and text stream functions allocate nothing.
+ * accept and text stream functions allocate nothing; a call with an argument that is refused may, for its error.
  *
  * Callbacks run on the thread that made the call. Inside, do not call the library with the handles of that call, but
  * for edgellm_context_cancel(). They must return: no longjmp, no C++ exception (edgellm.hpp takes care of it).
@@ -125,7 +125,8 @@ enum {
     EDGELLM_CANCELLED = 23,
     EDGELLM_DEADLINE_EXCEEDED = 24,
     EDGELLM_DEVICE_LOST = 25,
-    EDGELLM_INTERNAL = 26 /* a bug of the library: please report it */
+    EDGELLM_INTERNAL = 26,      /* a bug of the library: please report it */
+    EDGELLM_LOGITS_INVALID = 27 /* no token is possible: every logit is minus infinity or no number */
 };
 
 /* "out_of_memory" for EDGELLM_OUT_OF_MEMORY and so on; "unknown" for other numbers. Static, never NULL. */
@@ -171,7 +172,8 @@ enum { EDGELLM_LOG_DEBUG = 0, EDGELLM_LOG_INFO = 1, EDGELLM_LOG_WARNING = 2, EDG
 /* `text` is one line without a newline, valid during the call. */
 typedef void (*edgellm_log_fn)(void *user, edgellm_log_level level, const char *text);
 
-/* A return other than 0 stops the load with EDGELLM_CANCELLED. Called at least at the start (0 bytes) and the end. */
+/* A return other than 0 stops the load with EDGELLM_CANCELLED. Called at least at the start (0 bytes) and the end
+ * of reading weights; not at all where none are read. */
 typedef int32_t (*edgellm_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
 /* EDGELLM_KERNELS_REFERENCE: one simple float32 function per operation; slow, and bit-equal for any number of threads
@@ -202,7 +204,8 @@ typedef struct edgellm_model_options {
 /* Loads a GGUF file (version 2 or 3), with all parts of a split one if `path` is its first ("-00001-of-0000N"). Reads
  * in chunks straight to the weights' place. The file may be hostile.
  * Errors: IO_ERROR, NOT_A_MODEL_FILE, FILE_TRUNCATED, FILE_CORRUPT, METADATA_INVALID, TENSOR_INVALID, UNKNOWN_FORMAT,
- * UNKNOWN_ARCHITECTURE, VOCABULARY_INVALID, NOT_FOUND (device), UNSUPPORTED, CANCELLED (by progress). */
+ * UNKNOWN_ARCHITECTURE, VOCABULARY_INVALID, NO_WEIGHTS (nor a vocabulary), LIMIT_EXCEEDED (a header of more than 512
+ * MiB), NOT_FOUND (device), UNSUPPORTED, CANCELLED (by progress). */
 EDGELLM_API edgellm_status edgellm_model_load(const char *path, const edgellm_model_options *options,
                                               edgellm_model **out);
 EDGELLM_API void edgellm_model_free(edgellm_model *model);
@@ -363,7 +366,7 @@ typedef struct edgellm_batch {
     uint32_t struct_size;
     int32_t n_tokens;                  /* 1 to max_batch_tokens */
     const edgellm_token *tokens;       /* [n_tokens] */
-    const edgellm_sequence *sequences; /* [n_tokens] of each token; tokens of a sequence lie together. NULL: all 0 */
+    const edgellm_sequence *sequences; /* [n_tokens] of each token, in any order. NULL: all 0 */
     const int32_t *positions;          /* [n_tokens] in the token's sequence. NULL: appended. Other positions than those
                                         * that appending gives are UNSUPPORTED */
     const uint8_t *outputs; /* [n_tokens] 1: compute logits after this token. NULL: after the last one only */
@@ -502,7 +505,7 @@ EDGELLM_API void edgellm_sampler_free(edgellm_sampler *sampler);
 
 /* Chooses a token from output `row` of the context's last decode. Does not accept it: asked again, it chooses the same.
  * Allocates nothing. Errors: BUSY, NOT_FOUND (no such row), INVALID_ARGUMENT (made for a model with another
- * vocabulary). */
+ * vocabulary), LOGITS_INVALID (a broken model, or logit_bias bans everything). */
 EDGELLM_API edgellm_status edgellm_sampler_sample(edgellm_sampler *sampler, edgellm_context *context, size_t row,
                                                   edgellm_token *token);
 

@@ -108,7 +108,7 @@ edgellm_status edgellm_sampler_sample(edgellm_sampler *sampler, edgellm_context 
         if (row >= engine.n_outputs())
             fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, engine.n_outputs());
         if (sampler->sampler.sample(engine.logits(static_cast<uint32_t>(row)), token) != Status::kOk)
-            fail(Status::kInvalidArgument,
+            fail(Status::kLogitsInvalid,
                  "no token can be chosen: all logits are minus infinity (by logit_bias?) or not a number");
     });
 }

@@ -36,7 +36,8 @@ enum class Status : int32_t {
     kCancelled = 23,
     kDeadlineExceeded = 24,
     kDeviceLost = 25,
-    kInternal = 26,  // a bug of the library
+    kInternal = 26,       // a bug of the library
+    kLogitsInvalid = 27,  // no token is possible
 };
 
 // Thrown only in cold paths (load, create, text); caught by the guard in api/. Its text has a fixed size, so that

@@ -83,7 +83,7 @@ Status Sampler::sample(const float *logits, int32_t *token) noexcept {
         else
             choice = draw(candidates, philox_uniform(options_.seed, position_, kDrawStream));
     }
-    if (choice.token < 0) return Status::kInvalidArgument;
+    if (choice.token < 0) return Status::kLogitsInvalid;
     last_ = choice;
     *token = choice.token;
     return Status::kOk;

@@ -16,7 +16,7 @@ class Sampler {
     Sampler(size_t n_vocab, const SamplerOptions &options);
 
     // Chooses a token by logits [n_vocab]; does not accept it: called again, it chooses the same. Logits that are not
-    // numbers count as minus infinity. kInvalidArgument: no token is possible (all minus infinity, by a broken model
+    // numbers count as minus infinity. kLogitsInvalid: no token is possible (all minus infinity, by a broken model
     // or by logit_bias); *token is then left as it was.
     Status sample(const float *logits, int32_t *token) noexcept;
 
