@@ -9,11 +9,15 @@
 #include "program/build.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <random>
+#include <thread>
 
 namespace tool {
 namespace {
@@ -21,8 +25,8 @@ namespace {
 struct Options {
     ComputeOptions compute;
     size_t prefill = 512, decode = 128, repetitions = 5;
-    std::string depths = "0";
-    bool json = false;
+    std::string depths = "0", sequences;
+    bool latency = false, json = false;
 };
 
 class Samples {
@@ -41,6 +45,14 @@ class Samples {
         return std::sqrt(sum / double(values_.size() - 1));
     }
 
+    // The value that a share of 0 to 1 of all does not exceed.
+    double quantile(double share) const {
+        std::vector<double> sorted = values_;
+        std::sort(sorted.begin(), sorted.end());
+        const auto rank = static_cast<size_t>(std::ceil(share * double(sorted.size())));
+        return sorted[std::max<size_t>(rank, 1) - 1];
+    }
+
   private:
     std::vector<double> values_;
 };
@@ -49,6 +61,15 @@ struct Result {
     size_t depth = 0;
     Samples prefill, decode, ttft_ms;  // tokens/s, tokens/s, ms
     double decode_bytes = 0;           // that one token reads, on average
+};
+
+struct SequencesResult {
+    size_t n = 0;
+    Samples decode;  // tokens/s of all together
+};
+
+struct Latency {
+    Samples token_ms, cancel_ms;
 };
 
 // What reading the model and the cache costs, told from the file's ops.
@@ -77,8 +98,9 @@ struct Traffic {
 
 class Bench {
   public:
-    Bench(const Options &options, const edgellm::Model &model, size_t tokens)
-        : options_(options), context_(model, context_options(options.compute, model, tokens)),
+    Bench(const Options &options, const edgellm::Model &model, size_t tokens, size_t max_sequences)
+        : options_(options),
+          context_(model, with_sequences(context_options(options.compute, model, tokens), max_sequences)),
           traffic_(options.compute.model, context_.info()), any_token_(0, model.info().n_vocab - 1) {}
 
     edgellm_context_info context() const { return context_.info(); }
@@ -95,6 +117,45 @@ class Bench {
         return result;
     }
 
+    // Each step brings one token to each of n sequences.
+    SequencesResult measure_sequences(size_t n) {
+        SequencesResult result{n, {}};
+        std::vector<edgellm_sequence> sequences(n);
+        std::iota(sequences.begin(), sequences.end(), 0);
+        const std::vector<uint8_t> outputs(n, 1);
+        for (size_t i = 0; i < options_.repetitions; ++i) {
+            for (edgellm_sequence s : sequences) context_.sequence_remove(s);
+            auto start = Clock::now();
+            for (size_t t = 0; t < options_.decode; ++t) {
+                check_interrupt();
+                const std::vector<edgellm::Token> tokens = random_tokens(n);
+                edgellm_batch batch = EDGELLM_BATCH_INIT;
+                batch.n_tokens = static_cast<int32_t>(n);
+                batch.tokens = tokens.data();
+                batch.sequences = sequences.data();
+                batch.outputs = outputs.data();
+                context_.decode(batch);
+            }
+            result.decode.add(double(n * options_.decode) / seconds_since(start));
+        }
+        for (edgellm_sequence s : sequences) context_.sequence_remove(s);
+        return result;
+    }
+
+    Latency measure_latency() {
+        Latency result;
+        for (size_t i = 0; i < options_.repetitions; ++i) {
+            begin_at(0);
+            for (size_t t = 0; t < options_.decode; ++t) {
+                auto start = Clock::now();
+                decode_one();
+                result.token_ms.add(seconds_since(start) * 1000);
+            }
+            result.cancel_ms.add(cancel_delay_ms());
+        }
+        return result;
+    }
+
     void warm_up() {
         begin_at(0);
         prefill(std::max<size_t>(options_.prefill, 1));
@@ -104,6 +165,31 @@ class Bench {
 
   private:
     using Clock = std::chrono::steady_clock;
+    static edgellm::ContextOptions with_sequences(edgellm::ContextOptions options, size_t n) {
+        options.max_sequences = static_cast<int32_t>(n);
+        options.max_batch_tokens = std::max(options.max_batch_tokens, options.max_sequences);
+        return options;
+    }
+
+    // From a cancel in another thread, in the middle of a prefill, until the call has returned.
+    double cancel_delay_ms() {
+        std::atomic<Clock::time_point> cancelled{Clock::time_point()};
+        std::jthread canceller([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            cancelled = Clock::now();
+            context_.cancel();
+        });
+        try {
+            for (;;) {
+                begin_at(0);
+                prefill(std::max<size_t>(options_.prefill, 1));
+            }
+        } catch (const edgellm::Error &error) {
+            if (error.status() != EDGELLM_CANCELLED) throw;
+        }
+        return seconds_since(cancelled) * 1000;
+    }
+
     static double seconds_since(Clock::time_point start) {
         return std::chrono::duration<double>(Clock::now() - start).count();
     }
@@ -193,6 +279,37 @@ void put_text(const Options &options, const Result &result) {
     flush();
 }
 
+Json sequences_json(const std::vector<SequencesResult> &results) {
+    Json list = Json::array();
+    for (const SequencesResult &result : results)
+        list.push_back({{"sequences", result.n},
+                        {"decode_tokens_per_s", rate_json(result.decode)},
+                        {"per_sequence_tokens_per_s", result.decode.mean() / double(result.n)}});
+    return list;
+}
+
+Json latency_json(const Latency &latency) {
+    return {{"token_p50", latency.token_ms.quantile(0.5)},
+            {"token_p90", latency.token_ms.quantile(0.9)},
+            {"token_p99", latency.token_ms.quantile(0.99)},
+            {"token_max", latency.token_ms.quantile(1)},
+            {"cancel_max", latency.cancel_ms.quantile(1)}};
+}
+
+void put_text(const SequencesResult &result) {
+    put(fmt::format("{} sequences: {:.2f} +/- {:.2f} tokens/s together, {:.2f} each\n", result.n, result.decode.mean(),
+                    result.decode.stddev(), result.decode.mean() / double(result.n)));
+    flush();
+}
+
+void put_text(const Latency &latency) {
+    put(fmt::format(
+        "one token: p50 {:.2f}, p90 {:.2f}, p99 {:.2f}, max {:.2f} ms; from cancel to return: at most {:.2f} ms\n",
+        latency.token_ms.quantile(0.5), latency.token_ms.quantile(0.9), latency.token_ms.quantile(0.99),
+        latency.token_ms.quantile(1), latency.cancel_ms.quantile(1)));
+    flush();
+}
+
 void check_room(size_t tokens, const edgellm::Model &model, const Options &options) {
     const auto room =
         static_cast<size_t>(options.compute.context ? options.compute.context : model.info().trained_context_tokens);
@@ -203,11 +320,17 @@ void bench(const Options &options) {
     const std::vector<edgellm::Token> depths = parse_tokens(options.depths);
     if (depths.empty()) throw UsageError("-d: a number is missing");
     if (!options.prefill && !options.decode) throw UsageError("-p 0 and -n 0 leave nothing to measure");
+    const std::vector<edgellm::Token> sequences = parse_tokens(options.sequences);
+    for (edgellm::Token n : sequences)
+        if (n == 0) throw UsageError("--sequences: 0 sequences have nothing to measure");
+    if (!options.decode && (options.latency || !sequences.empty()))
+        throw UsageError("--latency and --sequences measure decoding: -n 0 leaves nothing of it");
     const edgellm::Model model = load(options.compute);
     const size_t deepest = static_cast<size_t>(*std::max_element(depths.begin(), depths.end()));
     const size_t tokens = deepest + std::max({options.prefill, options.decode, size_t{1}});
     check_room(tokens, model, options);
-    Bench bench(options, model, tokens);
+    const auto most = sequences.empty() ? 1 : *std::max_element(sequences.begin(), sequences.end());
+    Bench bench(options, model, tokens, static_cast<size_t>(most));
     const std::string device = edgellm::devices().front().name;
     const std::string isa = options.compute.isa.empty() ? edgellm::devices().front().isa : options.compute.isa;
     const std::string name = std::filesystem::path(options.compute.model).filename();
@@ -220,10 +343,20 @@ void bench(const Options &options) {
         all.push_back(result_json(result));
         if (!options.json) put_text(options, result);
     }
+    std::vector<SequencesResult> together;
+    for (edgellm::Token n : sequences) {
+        together.push_back(bench.measure_sequences(static_cast<size_t>(n)));
+        if (!options.json) put_text(together.back());
+    }
+    std::optional<Latency> latency;
+    if (options.latency) latency = bench.measure_latency();
+    if (latency && !options.json) put_text(*latency);
     if (!options.json) return;
     Json json = all[0];  // the first depth; with several all of them are in the list, too
     json.update({{"model", name}, {"threads", bench.context().n_threads}, {"device", device}, {"isa", isa}});
     if (all.size() > 1) json["depths"] = all;
+    if (!together.empty()) json["sequences"] = sequences_json(together);
+    if (latency) json["latency_ms"] = latency_json(*latency);
     put_json(json);
 }
 
@@ -239,6 +372,9 @@ void add_bench(CLI::App &program) {
     command->add_option("-r,--repetitions", options->repetitions, "measurements of each")
         ->check(positive)
         ->capture_default_str();
+    command->add_option("--sequences", options->sequences, "decode so many sequences at once, as 1,2,4")
+        ->type_name("LIST");
+    command->add_flag("--latency", options->latency, "spread of the time per token, and from a cancel to its return");
     command->add_flag("--json", options->json, "print JSON");
     command->callback([options] { bench(*options); });
 }

@@ -450,7 +450,15 @@ class Files(Case):
         only = json.loads(self.ok("bench", "-m", LLAMA, "-p", 0, "-n", 2, "-r", 1, "--json").text)
         self.assertIsNone(only["prefill_tokens_per_s"])
         self.fails(1, "context", "bench", "-m", TINY, "-p", 1000)
-        self.fails(2, "--sequences", *bench, "--sequences", "2")
+        many = json.loads(self.ok(*bench, "--json", "--sequences", "1,3", "--latency").text)
+        self.assertEqual([one["sequences"] for one in many["sequences"]], [1, 3])
+        for one in many["sequences"]:
+            self.assertAlmostEqual(one["per_sequence_tokens_per_s"] * one["sequences"], one["decode_tokens_per_s"]["mean"], delta=1e-6 * one["decode_tokens_per_s"]["mean"])
+        latency = many["latency_ms"]
+        self.assertTrue(0 < latency["token_p50"] <= latency["token_p90"] <= latency["token_p99"] <= latency["token_max"])
+        self.assertGreater(latency["cancel_max"], 0)
+        self.fails(2, "--sequences", *bench, "--sequences", "0")
+        self.fails(2, "--latency", "bench", "-m", LLAMA, "-p", 2, "-n", 0, "--latency")
 
     def test_devices(self):
         data = json.loads(self.ok("devices", "--json").text)
