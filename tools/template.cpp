@@ -45,16 +45,15 @@ void render(const Options &options) {
         how.now = el::parse_iso_time(options.now);
         if (!how.now) throw UsageError(fmt::format("--now {}: is no time such as 2025-07-26T12:00:00", options.now));
     }
-    std::unique_ptr<el::Vocabulary> vocabulary;
-    std::string source;
     if (options.model.empty()) {
-        source = read_file(options.template_file);
-    } else {
-        vocabulary = el::Vocabulary::from_metadata(el::GgufFile::open(options.model).metadata(), {});
-        if (vocabulary) source = vocabulary->chat_template();
-        if (source.empty()) fail("{} has no chat template", options.model);
+        el::Template source = el::Template::parse(read_file(options.template_file));
+        return put(source.render(variables(nullptr, options), how));
     }
-    put(el::Template::parse(source).render(variables(vocabulary.get(), options), how));
+    const el::Log log{[](void *, int, const char *text) { note("warning: {}", printable(text)); }, nullptr,
+                      el::LogLevel::kWarning};
+    auto vocabulary = el::Vocabulary::from_metadata(el::GgufFile::open(options.model).metadata(), log);
+    if (!vocabulary) fail("{} has no vocabulary, and so no form for a chat", options.model);
+    put(el::render_chat(*vocabulary, variables(vocabulary.get(), options), how, log));
 }
 
 }  // namespace

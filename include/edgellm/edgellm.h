@@ -212,7 +212,7 @@ EDGELLM_API void edgellm_model_free(edgellm_model *model);
 
 #define EDGELLM_MODEL_HAS_WEIGHTS 0x1u       /* contexts can be created */
 #define EDGELLM_MODEL_HAS_VOCABULARY 0x2u    /* text can be tokenized */
-#define EDGELLM_MODEL_HAS_CHAT_TEMPLATE 0x4u /* chats can be rendered */
+#define EDGELLM_MODEL_HAS_CHAT_TEMPLATE 0x4u /* the file has one; chats can be rendered without it, too */
 #define EDGELLM_MODEL_ADDS_BOS 0x8u          /* tokenize puts the begin-of-sequence token first */
 
 typedef struct edgellm_model_info {
@@ -288,7 +288,8 @@ EDGELLM_API edgellm_status edgellm_model_get_token_info(const edgellm_model *mod
                                                         edgellm_token_info *info);
 
 /* Writes a conversation as the model was trained to read it, by the chat template in its file: text out. Without a
- * template (EDGELLM_MODEL_HAS_CHAT_TEMPLATE) it is written in a common form, and the log says so.
+ * template (EDGELLM_MODEL_HAS_CHAT_TEMPLATE) it is written in a common form, and the log says so: text only, tools and
+ * documents are left out.
  * - messages_json: an array of objects, [{"role": "user", "content": "Hello"}, ...]; a template may know more members.
  * - variables_json: NULL, or an object with further variables for the template. "add_generation_prompt" (opens the
  *   assistant's turn at the end) is true unless it is given here.
@@ -580,7 +581,7 @@ typedef struct edgellm_generate_result {
  * accepted. Options and result may be NULL. Allocates nothing.
  * The status is EDGELLM_OK for every stop reason but EDGELLM_STOP_CANCELLED; result is filled in then, too.
  * Errors: BUSY, CANCELLED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY, INVALID_ARGUMENT, LIMIT_EXCEEDED
- * (stop strings, n_top). */
+ * (stop strings, n_top), LOGITS_INVALID. */
 EDGELLM_API edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequence sequence,
                                                     edgellm_sampler *sampler, const edgellm_token *prompt,
                                                     size_t n_prompt, const edgellm_generate_options *options,

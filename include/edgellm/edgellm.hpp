@@ -186,6 +186,8 @@ class Model {
         return render_chat_json(json + "]", variables_json);
     }
     std::string render_chat_json(const std::string &messages_json, const std::string &variables_json = {}) const {
+        if ((messages_json + variables_json).find('\0') != std::string::npos)
+            throw Error(EDGELLM_INVALID_TEXT, "the JSON of a chat contains a NUL");
         const char *variables = variables_json.empty() ? nullptr : variables_json.c_str();
         return detail::fill_text(messages_json.size() * 2 + 256, [&](char *buf, size_t cap, size_t *n) {
             return edgellm_model_render_chat(get(), messages_json.c_str(), variables, buf, cap, n);

@@ -122,10 +122,8 @@ class Generation {
         Status status = read_prompt(prompt);
         const int64_t prompt_end = now_ns();
         if (status == Status::kOk) status = write_answer();
-        if (status == Status::kCancelled) {
-            deliver_rest();
-            result_.reason = StopReason::kCancelled;
-        }
+        if (status != Status::kOk) deliver_rest();
+        if (status == Status::kCancelled) result_.reason = StopReason::kCancelled;
         result_.prompt_ns = prompt_end - start;
         result_.generate_ns = now_ns() - prompt_end;
         return status;

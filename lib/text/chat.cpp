@@ -89,6 +89,12 @@ std::string_view token_text(const Vocabulary &vocabulary, int32_t id) {
     return vocabulary.has(id) ? vocabulary.token_bytes(id) : std::string_view();
 }
 
+// Whether the text is taken as one token where special tokens are parsed.
+bool is_token(const Vocabulary &vocabulary, std::string_view text) {
+    int32_t id = vocabulary.find(text);
+    return id >= 0 && (vocabulary.is_special(id) || vocabulary.kind(id) == TokenKind::kUserDefined);
+}
+
 Value parse_variables(std::string_view json) {
     return json.empty() ? Value() : parse_json(json, "the variables of the chat template");
 }
@@ -97,8 +103,11 @@ std::string render(const Template *chat_template, const Value &variables, const 
     if (chat_template) return chat_template->render(variables, {context.now, context.limits});
     context.log(LogLevel::kWarning, "the model has no chat template: the messages are written {}",
                 context.has_chatml_tokens ? "as ChatML" : "as plain lines");
-    return render_without_template(*variables.dict().find("messages"), context.has_chatml_tokens,
-                                   is_truthy(*variables.dict().find("add_generation_prompt")));
+    const Value *messages = variables.dict().find("messages");
+    const Value *answer_follows = variables.dict().find("add_generation_prompt");
+    check_messages(messages ? *messages : Value());
+    return (context.add_bos ? context.bos_token : std::string()) +
+           render_without_template(*messages, context.has_chatml_tokens, !answer_follows || is_truthy(*answer_follows));
 }
 
 }  // namespace
@@ -120,13 +129,19 @@ Value chat_variables(const Vocabulary *vocabulary, std::string_view messages, st
 
 std::string render_chat(const Vocabulary &vocabulary, std::string_view messages, std::string_view variables,
                         const Log &log) {
-    Value all = chat_variables(&vocabulary, messages, variables);
+    return render_chat(vocabulary, chat_variables(&vocabulary, messages, variables), {}, log);
+}
+
+std::string render_chat(const Vocabulary &vocabulary, const Value &variables, const RenderOptions &options,
+                        const Log &log) {
+    if (!vocabulary.chat_template().empty())
+        return Template::parse(vocabulary.chat_template()).render(variables, options);
     ChatContext context;
-    context.has_chatml_tokens = vocabulary.find("<|im_start|>") >= 0 && vocabulary.find("<|im_end|>") >= 0;
+    context.bos_token = token_text(vocabulary, vocabulary.bos());
+    context.add_bos = vocabulary.add_bos();
+    context.has_chatml_tokens = is_token(vocabulary, "<|im_start|>") && is_token(vocabulary, "<|im_end|>");
     context.log = log;
-    if (vocabulary.chat_template().empty()) return render(nullptr, all, context);
-    Template chat_template = Template::parse(vocabulary.chat_template());
-    return render(&chat_template, all, context);
+    return render(nullptr, variables, context);
 }
 
 }  // namespace el

@@ -15,6 +15,7 @@ class Vocabulary;
 struct ChatContext {
     std::string bos_token, eos_token;  // as text
     bool has_chatml_tokens = false;    // the vocabulary has <|im_start|> and <|im_end|>
+    bool add_bos = false;              // without a template, bos_token goes first: templates write it themselves
     std::optional<std::tm> now;        // for templates that show the date; the local time if not given
     Log log;
     TemplateLimits limits;
@@ -31,6 +32,10 @@ std::string render_chat(const Template *chat_template, const Value &messages, co
 // The same from JSON, with the template and the tokens of a vocabulary. `variables` may be empty.
 std::string render_chat(const Vocabulary &vocabulary, std::string_view messages, std::string_view variables,
                         const Log &log = {});
+
+// The same from variables as chat_variables() makes them.
+std::string render_chat(const Vocabulary &vocabulary, const Value &variables, const RenderOptions &options,
+                        const Log &log);
 
 // All variables that a template gets: a dict, which may be changed before rendering. `vocabulary` may be NULL.
 Value chat_variables(const Vocabulary *vocabulary, std::string_view messages, std::string_view variables);

@@ -67,7 +67,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     }
     bool open(Value container) {
         if (open_.size() >= kMaxValueDepth)
-            fail(Status::kInvalidText, "{} nests more than {} levels of JSON", what_, kMaxValueDepth);
+            fail(Status::kLimitExceeded, "{} nests more than {} levels of JSON", what_, kMaxValueDepth);
         add(container);
         open_.push_back({std::move(container), Value()});
         return true;

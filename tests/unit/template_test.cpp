@@ -367,7 +367,8 @@ TEST_CASE("json comes in whole or not at all") {
     CHECK(message("[1, 2").find("the file cannot be read as JSON at byte 6") == 0);
     CHECK(message("{\"a\": 1} x").find("at byte 10") != std::string::npos);
     CHECK(message("[\"\xFF\"]").find("at byte 3") != std::string::npos);
-    CHECK(message(std::string(100'000, '[')) == "the file nests more than 150 levels of JSON");
+    CHECK(failure(Status::kLimitExceeded, [&] { parse_json(std::string(100'000, '['), "the file"); }) ==
+          "the file nests more than 150 levels of JSON");
     Meter meter(1000, 1000);
     std::string out;
     append_json(out, parse_json(R"({"z": 1, "a": [true, null, -9223372036854775808, 1.5e300], "z": 2})"), {}, meter);
@@ -402,6 +403,9 @@ TEST_CASE("chat messages") {
     CHECK(said.empty());
     CHECK(render_chat(nullptr, messages, Value(), context) == "System: Be brief.\n\nUser: Hi you\n\nAssistant:");
     CHECK(said == "the model has no chat template: the messages are written as plain lines");
+    context.add_bos = true;
+    CHECK(render_chat(nullptr, messages, Value(), context).find("<s>System: Be brief.") == 0);
+    context.add_bos = false;
     context.has_chatml_tokens = true;
     CHECK(render_chat(nullptr, messages, Value(), context) ==
           "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi you<|im_end|>\n<|im_start|>assistant\n");
