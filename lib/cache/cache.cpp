@@ -30,8 +30,10 @@ bool Cache::reserve(uint32_t sequence, uint32_t length) {
 }
 
 void Cache::commit(uint32_t sequence, uint32_t length, int32_t next_position) {
-    sequences_[sequence].length = length;
-    sequences_[sequence].next_position = next_position;
+    Sequence &s = sequences_[sequence];
+    s.state = state_after(sequence);
+    s.length = length;
+    s.next_position = next_position;
 }
 
 void Cache::truncate(uint32_t sequence, uint32_t length, int32_t next_position) {
@@ -40,7 +42,9 @@ void Cache::truncate(uint32_t sequence, uint32_t length, int32_t next_position) 
         --s.n_pages;
         for (uint32_t g = 0; g < pools_.size(); ++g) pools_[g].give(table(g, sequence)[s.n_pages]);
     }
-    commit(sequence, length, next_position);
+    s.length = length;
+    s.next_position = next_position;
+    if (length == 0) s.state = -1;
 }
 
 }  // namespace el

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "program/op.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -45,7 +46,8 @@ class Cache {
     bool reserve(uint32_t sequence, uint32_t length);
     // What a step has written counts from now on.
     void commit(uint32_t sequence, uint32_t length, int32_t next_position);
-    // Forgets all rows from `length` on; their pages are free again.
+    // Forgets all rows from `length` on; their pages are free again. Recurrent state can only be forgotten whole:
+    // `length` is 0 where there is any.
     void truncate(uint32_t sequence, uint32_t length, int32_t next_position);
 
     const int32_t *pages(uint32_t group, uint32_t sequence) const {
@@ -55,11 +57,20 @@ class Cache {
         return pages(group, sequence)[row / kPageTokens] * int32_t(kPageTokens) + int32_t(row % kPageTokens);
     }
 
+    // Slots of recurrent state: a step reads one and writes the other, so that a step that fails leaves the state too.
+    static constexpr uint32_t kStateSlots = 2;                                            // per sequence
+    int32_t state_before(uint32_t sequence) const { return sequences_[sequence].state; }  // -1: zeros
+    int32_t state_after(uint32_t sequence) const {
+        const int32_t first = static_cast<int32_t>(sequence * kStateSlots);
+        return sequences_[sequence].state == first ? first + 1 : first;
+    }
+
   private:
     struct Sequence {
         uint32_t length = 0;        // committed rows
         int32_t next_position = 0;  // that an appended token gets
         uint32_t n_pages = 0;       // in each group's table
+        int32_t state = -1;         // slot of the committed recurrent state; -1: none yet
     };
     int32_t *table(uint32_t group, uint32_t sequence) { return const_cast<int32_t *>(pages(group, sequence)); }
     uint32_t n_free() const;
@@ -75,6 +86,7 @@ template <typename Memory> Cache::Cache(std::span<const CacheGroup> groups, cons
     pools_.reserve(groups.size());
     for (size_t g = 0; g < groups.size(); ++g) pools_.emplace_back(limits.n_pages[g], memory);
     sequences_ = memory.template take<Sequence>(limits.max_sequences);
+    if (sequences_) std::fill_n(sequences_, limits.max_sequences, Sequence{});
     tables_ = memory.template take<int32_t>(groups.size() * limits.max_sequences * limits.max_pages);
 }
 

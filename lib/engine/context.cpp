@@ -39,6 +39,8 @@ ExecutableLimits limits_of(const ContextOptions &options, const Program &program
     limits.step.max_outputs = options.max_outputs;
     limits.step.n_axes = program.n_position_axes;
     limits.step.n_groups = static_cast<uint32_t>(program.cache_groups.size());
+    limits.step.context = options.context_tokens;
+    limits.step.n_state_slots = options.max_sequences * Cache::kStateSlots;
     limits.step.max_pages = (options.context_tokens + kPageTokens - 1) / kPageTokens;
     limits.cache_k = options.cache_k;
     limits.cache_v = options.cache_v;
@@ -152,7 +154,8 @@ void Context::fill_step(const Batch &batch) noexcept {
         if (step_index_[s] < 0) {
             const int32_t at = step_index_[s] = step.n_sequences++;
             step.first_token[at] = static_cast<int32_t>(i);
-            step.state_slot[at] = static_cast<int32_t>(s);
+            step.state_before[at] = cache_->state_before(s);
+            step.state_after[at] = cache_->state_after(s);
             for (uint32_t g = 0; g < limits.n_groups; ++g) {
                 std::copy_n(cache_->pages(g, s), limits.max_pages, const_cast<int32_t *>(step.pages_of(g, at)));
                 step.length[g * limits.max_sequences + at] = static_cast<int32_t>(cache_->length(s)) + added_[s];
@@ -168,7 +171,8 @@ void Context::fill_step(const Batch &batch) noexcept {
         for (uint32_t g = 0; g < limits.n_groups; ++g) {
             const size_t at = size_t(g) * limits.max_tokens + i;
             step.slot[at] = cache_->slot(g, s, row);
-            step.visible_begin[at] = 0;
+            const uint32_t window = model_->program().cache_groups[g].window;
+            step.visible_begin[at] = static_cast<int32_t>(window && row >= window ? row + 1 - window : 0);
             step.visible_end[at] = static_cast<int32_t>(row) + 1;
         }
         if (batch.outputs ? batch.outputs[i] : i + 1 == batch.n) {
@@ -185,6 +189,11 @@ Status Context::remove(uint32_t sequence, uint32_t begin, uint32_t end, Report &
         return report.set(Status::kUnsupported,
                           "removing positions {} to {} of sequence {} would leave {} tokens behind the gap", begin, end,
                           sequence, length - end);
+    if (begin > 0 && !model_->program().state_layers.empty())
+        return report.set(Status::kUnsupported,
+                          "removing positions {} to {} of sequence {}: the model keeps a recurrent state, which can "
+                          "only be forgotten from position 0 on",
+                          begin, end, sequence);
     cache_->truncate(sequence, begin, static_cast<int32_t>(begin));
     return Status::kOk;
 }

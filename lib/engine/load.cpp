@@ -78,9 +78,9 @@ class WeightReader {
 };
 
 uint8_t use_of(const Op &op, int which) {
-    if (which == 1) return kUseVector;
+    if (which > 0) return kUseVector;
     if (op.kind == OpKind::kEmbed) return kUseLookup;
-    return op.kind == OpKind::kLinear ? kUseMatrix : kUseVector;
+    return op.kind == OpKind::kLinear || op.kind == OpKind::kExpertLinear ? kUseMatrix : kUseVector;
 }
 
 }  // namespace
@@ -88,7 +88,7 @@ uint8_t use_of(const Op &op, int which) {
 std::vector<WeightTensor> weight_tensors(const GgufFile &file, const Program &program) {
     std::vector<WeightTensor> weights(file.tensors().size());
     for (const Op &op : program.ops)
-        for (int i = 0; i < 2; ++i)
+        for (int i = 0; i < kOpWeights; ++i)
             if (op.weight[i].exists()) weights[op.weight[i].tensor].uses |= use_of(op, i);
     for (size_t i = 0; i < weights.size(); ++i) {
         const TensorInfo &tensor = file.tensors()[i];

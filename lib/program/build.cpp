@@ -111,7 +111,7 @@ class Builder {
         Op op = make(OpKind::kRope, x);
         op.weight[0] = weight(spec_.at(Role::kRopeFactors));
         op.rope = {layer.rope.pairs,          n_heads, layer.head_dim_k, layer.rope.dims, constants_of(layer.rope),
-                   rope_magnitude(layer.rope)};
+                   rope_magnitude(layer.rope), 0};
         return push(op, program_.values[x].width);
     }
 
@@ -133,7 +133,7 @@ class Builder {
                 groups[g].head_dim_v == layer.head_dim_v)
                 break;
         if (g == groups.size())
-            groups.push_back({CachePolicy::kFull, 0, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v});
+            groups.push_back({CachePolicy::kFull, 0, 0, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v});
         program_.cache_layers.push_back({static_cast<uint32_t>(g), groups[g].n_layers++});
         return static_cast<uint32_t>(program_.cache_layers.size() - 1);
     }
@@ -151,7 +151,7 @@ class Builder {
         Op attend = make(OpKind::kAttention, q);
         attend.attention = {
             write.cache_write.cache_layer, layer.n_heads, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v,
-            layer.attention_scale};
+            layer.attention_scale, 0};
         ValueId mixed = push(attend, layer.n_heads * layer.head_dim_v);
         return add(x, linear(mixed, layer.at(Role::kAttentionOutput)));
     }

@@ -20,8 +20,44 @@ const char *op_name(OpKind kind) {
         return "gate";
     case OpKind::kAdd:
         return "add";
+    case OpKind::kScale:
+        return "scale";
+    case OpKind::kSoftCap:
+        return "soft-cap";
+    case OpKind::kSlice:
+        return "slice";
     case OpKind::kOutputRows:
         return "output-rows";
+    case OpKind::kRoute:
+        return "route";
+    case OpKind::kExpertLinear:
+        return "expert-linear";
+    case OpKind::kCombine:
+        return "combine";
+    case OpKind::kShortConv:
+        return "short-conv";
+    case OpKind::kDeltaRule:
+        return "delta-rule";
+    case OpKind::kSelectiveScan:
+        return "selective-scan";
+    }
+    return "?";
+}
+
+const char *activation_name(ActivationKind activation) {
+    switch (activation) {
+    case ActivationKind::kNone:
+        return "product";
+    case ActivationKind::kSilu:
+        return "silu";
+    case ActivationKind::kGelu:
+        return "gelu";
+    case ActivationKind::kReluSquared:
+        return "relu-squared";
+    case ActivationKind::kSigmoid:
+        return "sigmoid";
+    case ActivationKind::kClampedSwiglu:
+        return "clamped-swiglu";
     }
     return "?";
 }

@@ -45,25 +45,47 @@ struct WeightRef {
 // ---- ops
 
 enum class OpKind : uint8_t {
-    kEmbed,       // out0[t] = row token[t] of weight0
-    kNorm,        // out0 = norm(in0) * weight0 (+ weight1), over each of `groups` equal parts of a row
-    kLinear,      // out0 = in0 * weight0^T (+ weight1 as bias)
-    kRope,        // out0 = in0 with each head rotated by its token's position; weight0: frequency factors [pairs]
+    kEmbed,   // out = row token[t] of weight0
+    kNorm,    // out = norm(in0) (* weight0) (+ weight1), over each of `groups` equal parts of a row
+    kLinear,  // out = in0 * weight0^T (+ weight1 as bias)
+    kRope,    // out = in0 with each head rotated by its token's position; weight0, weight1: frequency factors [pairs]
     kCacheWrite,  // K row in0 and V row in1 of each token go to its slot
-    kAttention,   // out0 = softmax(in0 K^T) V over what each token sees in the cache
-    kGate,        // out0 = activation(in0) * in1
-    kAdd,         // out0 = in0 + in1
-    kOutputRows,  // out0 = the rows of in0 that the step wants outputs for
+    kAttention,   // out = softmax(in0 K^T) V over what each token sees in the cache; weight0: sinks [n_heads]
+    kGate,        // out = activation(in0) (* in1); in0 may be of width 1: the same for the whole row
+    kAdd,         // out = in0 + in1
+    kScale,       // out = in0 * factor (* weight0[0]) (* a factor that grows with the position)
+    kSoftCap,     // out = cap * tanh(in0 / cap)
+    kSlice,       // out = columns [begin, begin + n) of each of `groups` equal parts of in0's row
+    kOutputRows,  // out = the rows of in0 that the step wants outputs for
+
+    // mixture of experts; a route is, for the n_used experts chosen, first their numbers, then their shares
+    kRoute,         // out [2 n_used] = the largest of softmax(in0 [n_experts])
+    kExpertLinear,  // out [n_used, rows] = in0 * (the experts in1 chose of weight0 [n_experts, rows, cols])^T (+
+                    // weight1)
+    kCombine,       // out = sum over the n_used parts of in0, each times its share in in1
+
+    // recurrent: tokens of a sequence in order, from its state before the step to its state after it
+    kShortConv,      // out = activation(causal depthwise convolution of in0); weight0 [channels, kernel], weight1 bias
+    kDeltaRule,      // in0 [q | k | v], in1 decay, in2 strength; weight0 [n_v_heads] rate, weight1 [n_v_heads] bias
+    kSelectiveScan,  // in0 [x | B | C], in1 time step; weight0 rate, weight1 skip, weight2 bias of in1, each [n_heads]
 };
 const char *op_name(OpKind kind);
 
-enum class NormKind : uint8_t { kRms };
-enum class ActivationKind : uint8_t { kSilu };
+enum class NormKind : uint8_t { kRms, kLayer };
+enum class ActivationKind : uint8_t {
+    kNone,
+    kSilu,
+    kGelu,  // the tanh approximation
+    kReluSquared,
+    kSigmoid,
+    kClampedSwiglu,  // of gpt-oss: min(a, 7) * sigmoid(1.702 min(a, 7)) * (clamp(b, -7, 7) + 1)
+};
+const char *activation_name(ActivationKind activation);
 enum class RopePairs : uint8_t { kInterleaved, kHalves };  // (2i, 2i+1) or (i, i + dims/2)
 
 struct NormArgs {
     NormKind kind;
-    uint32_t groups;
+    uint32_t groups;  // weights have as many values as a part, or as the whole row
     float epsilon;
 };
 
@@ -73,6 +95,8 @@ struct RopeArgs {
     uint32_t dims;       // the first `dims` of each head are rotated
     uint32_t frequency;  // where Program::constants holds dims/2 angles per position
     float magnitude;     // of cos and sin (YaRN's attention factor; otherwise 1)
+    // Not 0: contexts longer than this divide frequencies by weight1 instead of weight0 (LongRoPE).
+    uint32_t original_context;
 };
 
 struct CacheWriteArgs {
@@ -84,32 +108,91 @@ struct AttentionArgs {
     uint32_t n_heads, n_kv_heads;
     uint32_t head_dim_k, head_dim_v;
     float scale;
+    float soft_cap;  // of scores; 0: none
 };
 
 struct GateArgs {
     ActivationKind activation;
 };
 
+struct ScaleArgs {
+    float factor;
+    // The factor grows by 1 + slope * ln(1 + floor(position / interval)); interval 0: it does not.
+    float slope;
+    uint32_t interval;
+};
+
+struct SoftCapArgs {
+    float cap;
+};
+
+struct SliceArgs {
+    uint32_t groups, begin, n;
+};
+
+struct RouteArgs {
+    uint32_t n_experts, n_used;
+    bool normalize;  // shares of the chosen add up to 1
+    float scale;     // of all shares
+};
+
+struct ExpertArgs {
+    uint32_t n_experts, n_used;
+    bool own_input;  // in0 is [n_used, cols], a row for each expert; otherwise [cols] for all
+};
+
+struct ShortConvArgs {
+    uint32_t state;  // [kernel - 1, channels]: the last inputs, oldest first
+    uint32_t kernel;
+    ActivationKind activation;
+};
+
+// Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks". With q and k brought to length 1, q divided by sqrt(dim_k),
+// and S [dim_k, dim_v] for each head of v:
+//     S *= exp(rate * softplus(in1 + bias));  S += k (sigmoid(in2) * (v - S^T k))^T;  out = S^T q
+struct DeltaRuleArgs {
+    uint32_t state;  // [n_v_heads, dim_k, dim_v]
+    uint32_t n_k_heads, n_v_heads, dim_k, dim_v;
+    float epsilon;  // of q's and k's squared length
+};
+
+// Dao, Gu 2024, "Transformers are SSMs" (Mamba-2). With t = softplus(in1 + bias) and H [head_dim, state_dim]:
+//     H = exp(rate * t) H + t * x B^T;  out = H C + skip * x
+struct SelectiveScanArgs {
+    uint32_t state;                                   // [n_heads, head_dim, state_dim]
+    uint32_t n_heads, head_dim, n_groups, state_dim;  // heads of a group share B and C
+};
+
+constexpr int kOpInputs = 3, kOpWeights = 3;
+
 struct Op {
     OpKind kind;
     uint8_t device = 0;
     int32_t layer = -1;  // -1: before or after the layers
-    ValueId in[2] = {kNoValue, kNoValue};
+    ValueId in[kOpInputs] = {kNoValue, kNoValue, kNoValue};
     ValueId out = kNoValue;
-    WeightRef weight[2];
+    WeightRef weight[kOpWeights];
     union {
         NormArgs norm;
         RopeArgs rope;
         CacheWriteArgs cache_write;
         AttentionArgs attention;
         GateArgs gate;
+        ScaleArgs scale;
+        SoftCapArgs soft_cap;
+        SliceArgs slice;
+        RouteArgs route;
+        ExpertArgs expert;
+        ShortConvArgs short_conv;
+        DeltaRuleArgs delta_rule;
+        SelectiveScanArgs selective_scan;
     };
     Op() : kind(OpKind::kEmbed), norm{} {}
 };
 
 // ---- cache
 
-enum class CachePolicy : uint8_t { kFull };
+enum class CachePolicy : uint8_t { kFull, kWindow };
 
 // A layer's paged state. Several layers may share one (cache_layer of the ops says which).
 struct CacheLayer {
@@ -120,9 +203,15 @@ struct CacheLayer {
 // Layers with the same row sizes and policy: one block table for all of them.
 struct CacheGroup {
     CachePolicy policy = CachePolicy::kFull;
+    uint32_t window = 0;  // tokens seen, the token itself included
     uint32_t n_layers = 0;
     uint32_t n_kv_heads = 0;
     uint32_t head_dim_k = 0, head_dim_v = 0;
+};
+
+// Recurrent state of one layer's op: float32, one slot per sequence before and one after a step.
+struct StateLayer {
+    size_t floats = 0;  // of a slot
 };
 
 struct Program {
@@ -131,6 +220,7 @@ struct Program {
     std::vector<float> constants;
     std::vector<CacheLayer> cache_layers;
     std::vector<CacheGroup> cache_groups;
+    std::vector<StateLayer> state_layers;
     uint32_t n_position_axes = 1;
     uint32_t vocab = 0;
     ValueId logits = kNoValue;  // [n_outputs, vocab]
@@ -150,7 +240,9 @@ struct StepLimits {
     uint32_t max_outputs = 0;    // output rows of one step
     uint32_t n_axes = 1;
     uint32_t n_groups = 1;
-    uint32_t max_pages = 0;  // pages of one sequence in one group
+    uint32_t max_pages = 0;      // pages of one sequence in one group
+    uint32_t context = 0;        // tokens of one sequence
+    uint32_t n_state_slots = 0;  // of each state layer
 };
 
 // All that changes between calls: arrays of fixed size in one block of memory, so that one copy brings a step to a
@@ -170,8 +262,9 @@ struct Step {
     int32_t *output_kind = nullptr;    // [max_outputs] 0: logits
 
     // per sequence of the step
-    int32_t *first_token = nullptr;  // [max_sequences]
-    int32_t *state_slot = nullptr;   // [max_sequences] recurrent state
+    int32_t *first_token = nullptr;   // [max_sequences]
+    int32_t *state_before = nullptr;  // [max_sequences] slot of the recurrent state; -1: zeros
+    int32_t *state_after = nullptr;   // [max_sequences] slot that takes the state after the step; never the same
 
     // per cache group
     int32_t *block_table = nullptr;    // [n_groups, max_sequences, max_pages] physical page of each logical page
@@ -200,7 +293,8 @@ template <typename Memory> Step lay_out_step(const StepLimits &limits, Memory &m
     s.output_row = take(limits.max_outputs);
     s.output_kind = take(limits.max_outputs);
     s.first_token = take(sequences);
-    s.state_slot = take(sequences);
+    s.state_before = take(sequences);
+    s.state_after = take(sequences);
     s.block_table = take(groups * sequences * limits.max_pages);
     s.length = take(groups * sequences);
     s.slot = take(groups * tokens);

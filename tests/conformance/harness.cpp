@@ -143,7 +143,7 @@ ValueId Model::rope(ValueId x, uint32_t n_heads, uint32_t head_dim, uint32_t dim
     op.kind = OpKind::kRope;
     op.in[0] = x;
     if (factors) op.weight[0] = add_tensor(Format::kF32, 1, dims / 2, kUseVector, 0.1f, 2.0f);
-    op.rope = {pairs, n_heads, head_dim, dims, uint32_t(program.constants.size()), 1.1f};
+    op.rope = {pairs, n_heads, head_dim, dims, uint32_t(program.constants.size()), 1.1f, 0};
     for (uint32_t i = 0; i < dims / 2; i++)
         program.constants.push_back(std::pow(100.0f, -2.0f * float(i) / float(dims)));
     return push(op, n_heads * head_dim);
@@ -158,7 +158,7 @@ ValueId Model::attend(ValueId q, ValueId k, ValueId v, const AttentionArgs &args
     });
     const size_t group = size_t(found - groups.begin());
     if (found == groups.end())
-        groups.push_back({CachePolicy::kFull, 0, args.n_kv_heads, args.head_dim_k, args.head_dim_v});
+        groups.push_back({CachePolicy::kFull, 0, 0, args.n_kv_heads, args.head_dim_k, args.head_dim_v});
     program.cache_layers.push_back({uint16_t(group), uint16_t(groups[group].n_layers++)});
     Op write;
     write.kind = OpKind::kCacheWrite;

@@ -82,11 +82,32 @@ class Planner {
         case OpKind::kAttention: {
             const AttentionArgs &a = op.attention;
             need(a.n_kv_heads && a.n_heads % a.n_kv_heads == 0, "query heads that are no multiple of the kv heads");
+            need(a.soft_cap == 0 && !op.weight[0].exists(), "soft caps and sinks");
             need(a.n_heads / a.n_kv_heads <= kMaxGroupRows, "so many query heads for one kv head");
             for (Format f : {limits_.cache_k, limits_.cache_v})
                 need(f == Format::kF32 || f == Format::kF16, "a cache that is neither F32 nor F16");
             break;
         }
+        case OpKind::kGate:
+            need(op.gate.activation == ActivationKind::kSilu && op.in[1] != kNoValue, "other gates than silu");
+            break;
+        case OpKind::kNorm:
+            need(op.norm.kind == NormKind::kRms && op.weight[0].exists(), "other norms than RMS");
+            break;
+        case OpKind::kRope:
+            need(op.rope.original_context == 0, "factors for long contexts");
+            break;
+        case OpKind::kScale:
+        case OpKind::kSoftCap:
+        case OpKind::kSlice:
+        case OpKind::kRoute:
+        case OpKind::kExpertLinear:
+        case OpKind::kCombine:
+        case OpKind::kShortConv:
+        case OpKind::kDeltaRule:
+        case OpKind::kSelectiveScan:
+            need(false, "this op");
+            break;
         default:
             break;
         }
@@ -178,7 +199,7 @@ class Planner {
     // Calls visit(value) for every value that a stage reads or writes.
     template <typename Visit> static void for_values(const Stage &stage, Visit visit) {
         for (const Op *op : stage.ops)
-            for (ValueId v : {op->in[0], op->in[1], op->out})
+            for (ValueId v : {op->in[0], op->in[1], op->in[2], op->out})
                 if (v != kNoValue) visit(v);
         if (stage.in != kNoValue) visit(stage.in);
         for (const LinearPart &p : stage.parts)

@@ -15,11 +15,22 @@ float dot(const float *a, const float *b, size_t n) {
     return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
-void norm(const NormArgs &args, const float *x, const float *weight, uint32_t width, float *out) {
+void norm(const NormArgs &args, const float *x, const NormWeights &weights, uint32_t width, float *out) {
     const uint32_t n = width / args.groups;
     for (uint32_t g = 0; g < args.groups; ++g, x += n, out += n) {
-        float scale = 1.0f / std::sqrt(dot(x, x, n) / float(n) + args.epsilon);
-        for (uint32_t i = 0; i < n; ++i) out[i] = x[i] * scale * weight[i];
+        float mean = 0;
+        if (args.kind == NormKind::kLayer) {
+            for (uint32_t i = 0; i < n; ++i) mean += x[i];
+            mean /= float(n);
+        }
+        for (uint32_t i = 0; i < n; ++i) out[i] = x[i] - mean;
+        const float scale = 1.0f / std::sqrt(dot(out, out, n) / float(n) + args.epsilon);
+        const size_t first = weights.width == width ? size_t(g) * n : 0;
+        for (uint32_t i = 0; i < n; ++i) {
+            out[i] *= scale;
+            if (weights.weight) out[i] *= weights.weight[first + i];
+            if (weights.bias) out[i] += weights.bias[first + i];
+        }
     }
 }
 
@@ -48,14 +59,15 @@ void attend(const AttentionInput &in, const float *q, float *out) {
         const FormatInfo &format = format_info(plane.format);
         format.decode(plane.row(slot, in.kv_head), plane.row_bytes / format.bytes * format.values, in.row);
     };
-    float highest = -INFINITY;
+    float highest = in.sink ? *in.sink : -INFINITY;
     for (int32_t i = in.begin; i < in.end; ++i) {
         decode(*in.k, i);
         float score = dot(q, in.row, in.k->head_dim) * in.scale;
+        if (in.soft_cap > 0) score = in.soft_cap * std::tanh(score / in.soft_cap);
         in.scores[i - in.begin] = score;
         highest = std::max(highest, score);
     }
-    float sum = 0;
+    float sum = in.sink ? std::exp(*in.sink - highest) : 0.0f;
     for (int32_t i = in.begin; i < in.end; ++i)
         sum += in.scores[i - in.begin] = std::exp(in.scores[i - in.begin] - highest);
     std::fill_n(out, in.v->head_dim, 0.0f);
@@ -66,11 +78,70 @@ void attend(const AttentionInput &in, const float *q, float *out) {
     }
 }
 
-void gate(const GateArgs &args, const float *a, const float *b, uint32_t width, float *out) {
-    switch (args.activation) {
+namespace {
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+float activate(ActivationKind activation, float x) {
+    switch (activation) {
+    case ActivationKind::kNone:
+        return x;
     case ActivationKind::kSilu:
-        for (uint32_t i = 0; i < width; ++i) out[i] = a[i] / (1.0f + std::exp(-a[i])) * b[i];
+        return x * sigmoid(x);
+    case ActivationKind::kGelu:  // Hendrycks, Gimpel 2016; the factor is sqrt(2 / pi)
+        return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+    case ActivationKind::kReluSquared:
+        return x > 0 ? x * x : 0.0f * x;  // so that NaN stays NaN
+    case ActivationKind::kSigmoid:
+        return sigmoid(x);
+    case ActivationKind::kClampedSwiglu:
+        x = std::min(x, 7.0f);
+        return x * sigmoid(1.702f * x);
     }
+    return x;
+}
+
+}  // namespace
+
+void gate(ActivationKind activation, const GateInput &in, uint32_t width, float *out) {
+    for (uint32_t i = 0; i < width; ++i) {
+        float b = in.b ? in.b[i] : 1.0f;
+        if (activation == ActivationKind::kClampedSwiglu) b = std::clamp(b, -7.0f, 7.0f) + 1.0f;
+        out[i] = activate(activation, in.a[in.a_width == 1 ? 0 : i]) * b;
+    }
+}
+
+float scale_factor(const ScaleArgs &args, int32_t position) {
+    if (args.interval == 0) return args.factor;
+    return args.factor * (1.0f + args.slope * std::log(1.0f + float(uint32_t(position) / args.interval)));
+}
+
+void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out) {
+    const size_t part = in_width / args.groups;
+    for (uint32_t g = 0; g < args.groups; ++g) std::copy_n(x + g * part + args.begin, args.n, out + size_t(g) * args.n);
+}
+
+void route(const RouteArgs &args, const float *logits, float *out) {
+    float highest = -INFINITY, sum = 0, chosen = 0;
+    for (uint32_t e = 0; e < args.n_experts; ++e) highest = std::max(highest, logits[e]);
+    for (uint32_t e = 0; e < args.n_experts; ++e) sum += std::exp(logits[e] - highest);
+    auto taken = [&](uint32_t e, uint32_t n) { return std::find(out, out + n, float(e)) != out + n; };
+    for (uint32_t i = 0; i < args.n_used; ++i) {
+        uint32_t best = args.n_experts;  // the first of equals; NaN loses
+        for (uint32_t e = 0; e < args.n_experts; ++e)
+            if (!taken(e, i) && (best == args.n_experts || logits[e] > logits[best] || logits[best] != logits[best]))
+                best = e;
+        out[i] = float(best);
+        chosen += out[args.n_used + i] = std::exp(logits[best] - highest) / sum;
+    }
+    for (uint32_t i = 0; i < args.n_used; ++i)
+        out[args.n_used + i] *= args.normalize ? args.scale / chosen : args.scale;
+}
+
+void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out) {
+    std::fill_n(out, width, 0.0f);
+    for (uint32_t i = 0; i < n_used; ++i)
+        for (uint32_t d = 0; d < width; ++d) out[d] += route[n_used + i] * parts[size_t(i) * width + d];
 }
 
 void write_row(const CachePlane &plane, int32_t slot, uint32_t kv_head, const float *x, float *padded) {

@@ -3,6 +3,7 @@
 #include "backend/reference/ops.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace el {
@@ -73,6 +74,7 @@ struct BufferPlan {
 struct Memory {
     std::vector<float *> values;   // per buffer: [max_tokens or max_outputs, width]
     std::vector<CachePlane> k, v;  // per cache layer
+    std::vector<float *> state;    // per state layer: [n_state_slots, floats]
     std::vector<float *> scratch;  // per thread
     float *logits = nullptr;       // [max_outputs, vocab]
 };
@@ -91,6 +93,8 @@ size_t scratch_floats(const Program &program, const ExecutableLimits &limits) {
     for (const Op &op : program.ops)
         for (const WeightRef &w : op.weight) row = std::max<size_t>(row, w.cols);
     for (const CacheGroup &g : program.cache_groups) row = std::max<size_t>({row, g.head_dim_k, g.head_dim_v});
+    for (const Op &op : program.ops)
+        if (op.kind == OpKind::kDeltaRule) row = std::max<size_t>(row, 2 * op.delta_rule.dim_k + op.delta_rule.dim_v);
     row = (row + 255) / 256 * 256;  // whole blocks of any format
     return row + size_t(limits.step.max_pages) * kPageTokens;
 }
@@ -122,6 +126,14 @@ template <typename A> Memory lay_out(const Program &program, const BufferPlan &p
         m.v.back().data = arena.template take<std::byte>(v_bytes);
     }
     close("cache");
+    for (const StateLayer &layer : program.state_layers) {
+        size_t floats;
+        if (__builtin_mul_overflow(layer.floats, size_t(limits.step.n_state_slots), &floats))
+            fail(Status::kOutOfMemory, "recurrent state of {} sequences is more than the address space holds",
+                 limits.step.max_sequences);
+        m.state.push_back(arena.template take<float>(floats));
+    }
+    close("recurrent state");
     for (const ValueInfo &b : plan.buffers)
         m.values.push_back(arena.template take<float>(
             size_t(b.rows == Rows::kTokens ? limits.step.max_tokens : limits.step.max_outputs) * b.width));
@@ -165,60 +177,160 @@ class ReferenceExecutable final : public Executable {
     }
 
     void run_op(const Op &op, const Step &step, int worker, int n_workers) const noexcept {
-        if (op.kind == OpKind::kLinear) return linear(op, step, worker, n_workers);
-        ValueId leading = op.out != kNoValue ? op.out : op.in[0];
-        const uint32_t width = program_.values[leading].width;
-        const float *a = op.in[0] != kNoValue ? data(op.in[0]) : nullptr;
-        const float *b = op.in[1] != kNoValue ? data(op.in[1]) : nullptr;
-        float *out = op.out != kNoValue ? data(op.out) : nullptr;
-        SplitRange rows = split(n_rows(leading, step), worker, n_workers);
-        for (size_t t = rows.begin; t < rows.end; ++t) {
-            switch (op.kind) {
-            case OpKind::kEmbed:
-                store_.matrix(op.weight[0].tensor).decode_row(step.token[t], out + t * width);
-                break;
-            case OpKind::kNorm:
-                norm(op.norm, a + t * width, vector(op.weight[0]), width, out + t * width);
-                break;
-            case OpKind::kRope:
-                rope(op.rope, program_.constants.data() + op.rope.frequency, vector(op.weight[0]), step.position[t],
-                     a + t * width, out + t * width);
-                break;
-            case OpKind::kCacheWrite:
-                cache_write(op, step, t, a, b, memory_.scratch[worker]);
-                break;
-            case OpKind::kAttention:
-                attention(op, step, t, a, out, memory_.scratch[worker]);
-                break;
-            case OpKind::kGate:
-                gate(op.gate, a + t * width, b + t * width, width, out + t * width);
-                break;
-            case OpKind::kAdd:
-                for (size_t i = t * width; i < (t + 1) * width; ++i) out[i] = a[i] + b[i];
-                break;
-            case OpKind::kOutputRows:
-                std::copy_n(a + size_t(step.output_row[t]) * width, width, out + t * width);
-                break;
-            case OpKind::kLinear:
-                break;
-            }
+        switch (op.kind) {
+        case OpKind::kLinear:
+            return linear(op, step, worker, n_workers);
+        case OpKind::kExpertLinear:
+            return expert_linear(op, step, worker, n_workers);
+        case OpKind::kShortConv:
+        case OpKind::kDeltaRule:
+        case OpKind::kSelectiveScan:
+            return recurrent(op, step, worker, n_workers);
+        default:
+            break;
         }
+        SplitRange rows = split(n_rows(op.out != kNoValue ? op.out : op.in[0], step), worker, n_workers);
+        for (size_t t = rows.begin; t < rows.end; ++t) row_op(op, step, t, memory_.scratch[worker]);
+    }
+
+    uint32_t width(ValueId value) const { return program_.values[value].width; }
+    const float *row(ValueId value, size_t t) const {
+        return value == kNoValue ? nullptr : data(value) + t * width(value);
+    }
+    const float *decode(const WeightRef &w, size_t r, float *to) const {
+        const Matrix &m = store_.matrix(w.tensor);
+        m.decode_row(w.row_begin + r, to);
+        return to + w.col_begin;
+    }
+
+    void row_op(const Op &op, const Step &step, size_t t, float *scratch) const noexcept {
+        const float *a = row(op.in[0], t), *b = row(op.in[1], t);
+        float *out = op.out != kNoValue ? data(op.out) + t * width(op.out) : nullptr;
+        const uint32_t n = op.out != kNoValue ? width(op.out) : 0;
+        const WeightRef &w = op.weight[0];
+        switch (op.kind) {
+        case OpKind::kEmbed:
+            std::copy_n(decode(w, step.token[t], scratch), n, out);
+            break;
+        case OpKind::kNorm:
+            norm(op.norm, a, {vector(w), vector(op.weight[1]), w.rows * w.cols}, n, out);
+            break;
+        case OpKind::kRope:
+            rope(op.rope, program_.constants.data() + op.rope.frequency, rope_factors(op, step), step.position[t], a,
+                 out);
+            break;
+        case OpKind::kCacheWrite:
+            cache_write(op, step, t, a, b, scratch);
+            break;
+        case OpKind::kAttention:
+            attention(op, step, t, a, out, scratch);
+            break;
+        case OpKind::kGate:
+            gate(op.gate.activation, {a, b, width(op.in[0])}, n, out);
+            break;
+        case OpKind::kAdd:
+            for (size_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+            break;
+        case OpKind::kScale: {
+            const float factor = scale_factor(op.scale, step.position[t]) * (w.exists() ? *vector(w) : 1.0f);
+            for (size_t i = 0; i < n; ++i) out[i] = a[i] * factor;
+            break;
+        }
+        case OpKind::kSoftCap:
+            for (size_t i = 0; i < n; ++i) out[i] = op.soft_cap.cap * std::tanh(a[i] / op.soft_cap.cap);
+            break;
+        case OpKind::kSlice:
+            slice(op.slice, a, width(op.in[0]), out);
+            break;
+        case OpKind::kOutputRows:
+            std::copy_n(data(op.in[0]) + size_t(step.output_row[t]) * n, n, out);
+            break;
+        case OpKind::kRoute:
+            route(op.route, a, out);
+            break;
+        case OpKind::kCombine:
+            combine(a, b, width(op.in[1]) / 2, n, out);
+            break;
+        default:
+            break;
+        }
+    }
+
+    const float *rope_factors(const Op &op, const Step &step) const {
+        const bool is_long = op.rope.original_context && step.limits.context > op.rope.original_context;
+        return vector(op.weight[is_long ? 1 : 0]);
     }
 
     // Workers share the weight's rows, so each row is decoded once for all tokens.
     void linear(const Op &op, const Step &step, int worker, int n_workers) const noexcept {
-        const Matrix &matrix = store_.matrix(op.weight[0].tensor);
-        const float *bias = vector(op.weight[1]);
-        const uint32_t cols = op.weight[0].cols, n_out = op.weight[0].rows;
-        const float *x = data(op.in[0]);
-        float *out = data(op.out), *row = memory_.scratch[worker];
+        const WeightRef &w = op.weight[0];
+        const float *bias = vector(op.weight[1]), *x = data(op.in[0]);
+        float *out = data(op.out);
         const size_t tokens = n_rows(op.out, step);
         if (tokens == 0) return;
-        SplitRange range = split(n_out, worker, n_workers);
+        SplitRange range = split(w.rows, worker, n_workers);
         for (size_t r = range.begin; r < range.end; ++r) {
-            matrix.decode_row(r, row);
+            const float *weights = decode(w, r, memory_.scratch[worker]);
             for (size_t t = 0; t < tokens; ++t)
-                out[t * n_out + r] = dot(x + t * cols, row, cols) + (bias ? bias[r] : 0.0f);
+                out[t * w.rows + r] = dot(x + t * w.cols, weights, w.cols) + (bias ? bias[r] : 0.0f);
+        }
+    }
+
+    // As linear; an expert's row is decoded when the first token that it was chosen for needs it.
+    void expert_linear(const Op &op, const Step &step, int worker, int n_workers) const noexcept {
+        const WeightRef &w = op.weight[0];
+        const ExpertArgs &args = op.expert;
+        const size_t n_out = w.rows / args.n_experts, used = args.n_used, tokens = n_rows(op.out, step);
+        const float *bias = vector(op.weight[1]), *x = data(op.in[0]), *chosen = data(op.in[1]);
+        float *out = data(op.out);
+        SplitRange range = split(n_out, worker, n_workers);
+        for (size_t r = range.begin; r < range.end; ++r)
+            for (size_t e = 0; e < args.n_experts; ++e) {
+                const float *weights = nullptr;
+                for (size_t i = 0; i < tokens * used; ++i) {
+                    if (chosen[i / used * 2 * used + i % used] != float(e)) continue;
+                    if (!weights) weights = decode(w, e * n_out + r, memory_.scratch[worker]);
+                    const float *in = x + (args.own_input ? i : i / used) * w.cols;
+                    out[i * n_out + r] = dot(in, weights, w.cols) + (bias ? bias[e * n_out + r] : 0.0f);
+                }
+            }
+    }
+
+    // Workers share the heads or channels of all sequences.
+    void recurrent(const Op &op, const Step &step, int worker, int n_workers) const noexcept {
+        const uint32_t n = op.kind == OpKind::kShortConv   ? width(op.out)
+                           : op.kind == OpKind::kDeltaRule ? op.delta_rule.n_v_heads
+                                                           : op.selective_scan.n_heads;
+        SplitRange range = split(size_t(step.n_sequences) * n, worker, n_workers);
+        for (size_t i = range.begin; i < range.end; ++i) {
+            const int32_t s = int32_t(i / n);
+            recurrent_part(op, {step, s}, uint32_t(i % n), memory_.scratch[worker]);
+        }
+    }
+
+    void recurrent_part(const Op &op, const SequenceTokens &tokens, uint32_t part, float *scratch) const noexcept {
+        const float *a = row(op.in[0], 0), *b = row(op.in[1], 0), *c = row(op.in[2], 0);
+        const float *weight[kOpWeights] = {vector(op.weight[0]), vector(op.weight[1]), vector(op.weight[2])};
+        const int32_t before = tokens.step.state_before[tokens.sequence],
+                      after = tokens.step.state_after[tokens.sequence];
+        auto slots = [&](uint32_t layer, size_t offset) {
+            const size_t floats = program_.state_layers[layer].floats;
+            return StateSlots{before < 0 ? nullptr : memory_.state[layer] + size_t(before) * floats + offset,
+                              memory_.state[layer] + size_t(after) * floats + offset};
+        };
+        float *out = data(op.out);
+        if (op.kind == OpKind::kShortConv) {
+            const float *kernel = weight[0] + size_t(part) * op.short_conv.kernel;
+            short_conv(op.short_conv, {a, kernel, weight[1], width(op.out), part}, tokens,
+                       slots(op.short_conv.state, 0), out);
+        } else if (op.kind == OpKind::kDeltaRule) {
+            const DeltaRuleArgs &args = op.delta_rule;
+            delta_rule(args, {a, b, c, weight[0], weight[1], scratch}, part, tokens,
+                       slots(args.state, size_t(part) * args.dim_k * args.dim_v), out);
+        } else {
+            const SelectiveScanArgs &args = op.selective_scan;
+            selective_scan(args, {a, b, weight[0], weight[1], weight[2]}, part, tokens,
+                           slots(args.state, size_t(part) * args.head_dim * args.state_dim), out);
         }
     }
 
@@ -234,6 +346,7 @@ class ReferenceExecutable final : public Executable {
     void attention(const Op &op, const Step &step, size_t t, const float *q, float *out,
                    float *scratch) const noexcept {
         const AttentionArgs &args = op.attention;
+        const float *sinks = vector(op.weight[0]);
         const uint32_t group = program_.cache_layers[args.cache_layer].group;
         const CachePlane k = memory_.k[args.cache_layer], v = memory_.v[args.cache_layer];
         const size_t at = size_t(group) * step.limits.max_tokens + t;
@@ -244,11 +357,14 @@ class ReferenceExecutable final : public Executable {
                           step.visible_end[at],
                           0,
                           args.scale,
+                          args.soft_cap,
+                          nullptr,
                           scratch,
                           scratch + size_t(step.limits.max_pages) * kPageTokens};
         for (uint32_t h = 0; h < args.n_heads; ++h) {
             in.kv_head = h / (args.n_heads / args.n_kv_heads);
-            attend(in, q + (t * args.n_heads + h) * args.head_dim_k, out + (t * args.n_heads + h) * args.head_dim_v);
+            in.sink = sinks ? sinks + h : nullptr;
+            attend(in, q + size_t(h) * args.head_dim_k, out + size_t(h) * args.head_dim_v);
         }
     }
 
