@@ -203,7 +203,7 @@ ValueId layer(Model &m, ValueId x, const Shape &s, Format format, bool qk_norm, 
     }
     q = m.rope(q, s.heads, s.dim_k, s.dim_k / 2 * 2, pairs, false);
     k = m.rope(k, s.kv_heads, s.dim_k, s.dim_k / 2 * 2, pairs, false);
-    ValueId mixed = m.attend(q, k, v, {0, s.heads, s.kv_heads, s.dim_k, s.dim_v, 0.3f});
+    ValueId mixed = m.attend(q, k, v, {0, s.heads, s.kv_heads, s.dim_k, s.dim_v, 0.3f, 0});
     x = m.binary(OpKind::kAdd, x, m.linear(mixed, m.matrix(format, s.width, s.heads * s.dim_v)));
     n = m.norm(x);
     ValueId gate = m.linear(n, m.matrix(format, s.ffn, s.width)), up = m.linear(n, m.matrix(format, s.ffn, s.width));

@@ -340,7 +340,7 @@ class ReferenceExecutable final : public Executable {
         const int32_t slot = step.slot[size_t(program_.cache_layers[layer].group) * step.limits.max_tokens + t];
         for (auto [plane, x] : {std::pair(memory_.k[layer], k), std::pair(memory_.v[layer], v)})
             for (uint32_t h = 0; h < plane.n_kv_heads; ++h)
-                write_row(plane, slot, h, x + (t * plane.n_kv_heads + h) * plane.head_dim, scratch);
+                write_row(plane, slot, h, x + size_t(h) * plane.head_dim, scratch);
     }
 
     void attention(const Op &op, const Step &step, size_t t, const float *q, float *out,
