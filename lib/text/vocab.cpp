@@ -31,6 +31,7 @@ std::unique_ptr<TokenModel> make_spm(const ModelInput &input) { return std::make
 
 constexpr ModelRow kModels[] = {
     {"gpt2", false, false, -1, -1, -1, make_bpe},
+    {"gpt2", false, true, -1, -1, -1, make_bpe},  // where the pre-tokenizer says so
     {"llama", false, true, 1, 2, 0, make_spm},
     {"gemma4", true, true, -1, -1, -1, make_gemma4},
 };
@@ -38,10 +39,12 @@ constexpr ModelRow kModels[] = {
 const ModelRow &find_model(const Metadata &metadata) {
     constexpr const char *key = "tokenizer.ggml.model";
     std::string_view name = metadata.get_string(key).value_or("");
+    const PreTokenizerRow *pre = find_pre_tokenizer(metadata.get_string("tokenizer.ggml.pre").value_or(""));
+    bool characters = name != "gpt2" || (pre && pre->characters);
     // Some files name the kind by its pre-tokenizer.
-    if (name == "gpt2" && metadata.get_string("tokenizer.ggml.pre") == "gemma4") name = "gemma4";
+    if (name == "gpt2" && characters && pre->add_bos) name = "gemma4";
     for (const ModelRow &row : kModels) {
-        if (row.name == name) return row;
+        if (row.name == name && row.characters == characters) return row;
     }
     fail(Status::kUnsupported, "{}: {} is '{}', a kind of vocabulary that this version does not know",
          metadata.source(), key, utf8_excerpt(name));
@@ -52,7 +55,7 @@ const ModelRow &find_model(const Metadata &metadata) {
 enum class Role {
     kTurnEnd,
     kTextEnd,
-    kTag,  // kTextEnd, unless the file says that it is ordinary text
+    kTag,  // kTextEnd where the file says that it steers the model, as it may be a tag of HTML
     kCodePart,
 };
 struct NamedRole {
@@ -208,7 +211,7 @@ void Vocabulary::name_ends_of_turn(TokenTable &table) {
         int32_t id = table.find(named.name);
         if (id < 0 || ends_a_message(table, named.name)) continue;
         TokenKind &kind = table.kinds[static_cast<size_t>(id)];
-        if (named.role == Role::kTag && kind == TokenKind::kNormal) continue;
+        if (named.role == Role::kTag && kind != TokenKind::kControl && !is_end_of_turn(id)) continue;
         if (named.role != Role::kCodePart) add(id);
         if (named.role == Role::kTurnEnd && ids_.eot < 0) ids_.eot = id;
         kind = TokenKind::kControl;

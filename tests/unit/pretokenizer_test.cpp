@@ -78,18 +78,69 @@ const std::pair<const char *, std::vector<std::string>> kSplits[] = {
     {"hunyuan-dense",
      {"I", "'LL", " ", " pay", " ", "123", "45", " for", " ÜberBook", "'s", "+`", "x", "`/\n\n", " e" + kAcute, "你好",
       "。", " ", "½", "  "}},
+    {"jais-2",
+     {"I", "'LL", " ", " pay", " ", "123", "45", " for", " ÜberBook", "'s", "+`", "x", "`/\n\n", " e", kAcute + "你好",
+      "。", " ", "½", "  "}},
+    {"laguna",
+     {"I",  "'LL",  " ",  " pay",          " ",  "1", "2", "3", "4", "5", " for", " ÜberBook", "'s", "+`", "x",
+      "`/", "\n\n", " e", kAcute + "你好", "。", " ", "½", "  "}},
+    {"ufakzeka", {"I", "'LL",    " ",  " pay",          " ",  "1", "2", "3", "4", "5", " for", " ÜberBook", "'s", "+`",
+                  "x", "`/\n\n", " e", kAcute + "你好", "。", " ", "½", "  "}},
+    {"seed-coder",
+     {"I",  "'LL",  " ",  " pay",          " ",  "1", "2", "3", "4", "5", " for", " ÜberBook", "'s", "+`", "x",
+      "`/", "\n\n", " e", kAcute + "你好", "。", " ", "½", "  "}},
+    {"exaone-moe",
+     {"I",
+      "'LL",
+      " ",
+      " pay",
+      " ",
+      "1",
+      "2",
+      "3",
+      "4",
+      "5",
+      " for ÜberBook",
+      "'s",
+      "+`",
+      "x",
+      "`/\n",
+      "\n",
+      " e" + kAcute + "你好",
+      "。",
+      " ",
+      "½",
+      "  "}},
+    {"tiny_aya",
+     {"I'LL", " ", " pay", " ", "12", "345", " for", " Über", "Book's", "+`", "x", "`/\n\n", " e" + kAcute + "你好",
+      "。", " ", "½", "  "}},
+    {"youtu", {"I'LL",   " ",  " pay", " ",      "1",           "2",    "3",  "4", "5", " for", " Über",
+               "Book's", "+`", "x",    "`/\n\n", " e" + kAcute, "你好", "。", " ", "½", "  "}},
+    {"spark2_5", {"I",  "'LL", " ", " pay", " ",  "1",  "2",           "3",    "4",  "5", " for", " ÜberBook",
+                  "'s", "+`",  "x", "`/",   "\n", "\n", " e" + kAcute, "你好", "。", " ", "½",    "  "}},
+    {"bloom",
+     {"I'LL", " ", " pay", " 12345", " for", " ÜberBook's+`x`/", "\n\n", " e" + kAcute + "你好", "。", " ½", "  "}},
+    {"viking",
+     {"I'LL", " ", " pay", " ", "1", "2", "3", "4", "5", " for", " ÜberBook's+`x`/", "\n\n", " e" + kAcute + "你好",
+      "。", " ", "½", "  "}},
+    {"chameleon", {"I", "'", "LL", "  ", "pay", " ",  "1",  "2",  "3",    "4",    "5",  " for", " ÜberBook", "'", "s",
+                   "+", "`", "x",  "`",  "/",   "\n", "\n", " e", kAcute, "你好", "。", " ",    "½",         "  "}},
     {"gemma4", {"I'LL  pay 12345 for ÜberBook's+`x`/", "\n\n", " e" + kAcute + "你好。 ½  "}},
 };
 
 // The same pattern under another name.
 constexpr std::pair<const char *, const char *> kSame[] = {
-    {"phi-2", "gpt-2"},      {"phi", "gpt-2"},
-    {"olmo", "gpt-2"},       {"exaone4", "gpt-2"},
-    {"refact", "smollm"},    {"starcoder", "smollm"},
-    {"command-r", "smollm"}, {"lfm2", "llama-bpe"},
-    {"llama3", "llama-bpe"}, {"deepseek-r1-qwen", "qwen2"},
-    {"stablelm2", "qwen2"},  {"deepseek-v3", "hunyuan-dense"},
-    {"llama4", "gpt-4o"},
+    {"phi-2", "gpt-2"},        {"phi", "gpt-2"},
+    {"olmo", "gpt-2"},         {"exaone4", "gpt-2"},
+    {"refact", "smollm"},      {"starcoder", "smollm"},
+    {"command-r", "smollm"},   {"lfm2", "llama-bpe"},
+    {"llama3", "llama-bpe"},   {"deepseek-r1-qwen", "qwen2"},
+    {"stablelm2", "qwen2"},    {"deepseek-v3", "hunyuan-dense"},
+    {"llama4", "gpt-4o"},      {"granite-embed-multi-97m", "gpt-4o"},
+    {"minicpm5", "llama-bpe"}, {"bailingmoe", "qwen2"},
+    {"llada-moe", "qwen2"},    {"hy_v4", "deepseek-v3"},
+    {"poro-chat", "bloom"},    {"cohere2moe", "tiny_aya"},
+    {"sarvam-moe", "gemma4"},  {"mellum2", "smollm"},
 };
 
 }  // namespace
@@ -155,4 +206,17 @@ TEST_CASE("pre-tokenizer: pieces") {
     CHECK(pieces("gpt-2", "ab\xFF\xFE c\xC3") == P{"ab", "\xFF\xFE", " c", "\xC3"});
     CHECK(pieces("gpt-2", "a\xE1\xA0\x8E\xFFz") == P{"a", "\xE1\xA0\x8E\xFF", "z"});
     CHECK(pieces("gpt-2", "").empty());
+}
+
+TEST_CASE("pre-tokenizer: groups, suffixes and image tokens") {
+    using P = std::vector<std::string>;
+    CHECK(pieces("tiny_aya", "1234567 a1234 1234a") == P{"1", "234", "567", " a", "1", "234", " ", "123", "4", "a"});
+    CHECK(pieces("tiny_aya", "1234_ 12.1000") == P{"123", "4", "_", " ", "12", ".", "1", "000"});
+    CHECK(pieces("jais-2", "a" + std::string(13, ' ') + "b") == P{"a", std::string(8, ' '), std::string(4, ' '), " b"});
+    CHECK(pieces("jais-2", "!\n  \n   b") == P{"!\n", "  \n", "  ", " b"});
+    CHECK(pieces("ufakzeka", "TBMM'de") == P{"TBMM", "'de"});
+    CHECK(pieces("qwen2", "TBMM'de") == P{"TBMM", "'d", "e"});
+    CHECK(pieces("chameleon", "x\ty IMGIMGACZz") == P{"x", "\t", "y", " ", "IMGIMGACZ", "z"});
+    CHECK(pieces("youtu", "가나다ㄱ好，，a") == P{"가나다ㄱ", "好", "，，", "a"});
+    CHECK(pieces("falcon", "½6789 `x`") == P{"½", "678", "9", " ", "`", "x", "`"});
 }

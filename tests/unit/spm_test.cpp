@@ -218,6 +218,14 @@ TEST_CASE("merges of characters") {
     // Some files name it by the pre-tokenizer alone.
     auto named = pieces.builder("gpt2").add_string("tokenizer.ggml.pre", "gemma4").build();
     CHECK(tokenize(*Vocabulary::from_metadata(named, {}), "a a") == Ids{id("a"), id("▁a")});
+    // Others are of the same kind, but leave BOS to the file.
+    for (auto [pre, always_bos] : {std::pair("granite-embed-multi-311m", true), std::pair("sarvam-moe", false)}) {
+        auto other = pieces.builder("gpt2").add_string("tokenizer.ggml.pre", pre);
+        other.add_u32("tokenizer.ggml.bos_token_id", 1).add_bool("tokenizer.ggml.add_bos_token", false);
+        auto chars = Vocabulary::from_metadata(other.build(), {});
+        CHECK(tokenize(*chars, "a a") == Ids{id("a"), id("▁a")});
+        CHECK(chars->add_bos() == always_bos);
+    }
 }
 
 TEST_CASE("hostile vocabularies of characters: each its status, naming the key") {

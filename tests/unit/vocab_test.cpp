@@ -172,6 +172,19 @@ TEST_CASE("tokens with known names end a turn, and are never text") {
     CHECK_FALSE(v->is_end_of_turn(tag));  // HTML
     CHECK(tokenize(*v, "<|fim_prefix|>").size() == 14);
     CHECK(tokenize(*v, "<|fim_prefix|>", {false, true}) == Ids{fim});
+    // Nor is it one where it is matched in any text; it is the end where the file says that it steers the model.
+    small = {};
+    tag = small.add("</s>", TokenKind::kUserDefined);
+    int32_t end = small.add("<eos>", TokenKind::kControl);
+    v = small.build();
+    CHECK_FALSE(v->is_end_of_turn(tag));
+    CHECK(v->kind(tag) == TokenKind::kUserDefined);
+    CHECK(v->is_end_of_turn(end));
+    v = Vocabulary::from_metadata(small.builder().add_u32("tokenizer.ggml.eos_token_id", 256).build(), {});
+    CHECK(v->is_end_of_turn(tag));
+    CHECK(v->kind(tag) == TokenKind::kControl);
+    small = {};
+    harmony_end = small.add("<|end|>", TokenKind::kControl);
     // Beside others that end the turn, this ends a message of it.
     int32_t last = small.add("<|return|>", TokenKind::kControl);
     small.add("<|call|>", TokenKind::kControl);
