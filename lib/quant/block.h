@@ -1,6 +1,7 @@
-// What the block formats share. Every one stores unsigned integers and per 16 values an affine map, so that decoding is
-// one function: value i of a group of 32 is scale[i / 16] * q[i] + offset[i / 16]. Products of the short integers and
-// 11-bit scales are exact in float32, so a value is rounded at most once, with or without fused multiply-add.
+// What the block formats share. Most store unsigned integers and per 16 values an affine map (the others are in
+// table_format.h), so that decoding is one function: value i of a group of 32 is scale[i / 16] * q[i] + offset[i / 16].
+// Products of the short integers and 11-bit scales are exact in float32, so a value is rounded at most once, with or
+// without fused multiply-add.
 #pragma once
 #include "quant/format.h"
 #include "quant/half.h"
@@ -25,7 +26,7 @@ EL_HD inline void set_both(float pair[2], float x) { pair[0] = pair[1] = x; }
 // ---- encoding
 
 // What encoders read in place of `x`: NaN is 0, and everything is small enough that sums of squares are finite, yet
-// larger than any block format can store.
+// larger than a block with float16 scales can store.
 EL_HD inline float clean(float x) {
     constexpr float kLimit = 1e9f;
     x = x == x ? x : 0.0f;

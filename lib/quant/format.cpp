@@ -5,7 +5,7 @@ namespace el {
 static_assert(std::endian::native == std::endian::little, "blocks are little-endian");
 
 namespace {
-constexpr size_t kTableSize = 31;  // highest Format + 1
+constexpr size_t kTableSize = 41;  // highest Format + 1
 struct Table {
     FormatInfo entries[kTableSize]{};  // by number; name is NULL where there is no format
 };
@@ -14,8 +14,9 @@ constexpr Table make_table() {
     Table table;
     for_each_format([&](auto type) {
         using F = typename decltype(type)::type;
-        table.entries[size_t(F::kFormat)] = {F::kFormat,     F::kName,      F::kValues, sizeof(typename F::Block),
-                                             &decode_row<F>, &encode_row<F>};
+        FormatInfo &info = table.entries[size_t(F::kFormat)];
+        info = {F::kFormat, F::kName, F::kValues, sizeof(typename F::Block), &decode_row<F>, nullptr};
+        if constexpr (HasEncoder<F>) info.encode = &encode_row<F>;
     });
     return table;
 }

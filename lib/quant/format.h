@@ -21,7 +21,20 @@ enum class Format : uint8_t {
     kQ4_K = 12,
     kQ5_K = 13,
     kQ6_K = 14,
+    kIQ2_XXS = 16,
+    kIQ2_XS = 17,
+    kIQ3_XXS = 18,
+    kIQ1_S = 19,
+    kIQ4_NL = 20,
+    kIQ3_S = 21,
+    kIQ2_S = 22,
+    kIQ4_XS = 23,
+    kIQ1_M = 29,
     kBF16 = 30,
+    kTQ1_0 = 34,
+    kTQ2_0 = 35,
+    kMXFP4 = 39,
+    kNVFP4 = 40,
 };
 
 struct FormatInfo {
@@ -31,7 +44,7 @@ struct FormatInfo {
     uint32_t bytes;    // per block
     // `n` is a multiple of `values`; `blocks` need not be aligned. Both are exact inverses of the layout, no threads.
     void (*decode)(const void *blocks, size_t n, float *out);
-    void (*encode)(const float *in, size_t n, void *blocks);
+    void (*encode)(const float *in, size_t n, void *blocks);  // NULL: only read from files (IQ1, IQ2, IQ3)
 };
 
 const FormatInfo *find_format(uint32_t gguf_type);     // NULL if not known

@@ -1,5 +1,7 @@
 #include "harness.h"
 
+#include "../random_blocks.h"
+
 #include "backend/cpu/store.h"
 #include "quant/formats.h"
 
@@ -59,9 +61,7 @@ std::vector<Format> formats(bool with_floats) {
 }
 
 std::vector<std::byte> encode(Format format, const std::vector<float> &values) {
-    std::vector<std::byte> blocks(row_bytes(format, values.size()));
-    format_info(format).encode(values.data(), values.size(), blocks.data());
-    return blocks;
+    return encode_or_random(format, values);
 }
 
 std::vector<float> decode(Format format, const std::vector<std::byte> &blocks) {

@@ -1,6 +1,7 @@
 // Matrix products over tiles, written once over the vectors of a simd_*.h that is included before.
 #pragma once
 #include "backend/cpu/kernels.h"
+#include "quant/value_tables.h"
 
 namespace el::cpu {
 namespace {
@@ -27,6 +28,8 @@ constexpr int plane_bytes(Planes p) {
         return 128;
     case Planes::kPairs1:
         return 192;
+    case Planes::kPairsEight:
+        return 144;
     case Planes::kBytes:
         return 512;
     }
@@ -44,6 +47,7 @@ constexpr int quant_bits(Planes p) {
     case Planes::kPairs:
         return 2;
     case Planes::kPairs1:
+    case Planes::kPairsEight:
         return 3;
     case Planes::kBytes:
         return 8;
@@ -62,13 +66,22 @@ constexpr size_t scale_bytes(Scales s) {
     case Scales::kSuper32:
     case Scales::kSuper16Min:
         return 320 / 8;
+    case Scales::kSigned32:
+        return 160 / 8;
+    case Scales::kOne256:
+        return 32 / 8;
+    case Scales::kPower32:
+        return 16;
+    case Scales::kE4m3x16:
+        return 32;
     }
     return 0;
 }
 
-// Bit j of each byte of `bits`, moved to bit To, into w[j].
-template <int To, int... J> void add_bit_plane(B bits, B *w) {
-    ((w[J] = either(w[J], mask(shift_right<J - To>(bits), 1 << To))), ...);
+// Bit Bits[j] of each byte of `bits`, moved to bit To, into w[j].
+template <int To, int... Bits> void add_bit_plane(B bits, B *w) {
+    int j = 0;
+    ((w[j] = either(w[j], mask(shift_right<Bits - To>(bits), 1 << To)), j++), ...);
 }
 
 // Bits 2j, 2j + 1 of each byte, moved to bits To, To + 1, into w[j].
@@ -78,10 +91,11 @@ template <int To, int... J> void add_pair_plane(B bits, B *w) {
 
 template <int... J> void load_pairs(B bits, B *w) { ((w[J] = mask(shift_right<2 * J>(bits), 3)), ...); }
 
-template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t *q, B w[8]) {
+template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t *tile, int s, B w[8]) {
+    const uint8_t *q = tile + s * 4 * kLanes;
     if constexpr (P == Planes::kBytes) {
         for (int j = 0; j < 8; j++) w[j] = load_byte_quants(q + 64 * j);
-    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1) {
+    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1 || P == Planes::kPairsEight) {
         load_pairs<0, 1, 2, 3>(load_bytes(q), w);
         load_pairs<0, 1, 2, 3>(load_bytes(q + 64), w + 4);
     } else {
@@ -93,30 +107,66 @@ template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t
     }
     if constexpr (P == Planes::kNibbles1) add_bit_plane<4, 0, 1, 2, 3, 4, 5, 6, 7>(load_bytes(q + 256), w);
     if constexpr (P == Planes::kPairs1) add_bit_plane<2, 0, 1, 2, 3, 4, 5, 6, 7>(load_bytes(q + 128), w);
+    if constexpr (P == Planes::kPairsEight)
+        add_bit_plane<2, 0, 0, 1, 1, 2, 2, 3, 3>(load_row_bytes(tile + 128 + s * kLanes), w);
     if constexpr (P == Planes::kNibbles2) {
         add_pair_plane<4, 0, 1, 2, 3>(load_bytes(q + 256), w);
         add_pair_plane<4, 0, 1, 2, 3>(load_bytes(q + 320), w + 4);
     }
 }
 
+// ---- tables of values: what a quant stands for, moved up so that it is not negative, or as bytes are loaded
+
+constexpr int lowest(const ValueTable &table) {
+    int low = 0;
+    for (int v : table.values) low = v < low ? v : low;
+    return low;
+}
+
+constexpr int table_bits(const ValueTable &table) {
+    int high = 0, bits = 0;
+    for (int v : table.values) high = v > high ? v : high;
+    while ((high - lowest(table)) >> bits) bits++;
+    return bits;
+}
+
+struct Lookup {
+    uint8_t bytes[16];
+};
+constexpr Lookup lookup_of(const ValueTable *table, int offset) {
+    Lookup lookup = {};
+    for (int i = 0; table && i < 16; i++) lookup.bytes[i] = static_cast<uint8_t>(table->values[i] + offset);
+    return lookup;
+}
+
 // ---- scales of slice `s` of tile `k` (counted from the panel's start): for each of kHalves parts d and offset m. For
 // two parts m[0] is the offset of the first less that of the second, and belongs to the sum over the first part.
 
-template <Planes P, Scales S, int Constant> struct Format {
-    static constexpr int kHalves = S == Scales::kSuper16 || S == Scales::kSuper16Min ? 2 : 1;
-    static constexpr int kOffset = P == Planes::kBytes ? kByteOffset : Constant;
+template <Planes P, Scales S, int Constant, const ValueTable *Table = nullptr> struct Format {
+    static constexpr int kHalves = S == Scales::kSuper16 || S == Scales::kSuper16Min || S == Scales::kE4m3x16 ? 2 : 1;
+    static constexpr int kBits = Table ? table_bits(*Table) : quant_bits(P);
+    static constexpr int kOffset = kBits == 8 ? kByteOffset : Table ? -lowest(*Table) : Constant;
+    static constexpr bool kHasTable = Table != nullptr;
+    static constexpr Lookup kLookup = lookup_of(Table, kOffset);
     static constexpr bool kHasOffset =
         S == Scales::kMinimum || S == Scales::kSuper32 || S == Scales::kSuper16Min || kOffset;
     static constexpr Planes kPlanes = P;
-    static constexpr int kBits = quant_bits(P);
     static constexpr size_t kQuantBytes = plane_bytes(P);
     static constexpr size_t kTileBytes = kQuantBytes + scale_bytes(S);  // on average
 
     [[gnu::always_inline]] static void scales(const uint8_t *base, uint32_t k, int s, F d[2], F m[2]) {
         const size_t at = static_cast<size_t>(s) * kLanes;
         if constexpr (S == Scales::kConstant) {
-            d[0] = load_f16(base + k * 32 + 2 * at);
-            if (kHasOffset) m[0] = mul(d[0], set(-kOffset));
+            one_scale(load_f16(base + k * 32 + 2 * at), d, m);
+        } else if constexpr (S == Scales::kOne256) {
+            one_scale(load_f16(base + k / 8 * 32 + 2 * at), d, m);
+        } else if constexpr (S == Scales::kSigned32) {
+            const uint8_t *super = base + k / 8 * 160;
+            one_scale(mul(load_f16(super + 2 * at), load_i8(super + 32 + k % 8 * 16 + at)), d, m);
+        } else if constexpr (S == Scales::kPower32) {
+            one_scale(load_power(base + k * 16 + at), d, m);
+        } else if constexpr (S == Scales::kE4m3x16) {
+            two_scales(load_e4m3(base + k * 32 + at), load_e4m3(base + k * 32 + 16 + at), d, m);
         } else if constexpr (S == Scales::kMinimum) {
             d[0] = load_f16(base + k * 64 + 2 * at);
             m[0] = load_f16(base + k * 64 + 32 + 2 * at);
@@ -127,10 +177,7 @@ template <Planes P, Scales S, int Constant> struct Format {
         } else if constexpr (S == Scales::kSuper16) {
             const uint8_t *super = base + (k / 8) * 288, *mine = super + 32 + (k % 8) * 32 + at;
             F all = load_f16(super + 2 * at);
-            d[0] = mul(all, load_i8(mine));
-            d[1] = mul(all, load_i8(mine + 16));
-            m[0] = mul(sub(d[0], d[1]), set(-kOffset));
-            m[1] = mul(d[1], set(-kOffset));
+            two_scales(mul(all, load_i8(mine)), mul(all, load_i8(mine + 16)), d, m);
         } else {
             const uint8_t *super = base + (k / 8) * 320, *mine = super + 64 + (k % 8) * 32 + at;
             F scale[2], min[2], dmin = load_f16(super + 32 + 2 * at), all = load_f16(super + 2 * at);
@@ -141,6 +188,19 @@ template <Planes P, Scales S, int Constant> struct Format {
             m[0] = mul(dmin, sub(min[0], min[1]));
             m[1] = mul(dmin, min[1]);
         }
+    }
+
+  private:
+    static F in_units(F scale) { return Table && Table->unit != 1 ? mul(scale, set(Table->unit)) : scale; }
+    static void one_scale(F scale, F d[2], F m[2]) {
+        d[0] = in_units(scale);
+        if (kHasOffset) m[0] = mul(d[0], set(-kOffset));
+    }
+    static void two_scales(F first, F second, F d[2], F m[2]) {
+        d[0] = in_units(first);
+        d[1] = in_units(second);
+        m[0] = mul(sub(d[0], d[1]), set(-kOffset));
+        m[1] = mul(d[1], set(-kOffset));
     }
 };
 
@@ -167,17 +227,20 @@ template <class Fmt, int T>
 template <class Fmt, int T> void quantized_tile(const TileCall &call) {
     constexpr int kTogether = T <= 2 ? kSlices : 1;
     const uint32_t n = call.n_columns / kTileCols;
+    const B table = load_table(Fmt::kLookup.bytes);
     for (int s0 = 0; s0 < kSlices; s0 += kTogether) {
         F acc[kTogether][T];
         for (int s = 0; s < kTogether; s++)
             for (int t = 0; t < T; t++) acc[s][t] = zero();
-        const uint8_t *q = call.quants + static_cast<size_t>(s0) * 4 * kLanes, *x = call.activations;
+        const uint8_t *q = call.quants, *x = call.activations;
         for (uint32_t k = 0; k < n; k++, q += Fmt::kQuantBytes, x += kActivationBytes * T) {
             if (T == 1) prefetch<Fmt::kTileBytes>(call.scales + k * Fmt::kTileBytes + kAhead);
             for (int s = 0; s < kTogether; s++) {
                 B w[8];
                 F d[2], m[2];
-                load_quants<Fmt::kPlanes>(q + s * 4 * kLanes, w);
+                load_quants<Fmt::kPlanes>(q, s0 + s, w);
+                if constexpr (Fmt::kHasTable)
+                    for (B &v : w) v = lookup(table, v);
                 Fmt::scales(call.scales, k, s0 + s, d, m);
                 for (int t = 0; t < T; t++) acc[s][t] = multiply<Fmt, T>(w, d, m, x, t, acc[s][t]);
             }

@@ -72,6 +72,16 @@ inline void load_u4(const uint8_t *p, F &low, F &high) {
     low = to_float(_mm256_and_si256(x, _mm256_set1_epi32(15)));
     high = to_float(_mm256_srli_epi32(x, 4));
 }
+// 2^(e - 127); 0 for e = 0
+inline F load_power(const uint8_t *p) {
+    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+}
+// E4M3 without a sign: the bits of a half that is 256 times smaller.
+inline F load_e4m3(const uint8_t *p) {
+    __m128i x = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)));
+    return mul(_mm256_cvtph_ps(_mm_slli_epi16(x, 7)), set(256));
+}
 inline void store_f16(uint16_t *p, F x) {
     _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -82,6 +92,15 @@ inline void store_i8(int8_t *p, I x) {
 
 inline B load_bytes(const uint8_t *p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)); }
 inline B load_byte_quants(const uint8_t *p) { return _mm256_xor_si256(load_bytes(p), _mm256_set1_epi8(-128)); }
+inline B load_table(const uint8_t *p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+}
+inline B lookup(B table, B index) { return _mm256_shuffle_epi8(table, index); }
+// Byte r of p in all four bytes of lane r.
+inline B load_row_bytes(const uint8_t *p) {
+    __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)));
+    return _mm256_mullo_epi32(x, _mm256_set1_epi32(0x01010101));
+}
 inline B mask(B a, int bits) { return _mm256_and_si256(a, _mm256_set1_epi8(static_cast<char>(bits))); }
 inline B either(B a, B b) { return _mm256_or_si256(a, b); }
 // Bits move across bytes: mask afterwards.
@@ -94,7 +113,7 @@ template <int N> B shift_right(B a) {
 // Sum over N vectors of quants below 2^Bits (8: signed bytes) with 4 * N bytes of activations, one row per lane.
 // A sum of two products has 16 bits: with few bits several of them may be added before they are widened.
 template <int Bits, int N> [[gnu::always_inline]] inline I dot(const B *w, const int8_t *a) {
-    constexpr int kStep = Bits == 8 ? 1 : Bits == 6 ? 2 : Bits == 5 ? 4 : 8;
+    constexpr int kStep = Bits >= 7 ? 1 : Bits == 6 ? 2 : Bits == 5 ? 4 : 8;
     const __m256i ones = _mm256_set1_epi16(1);
     I s = _mm256_setzero_si256();
     for (int begin = 0; begin < N; begin += kStep) {

@@ -54,6 +54,16 @@ inline void load_u4(const uint8_t *p, F &low, F &high) {
     low = to_float(_mm512_and_si512(x, _mm512_set1_epi32(15)));
     high = to_float(_mm512_srli_epi32(x, 4));
 }
+// 2^(e - 127); 0 for e = 0
+inline F load_power(const uint8_t *p) {
+    __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
+}
+// E4M3 without a sign: the bits of a half that is 256 times smaller.
+inline F load_e4m3(const uint8_t *p) {
+    __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+    return mul(_mm512_cvtph_ps(_mm256_slli_epi16(x, 7)), set(256));
+}
 inline void store_f16(uint16_t *p, F x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p),
                         _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -62,6 +72,15 @@ inline void store_i8(int8_t *p, I x) { _mm_storeu_si128(reinterpret_cast<__m128i
 
 inline B load_bytes(const uint8_t *p) { return _mm512_loadu_si512(p); }
 inline B load_byte_quants(const uint8_t *p) { return load_bytes(p); }
+inline B load_table(const uint8_t *p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+}
+inline B lookup(B table, B index) { return _mm512_shuffle_epi8(table, index); }
+// Byte r of p in all four bytes of lane r.
+inline B load_row_bytes(const uint8_t *p) {
+    __m512i x = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+    return _mm512_mullo_epi32(x, _mm512_set1_epi32(0x01010101));
+}
 inline B mask(B a, int bits) { return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(bits))); }
 inline B either(B a, B b) { return _mm512_or_si512(a, b); }
 // Bits move across bytes: mask afterwards.

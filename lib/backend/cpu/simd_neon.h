@@ -70,6 +70,13 @@ inline void load_u4(const uint8_t *p, F &low, F &high) {
     low = vcvtq_f32_u32(vandq_u32(x, vdupq_n_u32(15)));
     high = vcvtq_f32_u32(vshrq_n_u32(x, 4));
 }
+// 2^(e - 127); 0 for e = 0
+inline F load_power(const uint8_t *p) { return vreinterpretq_f32_u32(vshlq_n_u32(load_4_bytes(p), 23)); }
+// E4M3 without a sign: the bits of a half that is 256 times smaller.
+inline F load_e4m3(const uint8_t *p) {
+    uint16x4_t x = vmovn_u32(vshlq_n_u32(load_4_bytes(p), 7));
+    return mul(vcvt_f32_f16(vreinterpret_f16_u16(x)), set(256));
+}
 inline void store_f16(uint16_t *p, F x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 inline void store_i8(int8_t *p, I x) {
     int16x4_t words = vqmovn_s32(x);
@@ -80,6 +87,10 @@ inline void store_i8(int8_t *p, I x) {
 
 inline B load_bytes(const uint8_t *p) { return vld1q_u8(p); }
 inline B load_byte_quants(const uint8_t *p) { return veorq_u8(vld1q_u8(p), vdupq_n_u8(128)); }
+inline B load_table(const uint8_t *p) { return vld1q_u8(p); }
+inline B lookup(B table, B index) { return vqtbl1q_u8(table, index); }
+// Byte r of p in all four bytes of lane r.
+inline B load_row_bytes(const uint8_t *p) { return vreinterpretq_u8_u32(vmulq_n_u32(load_4_bytes(p), 0x01010101)); }
 inline B mask(B a, int bits) { return vandq_u8(a, vdupq_n_u8(static_cast<uint8_t>(bits))); }
 inline B either(B a, B b) { return vorrq_u8(a, b); }
 template <int N> B shift_right(B a) {

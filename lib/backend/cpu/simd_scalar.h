@@ -164,6 +164,14 @@ inline void load_u4(const uint8_t *p, F &low, F &high) {
     low = each([&](int i) { return static_cast<float>(p[i] & 15); });
     high = each([&](int i) { return static_cast<float>(p[i] >> 4); });
 }
+// 2^(e - 127); 0 for e = 0
+inline F load_power(const uint8_t *p) {
+    return each([&](int i) { return from_bits(static_cast<uint32_t>(p[i]) << 23); });
+}
+// E4M3 without a sign: the bits of a half that is 256 times smaller.
+inline F load_e4m3(const uint8_t *p) {
+    return each([&](int i) { return 256 * half_to_float(static_cast<uint16_t>(p[i] << 7)); });
+}
 inline void store_f16(uint16_t *p, F x) {
     for (int i = 0; i < kLanes; i++) p[i] = float_to_half(x.v[i]);
 }
@@ -177,6 +185,14 @@ inline B load_bytes(const uint8_t *p) {
     return r;
 }
 inline B load_byte_quants(const uint8_t *p) { return load_bytes(p); }
+inline B load_table(const uint8_t *p) { return load_bytes(p); }
+inline B lookup(B table, B index) {
+    return each_byte([&](int i) { return table.v[index.v[i]]; });
+}
+// Byte r of p in all four bytes of lane r.
+inline B load_row_bytes(const uint8_t *p) {
+    return each_byte([&](int i) { return p[i / 4]; });
+}
 inline B mask(B a, int bits) {
     return each_byte([&](int i) { return a.v[i] & bits; });
 }

@@ -28,14 +28,33 @@ template <> struct TileOf<Q3_K> : Tile<TileKind::kQ3_K, Planes::kPairs1, Scales:
 template <> struct TileOf<Q4_K> : Tile<TileKind::kQ4_K, Planes::kNibbles, Scales::kSuper32> {};
 template <> struct TileOf<Q5_K> : Tile<TileKind::kQ5_K, Planes::kNibbles1, Scales::kSuper32> {};
 template <> struct TileOf<Q6_K> : Tile<TileKind::kQ6_K, Planes::kNibbles2, Scales::kSuper16> {};
+template <> struct TileOf<IQ1_S> : Tile<TileKind::kIQ1, Planes::kPairsEight, Scales::kSuper16> {};
+template <> struct TileOf<IQ1_M> : Tile<TileKind::kIQ1, Planes::kPairsEight, Scales::kSuper16> {};
+template <> struct TileOf<IQ2_XXS> : Tile<TileKind::kIQ2_XXS, Planes::kPairs1, Scales::kSigned32> {};
+template <> struct TileOf<IQ2_XS> : Tile<TileKind::kIQ2, Planes::kPairs1, Scales::kSuper16> {};
+template <> struct TileOf<IQ2_S> : Tile<TileKind::kIQ2, Planes::kPairs1, Scales::kSuper16> {};
+template <> struct TileOf<IQ3_XXS> : Tile<TileKind::kIQ3_XXS, Planes::kNibbles, Scales::kSigned32> {};
+template <> struct TileOf<IQ3_S> : Tile<TileKind::kIQ3_S, Planes::kNibbles, Scales::kSigned32> {};
+template <> struct TileOf<IQ4_NL> : Tile<TileKind::kIQ4_NL, Planes::kNibbles, Scales::kConstant> {};
+template <> struct TileOf<IQ4_XS> : Tile<TileKind::kIQ4_XS, Planes::kNibbles, Scales::kSigned32> {};
+template <> struct TileOf<TQ1_0> : Tile<TileKind::kTernary, Planes::kPairs, Scales::kOne256> {};
+template <> struct TileOf<TQ2_0> : Tile<TileKind::kTernary, Planes::kPairs, Scales::kOne256> {};
+template <> struct TileOf<MXFP4> : Tile<TileKind::kMXFP4, Planes::kNibbles, Scales::kPower32> {};
+template <> struct TileOf<NVFP4> : Tile<TileKind::kNVFP4, Planes::kNibbles, Scales::kE4m3x16> {};
 
-constexpr uint32_t plane_vectors(Planes planes) {
-    constexpr uint32_t kVectors[] = {4, 5, 6, 2, 3, 8};
-    return kVectors[static_cast<int>(planes)];
+// Quants are indexes into a table of values.
+template <class F>
+concept HasTable = requires {
+    F::kTable;
+};
+
+constexpr uint32_t plane_bytes(Planes planes) {
+    constexpr uint32_t kBytes[] = {256, 320, 384, 128, 192, 144, 512};
+    return kBytes[static_cast<int>(planes)];
 }
 
 constexpr uint32_t block_scale_bytes(Scales scales) {
-    constexpr uint32_t kBytes[] = {32, 64, 320, 288, 320};
+    constexpr uint32_t kBytes[] = {32, 64, 320, 288, 320, 160, 32, 16, 64};
     return kBytes[static_cast<int>(scales)];
 }
 
@@ -45,7 +64,18 @@ void put16(std::byte *to, uint16_t x) { std::memcpy(to, &x, 2); }
 
 template <class F> void pack_scales(const typename F::Block &b, uint32_t r, std::byte *to) {
     constexpr Scales kScales = TileOf<F>::kScales;
-    put16(to + 2 * r, b.d);
+    if constexpr (kScales == Scales::kPower32)
+        to[r] = std::byte(b.e);
+    else if constexpr (kScales == Scales::kE4m3x16)
+        for (int i = 0; i < 4; i++) to[16 * i + r] = std::byte(F::scale_bits(b, i));
+    else if constexpr (requires { F::super_scale(b); })
+        put16(to + 2 * r, F::super_scale(b));
+    else
+        put16(to + 2 * r, b.d);
+    if constexpr (kScales == Scales::kSigned32)
+        for (int i = 0; i < 8; i++) to[32 + 16 * i + r] = std::byte(F::scale(b, 2 * i));
+    if constexpr (kScales == Scales::kSuper16 && HasTable<F>)
+        for (int i = 0; i < 16; i++) to[32 + 16 * i + r] = std::byte(F::scale(b, i));
     if constexpr (kScales == Scales::kMinimum) put16(to + 32 + 2 * r, b.m);
     if constexpr (kScales == Scales::kSuper32 || kScales == Scales::kSuper16Min) {
         put16(to + 32 + 2 * r, b.dmin ^ 0x8000);
@@ -93,10 +123,15 @@ template <Planes P> void pack_quants(const uint8_t q[32], uint32_t r, std::byte 
     };
     if constexpr (P == Planes::kBytes) {
         for (uint32_t j = 0; j < 8; j++) put(to, j, r, w[j]);
-    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1) {
+    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1 || P == Planes::kPairsEight) {
         put(to, 0, r, pairs(0, 0));
         put(to, 1, r, pairs(4, 0));
         if constexpr (P == Planes::kPairs1) put(to, 2, r, bits(2));
+        if constexpr (P == Planes::kPairsEight) {
+            int shared = 0;
+            for (int i = 0; i < 4; i++) shared |= (q[8 * i] >> 2 & 1) << i;
+            to[128 + r] = std::byte(shared);
+        }
     } else {
         for (uint32_t j = 0; j < 4; j++) put(to, j, r, (w[j] & 15 * kOnes) | (w[j + 4] & 15 * kOnes) << 4);
         if constexpr (P == Planes::kNibbles1) put(to, 4, r, bits(4));
@@ -108,18 +143,19 @@ template <Planes P> void pack_quants(const uint8_t q[32], uint32_t r, std::byte 
 }
 
 template <Planes P> void unpack_quants(const uint8_t *from, uint32_t r, uint8_t q[32]) {
-    uint32_t v[plane_vectors(P)], w[8];
-    for (uint32_t j = 0; j < plane_vectors(P); j++) std::memcpy(&v[j], from + 64 * j + 4 * r, 4);
+    uint32_t v[8], w[8];
+    for (uint32_t j = 0; j < plane_bytes(P) / 64; j++) std::memcpy(&v[j], from + 64 * j + 4 * r, 4);
     constexpr uint32_t kOnes = 0x01010101;
     for (int j = 0; j < 8; j++) {
         if constexpr (P == Planes::kBytes)
             w[j] = v[j];
-        else if constexpr (P == Planes::kPairs || P == Planes::kPairs1)
+        else if constexpr (P == Planes::kPairs || P == Planes::kPairs1 || P == Planes::kPairsEight)
             w[j] = v[j / 4] >> 2 * (j % 4) & 3 * kOnes;
         else
             w[j] = v[j % 4] >> 4 * (j / 4) & 15 * kOnes;
         if constexpr (P == Planes::kNibbles1) w[j] |= (v[4] >> j & kOnes) << 4;
         if constexpr (P == Planes::kPairs1) w[j] |= (v[2] >> j & kOnes) << 2;
+        if constexpr (P == Planes::kPairsEight) w[j] |= (from[128 + r] >> j / 2 & 1) * 4 * kOnes;
         if constexpr (P == Planes::kNibbles2) w[j] |= (v[4 + j / 4] >> 2 * (j % 4) & 3 * kOnes) << 4;
     }
     std::memcpy(q, w, sizeof w);
@@ -133,7 +169,7 @@ template <class F> void unpack_scales(const uint8_t *from, int group, uint32_t r
         std::memcpy(&h, from + at + 2 * r, 2);
         return f16_to_f32(h);
     };
-    constexpr int kBits[] = {4, 5, 6, 2, 3, 8};
+    constexpr int kBits[] = {4, 5, 6, 2, 3, 3, 8};
     constexpr float kCentre = float(1 << (kBits[static_cast<int>(TileOf<F>::kPlanes)] - 1));
     for (int half = 0; half < 2; half++) {
         if constexpr (kScales == Scales::kConstant) {
@@ -148,6 +184,15 @@ template <class F> void unpack_scales(const uint8_t *from, int group, uint32_t r
         } else if constexpr (kScales == Scales::kSuper16) {
             scale[half] = half_float(0) * static_cast<int8_t>(from[32 + 32 * group + 16 * half + r]);
             offset[half] = -kCentre * scale[half];
+        } else if constexpr (kScales == Scales::kSigned32) {
+            scale[half] = half_float(0) * static_cast<int8_t>(from[32 + 16 * group + r]);
+        } else if constexpr (kScales == Scales::kOne256) {
+            scale[half] = half_float(0);
+            offset[half] = -scale[half];
+        } else if constexpr (kScales == Scales::kPower32) {
+            scale[half] = F::power(from[r]);
+        } else if constexpr (kScales == Scales::kE4m3x16) {
+            scale[half] = F::e4m3(from[32 * group + 16 * half + r]);
         } else {
             uint8_t both = from[64 + 32 * group + 16 * half + r];
             scale[half] = half_float(0) * float(both & 15);
@@ -174,10 +219,13 @@ void pack_panel(const std::byte *blocks, size_t row_bytes, uint32_t n_rows, cons
                 Block block;
                 std::memcpy(&block, blocks + i * sizeof block, sizeof block);
                 pack_scales<F>(block, r, to + i * m.layout->scale_bytes);
-                for (uint32_t group = 0; group < F::kValues / 32; group++, quants += 64 * plane_vectors(kPlanes)) {
+                for (uint32_t group = 0; group < F::kValues / 32; group++, quants += plane_bytes(kPlanes)) {
                     uint8_t q[32];
                     float scale[2], offset[2];
-                    F::unpack32(block, int(group), q, scale, offset);
+                    if constexpr (HasTable<F>)
+                        F::unpack32(block, int(group), q, scale);
+                    else
+                        F::unpack32(block, int(group), q, scale, offset);
                     pack_quants<kPlanes>(q, r, quants);
                 }
             }
@@ -194,7 +242,7 @@ void decode_row_part(const Matrix &m, size_t panel, uint32_t r, uint32_t begin, 
             out[i] = F::decode1(block);
         }
     } else {
-        constexpr uint32_t kTileBytes = 64 * plane_vectors(TileOf<F>::kPlanes);
+        constexpr uint32_t kTileBytes = plane_bytes(TileOf<F>::kPlanes);
         for (uint32_t i = 0; i < n; i += 32) {
             const uint32_t column = begin + i;
             uint8_t q[32];
@@ -202,7 +250,12 @@ void decode_row_part(const Matrix &m, size_t panel, uint32_t r, uint32_t begin, 
             unpack_quants<TileOf<F>::kPlanes>(m.at(panel) + m.scale_bytes + size_t(column / 32) * kTileBytes, r, q);
             unpack_scales<F>(m.at(panel) + size_t(column / F::kValues) * m.layout->scale_bytes,
                              int(column % F::kValues / 32), r, scale, offset);
-            for (int k = 0; k < 32; k++) out[i + k] = scale[k / 16] * float(q[k]) + offset[k / 16];
+            for (int k = 0; k < 32; k++) {
+                if constexpr (HasTable<F>)
+                    out[i + k] = scale[k / 16] * F::kTable.unit * float(F::kTable.values[q[k]]);
+                else
+                    out[i + k] = scale[k / 16] * float(q[k]) + offset[k / 16];
+            }
         }
     }
 }
@@ -219,23 +272,18 @@ template <class F> constexpr Functions functions_of() {
                       F::kValues, 0,           kPanelRows * uint32_t(sizeof(typename F::Block))};
     if (F::kValues > 1) {
         layout.scale_bytes = block_scale_bytes(Of::kScales);
-        layout.quant_bytes = F::kValues / 32 * 64 * plane_vectors(Of::kPlanes);
+        layout.quant_bytes = F::kValues / 32 * plane_bytes(Of::kPlanes);
     }
     return {layout, pack_panel<F>, decode_row_part<F>};
 }
 
 const Functions &functions(Format format) {
     static constexpr auto kTable = [] {
-        std::array<Functions, kTileKinds> table{};
-        for_each_format([&]<class F>(std::type_identity<F>) { table[size_t(TileOf<F>::kKind)] = functions_of<F>(); });
+        std::array<Functions, 41> table{};  // by number of the format
+        for_each_format([&]<class F>(std::type_identity<F>) { table.at(size_t(F::kFormat)) = functions_of<F>(); });
         return table;
     }();
-    static constexpr auto kIndex = [] {
-        std::array<uint8_t, 256> index{};
-        for_each_format([&]<class F>(std::type_identity<F>) { index[size_t(F::kFormat)] = uint8_t(TileOf<F>::kKind); });
-        return index;
-    }();
-    return kTable[kIndex[size_t(format)]];
+    return kTable[size_t(format)];
 }
 
 }  // namespace

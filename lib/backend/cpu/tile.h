@@ -17,7 +17,7 @@ struct TileLayout {
     TileKind kind;
     Planes planes;
     Scales scales;
-    uint32_t block_columns;  // 1, 32 or 256: columns can be cut at multiples of it
+    uint32_t block_columns;  // 1, 32, 64 or 256: columns can be cut at multiples of it
     uint32_t scale_bytes;    // of a panel, per block; 0 where floats
     uint32_t quant_bytes;    // of a panel, per block
 
