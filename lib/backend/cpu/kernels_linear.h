@@ -117,6 +117,8 @@ template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t
 
 // ---- tables of values: what a quant stands for, moved up so that it is not negative, or as bytes are loaded
 
+constexpr ValueTable kNoTable = {};
+
 constexpr int lowest(const ValueTable &table) {
     int low = 0;
     for (int v : table.values) low = v < low ? v : low;
@@ -133,20 +135,20 @@ constexpr int table_bits(const ValueTable &table) {
 struct Lookup {
     uint8_t bytes[16];
 };
-constexpr Lookup lookup_of(const ValueTable *table, int offset) {
+constexpr Lookup lookup_of(const ValueTable &table, int offset) {
     Lookup lookup = {};
-    for (int i = 0; table && i < 16; i++) lookup.bytes[i] = static_cast<uint8_t>(table->values[i] + offset);
+    for (int i = 0; i < 16; i++) lookup.bytes[i] = static_cast<uint8_t>(table.values[i] + offset);
     return lookup;
 }
 
 // ---- scales of slice `s` of tile `k` (counted from the panel's start): for each of kHalves parts d and offset m. For
 // two parts m[0] is the offset of the first less that of the second, and belongs to the sum over the first part.
 
-template <Planes P, Scales S, int Constant, const ValueTable *Table = nullptr> struct Format {
+template <Planes P, Scales S, int Constant, const ValueTable &Table = kNoTable> struct Format {
     static constexpr int kHalves = S == Scales::kSuper16 || S == Scales::kSuper16Min || S == Scales::kE4m3x16 ? 2 : 1;
-    static constexpr int kBits = Table ? table_bits(*Table) : quant_bits(P);
-    static constexpr int kOffset = kBits == 8 ? kByteOffset : Table ? -lowest(*Table) : Constant;
-    static constexpr bool kHasTable = Table != nullptr;
+    static constexpr bool kHasTable = Table.unit != 0;
+    static constexpr int kBits = kHasTable ? table_bits(Table) : quant_bits(P);
+    static constexpr int kOffset = kBits == 8 ? kByteOffset : kHasTable ? -lowest(Table) : Constant;
     static constexpr Lookup kLookup = lookup_of(Table, kOffset);
     static constexpr bool kHasOffset =
         S == Scales::kMinimum || S == Scales::kSuper32 || S == Scales::kSuper16Min || kOffset;
@@ -191,7 +193,7 @@ template <Planes P, Scales S, int Constant, const ValueTable *Table = nullptr> s
     }
 
   private:
-    static F in_units(F scale) { return Table && Table->unit != 1 ? mul(scale, set(Table->unit)) : scale; }
+    static F in_units(F scale) { return kHasTable && Table.unit != 1 ? mul(scale, set(Table.unit)) : scale; }
     static void one_scale(F scale, F d[2], F m[2]) {
         d[0] = in_units(scale);
         if (kHasOffset) m[0] = mul(d[0], set(-kOffset));
