@@ -1,41 +1,12 @@
 #include "program/build.h"
+#include "program/rope.h"
 
+#include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <span>
 
 namespace el {
 namespace {
-
-// Angle per position of each rotated pair: base^(-2i/dims), stretched for longer contexts.
-// YaRN: Peng et al. 2023, "YaRN: Efficient Context Window Extension of Large Language Models", section 3.2.
-std::vector<float> rope_frequencies(const RopeSpec &rope) {
-    const double dims = rope.dims;
-    auto pair_of_rotations = [&](double rotations) {  // the pair that turns so often within the original context
-        return dims * std::log(rope.original_context / (rotations * 2 * std::numbers::pi)) /
-               (2 * std::log(double(rope.base)));
-    };
-    double low = 0, high = 0;
-    if (rope.scaling == RopeSpec::Scaling::kYarn) {
-        low = std::max(0.0, std::floor(pair_of_rotations(rope.beta_fast)));
-        high = std::min(dims - 1, std::ceil(pair_of_rotations(rope.beta_slow)));
-    }
-    std::vector<float> frequencies(rope.dims / 2);
-    for (uint32_t i = 0; i < rope.dims / 2; ++i) {
-        double full = std::pow(double(rope.base), -2.0 * i / dims), stretched = full / rope.factor;
-        double share = 0;  // of the stretched frequency
-        if (rope.scaling == RopeSpec::Scaling::kLinear) share = 1;
-        if (rope.scaling == RopeSpec::Scaling::kYarn)
-            share = std::clamp((i - low) / std::max(0.001, high - low), 0.0, 1.0);
-        frequencies[i] = static_cast<float>(stretched * share + full * (1 - share));
-    }
-    return frequencies;
-}
-
-float rope_magnitude(const RopeSpec &rope) {
-    if (rope.scaling != RopeSpec::Scaling::kYarn || rope.factor <= 1) return 1.0f;
-    return rope.attention_factor * (1.0f + 0.1f * std::log(rope.factor));
-}
 
 class Builder {
   public:
@@ -43,30 +14,30 @@ class Builder {
 
     Program build() {
         program_.vocab = spec_.vocab;
-        Op embed = make(OpKind::kEmbed, -1);
-        embed.weight[0] = weight(spec_.at(Role::kTokenEmbedding));
-        ValueId x = push(embed, spec_.width);
+        ValueId x = scale(embed(spec_.at(Role::kTokenEmbedding), spec_.width), spec_.embedding_scale);
+        per_layer_inputs(x);
         for (size_t i = 0; i < spec_.layers.size(); ++i) {
             layer_ = static_cast<int32_t>(i);
-            x = attention(spec_.layers[i], x);
-            x = ffn(spec_.layers[i], x);
+            x = layer(spec_.layers[i], x);
         }
         layer_ = -1;
-        ValueId last = unary(OpKind::kOutputRows, x, spec_.width);
-        program_.values[last].rows = Rows::kOutputs;
-        ValueId normed = norm(last, spec_.at(Role::kOutputNorm));
-        int32_t head = spec_.at(Role::kOutput);
-        program_.logits = linear(normed, head >= 0 ? head : spec_.at(Role::kTokenEmbedding));
+        x = norm(output_rows(x), spec_.at(Role::kOutputNorm), spec_.at(Role::kOutputNormBias));
+        x = linear(x, {spec_.has(Role::kOutput) ? spec_.at(Role::kOutput) : spec_.at(Role::kTokenEmbedding)});
+        x = soft_cap(scale(x, spec_.logit_scale), spec_.logit_soft_cap);
+        program_.logits = x;
         return std::move(program_);
     }
 
   private:
-    Op make(OpKind kind, ValueId in0, ValueId in1 = kNoValue) {
+    // ---- ops
+
+    Op make(OpKind kind, ValueId in0, ValueId in1 = kNoValue, ValueId in2 = kNoValue) {
         Op op;
         op.kind = kind;
         op.layer = layer_;
         op.in[0] = in0;
         op.in[1] = in1;
+        op.in[2] = in2;
         return op;
     }
 
@@ -77,6 +48,8 @@ class Builder {
         program_.ops.push_back(op);
         return op.out;
     }
+
+    uint32_t width(ValueId value) const { return program_.values[value].width; }
 
     WeightRef weight(int32_t tensor) const {
         WeightRef ref;
@@ -89,30 +62,95 @@ class Builder {
         return ref;
     }
 
-    ValueId unary(OpKind kind, ValueId x, uint32_t width) { return push(make(kind, x), width); }
-
-    ValueId norm(ValueId x, int32_t tensor) {
-        Op op = make(OpKind::kNorm, x);
+    ValueId embed(int32_t tensor, uint32_t width) {
+        Op op = make(OpKind::kEmbed, kNoValue);
         op.weight[0] = weight(tensor);
-        op.norm = {spec_.norm, 1, spec_.norm_epsilon};
-        return push(op, program_.values[x].width);
+        return push(op, width);
     }
 
-    ValueId linear(ValueId x, int32_t tensor) {
-        Op op = make(OpKind::kLinear, x);
+    // Without a tensor: x itself.
+    ValueId norm(ValueId x, int32_t tensor, int32_t bias = -1, uint32_t groups = 1) {
+        return tensor < 0 ? x : push(norm_op(x, tensor, bias, groups, spec_.norm), width(x));
+    }
+    Op norm_op(ValueId x, int32_t tensor, int32_t bias, uint32_t groups, NormKind kind) {
+        Op op = make(OpKind::kNorm, x);
         op.weight[0] = weight(tensor);
+        op.weight[1] = weight(bias);
+        op.norm = {kind, groups, spec_.norm_epsilon};
+        return op;
+    }
+
+    // The rows [begin, begin + n) of a tensor; n = 0: all of them.
+    struct Matrix {
+        int32_t tensor;
+        int32_t bias = -1;
+        uint32_t begin = 0, n = 0;
+    };
+    ValueId linear(ValueId x, const Matrix &m) {
+        Op op = make(OpKind::kLinear, x);
+        op.weight[0] = weight(m.tensor);
+        op.weight[1] = weight(m.bias);
+        if (m.n) {
+            op.weight[0].row_begin = m.begin;
+            op.weight[0].rows = m.n;
+        }
         return push(op, op.weight[0].rows);
     }
 
-    ValueId add(ValueId a, ValueId b) { return push(make(OpKind::kAdd, a, b), program_.values[a].width); }
+    ValueId add(ValueId a, ValueId b) { return push(make(OpKind::kAdd, a, b), width(a)); }
+
+    ValueId gate(ActivationKind activation, ValueId a, ValueId b = kNoValue) {
+        Op op = make(OpKind::kGate, a, b);
+        op.gate = {activation};
+        return push(op, width(b == kNoValue ? a : b));
+    }
+
+    ValueId scale(ValueId x, float factor) { return factor == 1.0f ? x : push_scale(x, {factor, 0, 0}, -1); }
+    ValueId push_scale(ValueId x, const ScaleArgs &args, int32_t tensor) {
+        Op op = make(OpKind::kScale, x);
+        op.weight[0] = weight(tensor);
+        op.scale = args;
+        return push(op, width(x));
+    }
+
+    ValueId soft_cap(ValueId x, float cap) {
+        if (cap == 0) return x;
+        Op op = make(OpKind::kSoftCap, x);
+        op.soft_cap = {cap};
+        return push(op, width(x));
+    }
+
+    ValueId slice(ValueId x, const SliceArgs &args) {
+        Op op = make(OpKind::kSlice, x);
+        op.slice = args;
+        return push(op, args.groups * args.n);
+    }
+
+    ValueId output_rows(ValueId x) {
+        if (program_.values[x].rows == Rows::kOutputs) return x;
+        ValueId out = push(make(OpKind::kOutputRows, x), width(x));
+        program_.values[out].rows = Rows::kOutputs;
+        return out;
+    }
+
+    uint32_t state_layer(size_t floats) {
+        program_.state_layers.push_back({floats});
+        return static_cast<uint32_t>(program_.state_layers.size() - 1);
+    }
+
+    // ---- attention
 
     ValueId rope(const LayerSpec &layer, ValueId x, uint32_t n_heads) {
         if (layer.rope.dims == 0) return x;
         Op op = make(OpKind::kRope, x);
-        op.weight[0] = weight(spec_.at(Role::kRopeFactors));
-        op.rope = {layer.rope.pairs,          n_heads, layer.head_dim_k, layer.rope.dims, constants_of(layer.rope),
-                   rope_magnitude(layer.rope), 0};
-        return push(op, program_.values[x].width);
+        op.rope = {layer.rope.pairs,     n_heads, layer.head_dim_k, layer.rope.dims, constants_of(layer.rope),
+                   layer.rope.magnitude, 0};
+        if (layer.rope.factors) {
+            op.weight[0] = weight(spec_.at(Role::kRopeFactors));
+            op.weight[1] = weight(spec_.at(Role::kRopeFactorsLong));
+            if (spec_.has(Role::kRopeFactorsLong)) op.rope.original_context = layer.rope.original_context;
+        }
+        return push(op, width(x));
     }
 
     // Layers with equal rope share one table of frequencies.
@@ -126,50 +164,228 @@ class Builder {
     }
 
     uint32_t cache_layer(const LayerSpec &layer) {
-        size_t g = 0;
+        CacheGroup wanted;
+        wanted.policy = layer.window ? CachePolicy::kWindow : CachePolicy::kFull;
+        wanted.window = layer.window;
+        wanted.n_kv_heads = layer.n_kv_heads;
+        wanted.head_dim_k = layer.head_dim_k;
+        wanted.head_dim_v = layer.head_dim_v;
         std::vector<CacheGroup> &groups = program_.cache_groups;
-        for (; g < groups.size(); ++g)
-            if (groups[g].n_kv_heads == layer.n_kv_heads && groups[g].head_dim_k == layer.head_dim_k &&
-                groups[g].head_dim_v == layer.head_dim_v)
-                break;
-        if (g == groups.size())
-            groups.push_back({CachePolicy::kFull, 0, 0, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v});
-        program_.cache_layers.push_back({static_cast<uint32_t>(g), groups[g].n_layers++});
+        auto same = [&](const CacheGroup &g) {
+            return g.window == wanted.window && g.n_kv_heads == wanted.n_kv_heads &&
+                   g.head_dim_k == wanted.head_dim_k && g.head_dim_v == wanted.head_dim_v;
+        };
+        auto found = std::find_if(groups.begin(), groups.end(), same);
+        if (found == groups.end()) found = groups.insert(found, wanted);
+        program_.cache_layers.push_back({static_cast<uint32_t>(found - groups.begin()), found->n_layers++});
         return static_cast<uint32_t>(program_.cache_layers.size() - 1);
     }
 
-    ValueId attention(const LayerSpec &layer, ValueId x) {
-        ValueId normed = norm(x, layer.at(Role::kAttentionNorm));
-        ValueId q = linear(normed, layer.at(Role::kQuery));
-        ValueId k = linear(normed, layer.at(Role::kKey));
-        ValueId v = linear(normed, layer.at(Role::kValue));
-        q = rope(layer, q, layer.n_heads);
-        k = rope(layer, k, layer.n_kv_heads);
-        Op write = make(OpKind::kCacheWrite, k, v);
-        write.cache_write = {cache_layer(layer)};
-        program_.ops.push_back(write);
-        Op attend = make(OpKind::kAttention, q);
-        attend.attention = {
-            write.cache_write.cache_layer, layer.n_heads, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v,
-            layer.attention_scale, 0};
-        ValueId mixed = push(attend, layer.n_heads * layer.head_dim_v);
-        return add(x, linear(mixed, layer.at(Role::kAttentionOutput)));
+    // Queries or keys, brought to the form in which they meet. Norms are of each head, or of the whole row.
+    ValueId positioned(const LayerSpec &layer, ValueId x, Role norm_role, uint32_t n_heads) {
+        const int32_t tensor = layer.at(norm_role);
+        const bool whole = tensor >= 0 && tensors_[tensor].shape[0] != layer.head_dim_k;
+        auto normed = [&](ValueId v) { return norm(v, tensor, -1, whole ? 1 : n_heads); };
+        return spec_.norm_after_rope ? normed(rope(layer, x, n_heads)) : rope(layer, normed(x), n_heads);
     }
 
-    ValueId ffn(const LayerSpec &layer, ValueId x) {
-        ValueId normed = norm(x, layer.at(Role::kFfnNorm));
-        ValueId gate = linear(normed, layer.at(Role::kFfnGate));
-        ValueId up = linear(normed, layer.at(Role::kFfnUp));
-        Op op = make(OpKind::kGate, gate, up);
-        op.gate = {layer.activation};
-        ValueId hidden = push(op, layer.ffn_width);
-        return add(x, linear(hidden, layer.at(Role::kFfnDown)));
+    void write_cache(const LayerSpec &layer, ValueId k, ValueId v) {
+        k = positioned(layer, k, Role::kKeyNorm, layer.n_kv_heads);
+        if (spec_.value_norm) v = push(norm_op(v, -1, -1, layer.n_kv_heads, NormKind::kRms), width(v));
+        Op write = make(OpKind::kCacheWrite, k, v);
+        write.cache_write = {cache_layer_of_[layer_] = cache_layer(layer)};
+        program_.ops.push_back(write);
+    }
+
+    ValueId attention(const LayerSpec &layer, ValueId x) {
+        const uint32_t q_width = layer.n_heads * layer.head_dim_k, k_width = layer.n_kv_heads * layer.head_dim_k;
+        ValueId q, k = kNoValue, v = kNoValue, query_gate = kNoValue;
+        if (layer.has(Role::kQueryKeyValue)) {
+            const int32_t fused = layer.at(Role::kQueryKeyValue);
+            q = linear(x, {fused, -1, 0, q_width});
+            k = linear(x, {fused, -1, q_width, k_width});
+            v = linear(x, {fused, -1, q_width + k_width, layer.n_kv_heads * layer.head_dim_v});
+        } else {
+            q = linear(x, {layer.at(Role::kQuery), layer.at(Role::kQueryBias)});
+            if (layer.has(Role::kKey)) k = linear(x, {layer.at(Role::kKey), layer.at(Role::kKeyBias)});
+            v = layer.has(Role::kValue) ? linear(x, {layer.at(Role::kValue), layer.at(Role::kValueBias)}) : k;
+        }
+        if (spec_.query_gate) {
+            query_gate = slice(q, {layer.n_heads, layer.head_dim_k, layer.head_dim_k});
+            q = slice(q, {layer.n_heads, 0, layer.head_dim_k});
+        }
+        q = positioned(layer, q, Role::kQueryNorm, layer.n_heads);
+        if (spec_.query_interval) q = push_scale(q, {1.0f, spec_.query_slope, spec_.query_interval}, -1);
+        if (layer.kv_layer < 0) write_cache(layer, k, v);
+        Op op = make(OpKind::kAttention, q);
+        op.weight[0] = weight(layer.at(Role::kSinks));
+        op.attention = {cache_layer_of_[layer.kv_layer < 0 ? layer_ : layer.kv_layer],
+                        layer.n_heads,
+                        layer.n_kv_heads,
+                        layer.head_dim_k,
+                        layer.head_dim_v,
+                        layer.attention_scale,
+                        layer.attention_soft_cap};
+        ValueId mixed = push(op, layer.n_heads * layer.head_dim_v);
+        if (query_gate != kNoValue) mixed = gate(ActivationKind::kSigmoid, query_gate, mixed);
+        return linear(mixed, {layer.at(Role::kAttentionOutput), layer.at(Role::kAttentionOutputBias)});
+    }
+
+    // ---- recurrent mixers
+
+    ValueId convolve(const LayerSpec &layer, ValueId x, ActivationKind activation) {
+        Op op = make(OpKind::kShortConv, x);
+        op.weight[0] = weight(layer.at(Role::kMixerConv));
+        op.weight[1] = weight(layer.at(Role::kMixerConvBias));
+        op.short_conv = {state_layer(size_t(layer.kernel - 1) * width(x)), layer.kernel, activation};
+        return push(op, width(x));
+    }
+
+    ValueId short_conv(const LayerSpec &layer, ValueId x) {
+        const int32_t in = layer.at(Role::kMixerIn);
+        const uint32_t n = spec_.width;
+        ValueId before = linear(x, {in, -1, 0, n}), after = linear(x, {in, -1, n, n}),
+                v = linear(x, {in, -1, 2 * n, n});
+        ValueId mixed = convolve(layer, gate(ActivationKind::kNone, before, v), ActivationKind::kNone);
+        return linear(gate(ActivationKind::kNone, after, mixed), {layer.at(Role::kMixerOut)});
+    }
+
+    ValueId delta_rule(const LayerSpec &layer, ValueId x) {
+        ValueId qkv = convolve(layer, linear(x, {layer.at(Role::kMixerIn)}), ActivationKind::kSilu);
+        ValueId z = linear(x, {layer.at(Role::kMixerGate)});
+        Op op = make(OpKind::kDeltaRule, qkv, linear(x, {layer.at(Role::kMixerDecay)}),
+                     linear(x, {layer.at(Role::kMixerStrength)}));
+        op.weight[0] = weight(layer.at(Role::kMixerRate));
+        op.weight[1] = weight(layer.at(Role::kMixerStepBias));
+        const uint32_t heads = layer.n_state_heads, dk = layer.state_dim_k, dv = layer.state_dim_v;
+        op.delta_rule = {state_layer(size_t(heads) * dk * dv), layer.n_state_keys, heads, dk, dv, spec_.norm_epsilon};
+        ValueId mixed = norm(push(op, heads * dv), layer.at(Role::kMixerNorm), -1, heads);
+        return linear(gate(ActivationKind::kSilu, z, mixed), {layer.at(Role::kMixerOut)});
+    }
+
+    ValueId selective_scan(const LayerSpec &layer, ValueId x) {
+        const int32_t in = layer.at(Role::kMixerIn);
+        const uint32_t heads = layer.n_state_heads, inner = heads * layer.state_dim_v,
+                       xbc = inner + 2 * layer.n_state_keys * layer.state_dim_k;
+        ValueId z = linear(x, {in, -1, 0, inner});
+        ValueId scanned = convolve(layer, linear(x, {in, -1, inner, xbc}), ActivationKind::kSilu);
+        Op op = make(OpKind::kSelectiveScan, scanned, linear(x, {in, -1, inner + xbc, heads}));
+        op.weight[0] = weight(layer.at(Role::kMixerRate));
+        op.weight[1] = weight(layer.at(Role::kMixerSkip));
+        op.weight[2] = weight(layer.at(Role::kMixerStepBias));
+        op.selective_scan = {state_layer(size_t(inner) * layer.state_dim_k), heads, layer.state_dim_v,
+                             layer.n_state_keys, layer.state_dim_k};
+        ValueId mixed = gate(ActivationKind::kSilu, z, push(op, inner));
+        return linear(norm(mixed, layer.at(Role::kMixerNorm), -1, layer.n_state_keys), {layer.at(Role::kMixerOut)});
+    }
+
+    ValueId mixer(const LayerSpec &layer, ValueId x) {
+        switch (layer.mixer) {
+        case MixerKind::kShortConv:
+            return short_conv(layer, x);
+        case MixerKind::kDeltaRule:
+            return delta_rule(layer, x);
+        case MixerKind::kSelectiveScan:
+            return selective_scan(layer, x);
+        case MixerKind::kAttention:
+            break;
+        }
+        return attention(layer, x);
+    }
+
+    // ---- FFN
+
+    ValueId dense_ffn(const LayerSpec &layer, ValueId x) {
+        ValueId hidden;
+        const Matrix up{layer.at(Role::kFfnUp), layer.at(Role::kFfnUpBias)};
+        if (layer.has(Role::kFfnGateUp)) {
+            const int32_t fused = layer.at(Role::kFfnGateUp);
+            const uint32_t n = layer.ffn_width;
+            ValueId a = linear(x, {fused, -1, 0, n}), b = linear(x, {fused, -1, n, n});
+            hidden = gate(layer.activation, a, b);
+        } else if (layer.has(Role::kFfnGate)) {
+            ValueId a = linear(x, {layer.at(Role::kFfnGate), layer.at(Role::kFfnGateBias)}), b = linear(x, up);
+            hidden = gate(layer.activation, a, b);
+        } else {
+            hidden = gate(layer.activation, linear(x, up));
+        }
+        return linear(hidden, {layer.at(Role::kFfnDown), layer.at(Role::kFfnDownBias)});
+    }
+
+    ValueId expert_linear(const LayerSpec &layer, ValueId x, ValueId route, const Matrix &m, bool own_input) {
+        Op op = make(OpKind::kExpertLinear, x, route);
+        op.weight[0] = weight(m.tensor);
+        op.weight[1] = weight(m.bias);
+        op.expert = {layer.n_experts, layer.n_experts_used, own_input};
+        return push(op, op.weight[0].rows / layer.n_experts * layer.n_experts_used);
+    }
+
+    ValueId experts(const LayerSpec &layer, ValueId x) {
+        Op op = make(OpKind::kRoute, linear(x, {layer.at(Role::kRouter), layer.at(Role::kRouterBias)}));
+        op.route = {layer.n_experts, layer.n_experts_used, spec_.normalize_experts, 1.0f};
+        ValueId route = push(op, 2 * layer.n_experts_used);
+        const Matrix gates{layer.at(Role::kExpertGate), layer.at(Role::kExpertGateBias)},
+            ups{layer.at(Role::kExpertUp), layer.at(Role::kExpertUpBias)},
+            downs{layer.at(Role::kExpertDown), layer.at(Role::kExpertDownBias)};
+        ValueId a = expert_linear(layer, x, route, gates, false), b = expert_linear(layer, x, route, ups, false);
+        ValueId parts = expert_linear(layer, gate(layer.activation, a, b), route, downs, true);
+        ValueId out = push(make(OpKind::kCombine, parts, route), spec_.width);
+        if (!layer.has(Role::kSharedDown)) return out;
+        a = linear(x, {layer.at(Role::kSharedGate)});
+        b = linear(x, {layer.at(Role::kSharedUp)});
+        ValueId shared = linear(gate(layer.activation, a, b), {layer.at(Role::kSharedDown)});
+        if (layer.has(Role::kSharedRouter))
+            shared = gate(ActivationKind::kSigmoid, linear(x, {layer.at(Role::kSharedRouter)}), shared);
+        return add(out, shared);
+    }
+
+    // ---- layers
+
+    // Gemma's per-layer embeddings: half a second table of the tokens, half a projection of the first.
+    void per_layer_inputs(ValueId x) {
+        if (spec_.per_layer_width == 0) return;
+        const uint32_t n_layers = static_cast<uint32_t>(spec_.layers.size()), n = spec_.per_layer_width;
+        ValueId table = scale(embed(spec_.at(Role::kPerLayerEmbedding), n_layers * n), std::sqrt(float(n)));
+        ValueId projected = linear(x, {spec_.at(Role::kPerLayerProjection)});
+        projected = scale(projected, 1.0f / std::sqrt(float(spec_.width)));
+        projected = norm(projected, spec_.at(Role::kPerLayerNorm), -1, n_layers);
+        per_layer_ = scale(add(projected, table), 1.0f / std::sqrt(2.0f));
+    }
+
+    ValueId with_layer_input(const LayerSpec &layer, ValueId x) {
+        if (per_layer_ == kNoValue) return x;
+        const uint32_t n = spec_.per_layer_width;
+        ValueId mine = slice(per_layer_, {1, static_cast<uint32_t>(layer_) * n, n});
+        if (program_.values[x].rows == Rows::kOutputs) mine = output_rows(mine);
+        ValueId hidden = gate(layer.activation, linear(x, {layer.at(Role::kLayerInputGate)}), mine);
+        ValueId out = linear(hidden, {layer.at(Role::kLayerInputProjection)});
+        return add(x, norm(out, layer.at(Role::kLayerInputNorm)));
+    }
+
+    ValueId layer(const LayerSpec &layer, ValueId x) {
+        ValueId normed = norm(x, layer.at(Role::kAttentionNorm), layer.at(Role::kAttentionNormBias));
+        ValueId mixed = norm(mixer(layer, normed), layer.at(Role::kPostAttentionNorm));
+        ValueId middle = add(x, scale(mixed, spec_.residual_scale));
+        // Nothing after the last layer's attention looks at other tokens.
+        const bool last = static_cast<size_t>(layer_) + 1 == spec_.layers.size();
+        if (last && !spec_.parallel_residual) middle = output_rows(middle);
+        ValueId ffn_in = middle;
+        if (spec_.parallel_residual && !layer.has(Role::kFfnNorm))
+            ffn_in = normed;
+        else
+            ffn_in = norm(spec_.parallel_residual ? x : middle, layer.at(Role::kFfnNorm), layer.at(Role::kFfnNormBias));
+        ValueId out = layer.n_experts ? experts(layer, ffn_in) : dense_ffn(layer, ffn_in);
+        out = norm(out, layer.at(Role::kPostFfnNorm));
+        x = with_layer_input(layer, add(middle, scale(out, spec_.residual_scale)));
+        return layer.has(Role::kLayerScale) ? push_scale(x, {1.0f, 0, 0}, layer.at(Role::kLayerScale)) : x;
     }
 
     const ModelSpec &spec_;
     std::span<const TensorInfo> tensors_;
     Program program_;
     int32_t layer_ = -1;
+    ValueId per_layer_ = kNoValue;  // [tokens, layers x per-layer width]
+    std::vector<uint32_t> cache_layer_of_ = std::vector<uint32_t>(spec_.layers.size());  // per layer with its own keys
 };
 
 }  // namespace

@@ -9,19 +9,51 @@ namespace {
 std::string arguments(const Op &op) {
     switch (op.kind) {
     case OpKind::kNorm:
-        return fmt::format(" rms groups={} epsilon={:g}", op.norm.groups, op.norm.epsilon);
-    case OpKind::kRope:
-        return fmt::format(" {} heads={} head_dim={} dims={} frequencies@{} magnitude={:g}",
-                           op.rope.pairs == RopePairs::kInterleaved ? "interleaved" : "halves", op.rope.n_heads,
-                           op.rope.head_dim, op.rope.dims, op.rope.frequency, op.rope.magnitude);
+        return fmt::format(" {} groups={} epsilon={:g}", op.norm.kind == NormKind::kRms ? "rms" : "layer",
+                           op.norm.groups, op.norm.epsilon);
+    case OpKind::kRope: {
+        const RopeArgs &r = op.rope;
+        std::string text = fmt::format(" {} heads={} head_dim={} dims={} frequencies@{} magnitude={:g}",
+                                       r.pairs == RopePairs::kInterleaved ? "interleaved" : "halves", r.n_heads,
+                                       r.head_dim, r.dims, r.frequency, r.magnitude);
+        return r.original_context ? text + fmt::format(" long>{}", r.original_context) : text;
+    }
     case OpKind::kCacheWrite:
         return fmt::format(" cache={}", op.cache_write.cache_layer);
-    case OpKind::kAttention:
-        return fmt::format(" cache={} heads={} kv_heads={} head_dim={}/{} scale={:g}", op.attention.cache_layer,
-                           op.attention.n_heads, op.attention.n_kv_heads, op.attention.head_dim_k,
-                           op.attention.head_dim_v, op.attention.scale);
+    case OpKind::kAttention: {
+        const AttentionArgs &a = op.attention;
+        std::string text = fmt::format(" cache={} heads={} kv_heads={} head_dim={}/{} scale={:g}", a.cache_layer,
+                                       a.n_heads, a.n_kv_heads, a.head_dim_k, a.head_dim_v, a.scale);
+        return a.soft_cap > 0 ? text + fmt::format(" soft_cap={:g}", a.soft_cap) : text;
+    }
     case OpKind::kGate:
-        return " silu";
+        return fmt::format(" {}", activation_name(op.gate.activation));
+    case OpKind::kScale:
+        return op.scale.interval ? fmt::format(" factor={:g} slope={:g} interval={}", op.scale.factor, op.scale.slope,
+                                               op.scale.interval)
+                                 : fmt::format(" factor={:g}", op.scale.factor);
+    case OpKind::kSoftCap:
+        return fmt::format(" cap={:g}", op.soft_cap.cap);
+    case OpKind::kSlice:
+        return fmt::format(" groups={} begin={} n={}", op.slice.groups, op.slice.begin, op.slice.n);
+    case OpKind::kRoute:
+        return fmt::format(" experts={} used={}{}", op.route.n_experts, op.route.n_used,
+                           op.route.normalize ? " normalized" : "");
+    case OpKind::kExpertLinear:
+        return fmt::format(" experts={} used={}{}", op.expert.n_experts, op.expert.n_used,
+                           op.expert.own_input ? " own-input" : "");
+    case OpKind::kShortConv:
+        return fmt::format(" {} kernel={} state={}", activation_name(op.short_conv.activation), op.short_conv.kernel,
+                           op.short_conv.state);
+    case OpKind::kDeltaRule: {
+        const DeltaRuleArgs &d = op.delta_rule;
+        return fmt::format(" heads={}/{} head_dim={}/{} state={}", d.n_k_heads, d.n_v_heads, d.dim_k, d.dim_v, d.state);
+    }
+    case OpKind::kSelectiveScan: {
+        const SelectiveScanArgs &s = op.selective_scan;
+        return fmt::format(" heads={} head_dim={} groups={} state_dim={} state={}", s.n_heads, s.head_dim, s.n_groups,
+                           s.state_dim, s.state);
+    }
     default:
         return "";
     }
@@ -34,9 +66,12 @@ std::string dump_program(const Program &program, std::span<const TensorInfo> ten
     auto to = std::back_inserter(out);
     for (size_t g = 0; g < program.cache_groups.size(); ++g) {
         const CacheGroup &group = program.cache_groups[g];
-        fmt::format_to(to, "cache group {}: full, {} layers, {} kv heads, head_dim {}/{}\n", g, group.n_layers,
-                       group.n_kv_heads, group.head_dim_k, group.head_dim_v);
+        fmt::format_to(to, "cache group {}: {}, {} layers, {} kv heads, head_dim {}/{}\n", g,
+                       group.window ? fmt::format("window {}", group.window) : "full", group.n_layers, group.n_kv_heads,
+                       group.head_dim_k, group.head_dim_v);
     }
+    for (size_t i = 0; i < program.state_layers.size(); ++i)
+        fmt::format_to(to, "state {}: {} floats\n", i, program.state_layers[i].floats);
     for (const Op &op : program.ops) {
         if (op.out != kNoValue)
             fmt::format_to(to, "%{} [{}, {}] = ", op.out,
@@ -48,8 +83,8 @@ std::string dump_program(const Program &program, std::span<const TensorInfo> ten
             if (in != kNoValue) fmt::format_to(to, " %{}", in);
         for (const WeightRef &w : op.weight)
             if (w.exists())
-                fmt::format_to(to, " {} {}[{}, {}]", tensors[w.tensor].name, format_info(w.format).name, w.rows,
-                               w.cols);
+                fmt::format_to(to, " {} {}[{}{}, {}]", tensors[w.tensor].name, format_info(w.format).name,
+                               w.row_begin ? fmt::format("{}+", w.row_begin) : "", w.rows, w.cols);
         out += '\n';
     }
     return out;

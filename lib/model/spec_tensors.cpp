@@ -1,0 +1,183 @@
+#include "model/spec_tensors.h"
+#include "base/status.h"
+
+#include <fmt/format.h>
+#include <limits>
+
+namespace el {
+namespace {
+
+uint64_t dim_value(Dim dim, const ModelSpec &spec, const LayerSpec &layer) {
+    const uint64_t query = uint64_t(layer.n_heads) * layer.head_dim_k,
+                   key = uint64_t(layer.n_kv_heads) * layer.head_dim_k,
+                   value = uint64_t(layer.n_kv_heads) * layer.head_dim_v;
+    const uint64_t state = uint64_t(layer.n_state_heads) * layer.state_dim_v,
+                   state_qkv = state + 2 * uint64_t(layer.n_state_keys) * layer.state_dim_k;
+    switch (dim) {
+    case Dim::kOne:
+        return 1;
+    case Dim::kWidth:
+        return spec.width;
+    case Dim::kVocab:
+        return spec.vocab;
+    case Dim::kHeads:
+        return layer.n_heads;
+    case Dim::kKvHeads:
+        return layer.n_kv_heads;
+    case Dim::kHeadDim:
+        return layer.head_dim_k;
+    case Dim::kQueryWidth:
+        return query;
+    case Dim::kGatedQueryWidth:
+        return 2 * query;
+    case Dim::kKeyWidth:
+        return key;
+    case Dim::kValueWidth:
+        return value;
+    case Dim::kQkvWidth:
+        return query + key + value;
+    case Dim::kAttentionWidth:
+        return uint64_t(layer.n_heads) * layer.head_dim_v;
+    case Dim::kFfnWidth:
+        return layer.ffn_width;
+    case Dim::kFfnWidthTwice:
+        return 2 * uint64_t(layer.ffn_width);
+    case Dim::kRopePairs:
+        return layer.rope.dims / 2;
+    case Dim::kExperts:
+        return layer.n_experts;
+    case Dim::kExpertWidth:
+        return layer.expert_width;
+    case Dim::kExpertsTimesExpertWidth:
+        return uint64_t(layer.n_experts) * layer.expert_width;
+    case Dim::kExpertsTimesWidth:
+        return uint64_t(layer.n_experts) * spec.width;
+    case Dim::kSharedWidth:
+        return layer.shared_width;
+    case Dim::kKernel:
+        return layer.kernel;
+    case Dim::kWidthThrice:
+        return 3 * uint64_t(spec.width);
+    case Dim::kStateHeads:
+        return layer.n_state_heads;
+    case Dim::kStateDimV:
+        return layer.state_dim_v;
+    case Dim::kStateWidth:
+        return state;
+    case Dim::kStateQkvWidth:
+        return state_qkv;
+    case Dim::kScanInWidth:
+        return state + state_qkv + layer.n_state_heads;
+    case Dim::kStateKeys:
+        return layer.n_state_keys;
+    case Dim::kStateGroupWidth:
+        return layer.n_state_keys ? state / layer.n_state_keys : 0;
+    case Dim::kPerLayerWidth:
+        return spec.per_layer_width;
+    case Dim::kLayersTimesPerLayerWidth:
+        return spec.layers.size() * uint64_t(spec.per_layer_width);
+    }
+    return 0;
+}
+
+enum class Need : uint8_t { kNo, kMaybe, kYes };
+
+Need need(When when, const ModelSpec &spec, const LayerSpec &layer) {
+    auto yes_if = [](bool condition) { return condition ? Need::kYes : Need::kNo; };
+    auto maybe_if = [](bool condition) { return condition ? Need::kMaybe : Need::kNo; };
+    const bool attention = layer.mixer == MixerKind::kAttention, own = attention && layer.kv_layer < 0;
+    const bool experts = layer.n_experts > 0, shared = experts ? layer.shared_width > 0 : false;
+    switch (when) {
+    case When::kAlways:
+        return Need::kYes;
+    case When::kOptional:
+        return Need::kMaybe;
+    case When::kSequential:
+        return yes_if(!spec.parallel_residual);
+    case When::kAttention:
+        return yes_if(attention);
+    case When::kOwnKeys:
+        return yes_if(own);
+    case When::kOwnKeysOptional:
+        return maybe_if(own);
+    case When::kDense:
+        return yes_if(!experts);
+    case When::kExperts:
+        return yes_if(experts);
+    case When::kShared:
+        return yes_if(shared);
+    case When::kSharedOptional:
+        return maybe_if(shared);
+    case When::kShortConv:
+        return yes_if(layer.mixer == MixerKind::kShortConv);
+    case When::kDeltaRule:
+        return yes_if(layer.mixer == MixerKind::kDeltaRule);
+    case When::kSelectiveScan:
+        return yes_if(layer.mixer == MixerKind::kSelectiveScan);
+    case When::kPerLayerInput:
+        return yes_if(spec.per_layer_width > 0);
+    }
+    return Need::kNo;
+}
+
+int32_t find_tensor(const GgufFile &file, const TensorRow &row, const std::string &name, const ModelSpec &spec,
+                    const LayerSpec &layer) {
+    const Need needed = need(row.when, spec, layer);
+    if (needed == Need::kNo) return -1;
+    const std::string &source = file.metadata().source();
+    const TensorInfo *tensor = file.find_tensor(name);
+    if (!tensor) {
+        if (needed == Need::kMaybe) return -1;
+        fail(Status::kTensorInvalid, "{}: tensor {} is missing", source, name);
+    }
+    const uint64_t rows = dim_value(row.rows, spec, layer), cols = dim_value(row.cols, spec, layer);
+    if (tensor->shape[0] != cols || tensor->rows() != rows)
+        fail(Status::kTensorInvalid, "{}: tensor {} has the shape [{}, {}], expected [{}, {}]", source, name,
+             tensor->shape[0], tensor->rows(), cols, rows);
+    if (rows > uint64_t(std::numeric_limits<int32_t>::max()) || cols > uint64_t(std::numeric_limits<int32_t>::max()))
+        fail(Status::kTensorInvalid, "{}: tensor {} of {} rows and {} columns is too large", source, name, rows, cols);
+    return static_cast<int32_t>(tensor - file.tensors().data());
+}
+
+// A tensor that no role needs would be left out of the computation: better no answer than a wrong one.
+void check_all_used(const GgufFile &file, const ModelSpec &spec) {
+    std::vector<bool> used(file.tensors().size(), false);
+    auto mark = [&](const RoleTensors &tensors) {
+        for (int32_t t : tensors)
+            if (t >= 0) used[static_cast<size_t>(t)] = true;
+    };
+    mark(spec.tensor);
+    for (const LayerSpec &layer : spec.layers) mark(layer.tensor);
+    for (size_t i = 0; i < used.size(); ++i)
+        if (!used[i])
+            fail(Status::kUnsupported,
+                 "{}: tensor {} has no meaning for architecture {} here; its result would be wrong",
+                 file.metadata().source(), file.tensors()[i].name, spec.architecture);
+}
+
+}  // namespace
+
+void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
+    spec.tensor.fill(-1);
+    for (LayerSpec &layer : spec.layers) layer.tensor.fill(-1);
+    // The model's tensors may depend on a layer's numbers: those of a layer that attends to everything.
+    const LayerSpec *typical = &spec.layers[0];
+    for (const LayerSpec &layer : spec.layers)
+        if (layer.rope.dims && layer.rope.factors) typical = &layer;
+    for (TensorRows rows : arch.tensors)
+        for (const TensorRow &row : rows) {
+            const std::string_view name = row.name;
+            const size_t hole = name.find("{}"), role = static_cast<size_t>(row.role);
+            if (hole == name.npos) {
+                spec.tensor[role] = find_tensor(file, row, std::string(name), spec, *typical);
+                continue;
+            }
+            for (size_t i = 0; i < spec.layers.size(); ++i) {
+                std::string full = fmt::format("{}{}{}", name.substr(0, hole), i, name.substr(hole + 2));
+                spec.layers[i].tensor[role] = find_tensor(file, row, full, spec, spec.layers[i]);
+            }
+        }
+    check_all_used(file, spec);
+}
+
+}  // namespace el
