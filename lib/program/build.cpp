@@ -253,8 +253,9 @@ class Builder {
     ValueId delta_rule(const LayerSpec &layer, ValueId x) {
         ValueId qkv = convolve(layer, linear(x, {layer.at(Role::kMixerIn)}), ActivationKind::kSilu);
         ValueId z = linear(x, {layer.at(Role::kMixerGate)});
-        Op op = make(OpKind::kDeltaRule, qkv, linear(x, {layer.at(Role::kMixerDecay)}),
-                     linear(x, {layer.at(Role::kMixerStrength)}));
+        ValueId decay = linear(x, {layer.at(Role::kMixerDecay)}),
+                strength = linear(x, {layer.at(Role::kMixerStrength)});
+        Op op = make(OpKind::kDeltaRule, qkv, decay, strength);
         op.weight[0] = weight(layer.at(Role::kMixerRate));
         op.weight[1] = weight(layer.at(Role::kMixerStepBias));
         const uint32_t heads = layer.n_state_heads, dk = layer.state_dim_k, dv = layer.state_dim_v;
@@ -268,8 +269,8 @@ class Builder {
         const uint32_t heads = layer.n_state_heads, inner = heads * layer.state_dim_v,
                        xbc = inner + 2 * layer.n_state_keys * layer.state_dim_k;
         ValueId z = linear(x, {in, -1, 0, inner});
-        ValueId scanned = convolve(layer, linear(x, {in, -1, inner, xbc}), ActivationKind::kSilu);
-        Op op = make(OpKind::kSelectiveScan, scanned, linear(x, {in, -1, inner + xbc, heads}));
+        ValueId scanned = linear(x, {in, -1, inner, xbc}), step = linear(x, {in, -1, inner + xbc, heads});
+        Op op = make(OpKind::kSelectiveScan, convolve(layer, scanned, ActivationKind::kSilu), step);
         op.weight[0] = weight(layer.at(Role::kMixerRate));
         op.weight[1] = weight(layer.at(Role::kMixerSkip));
         op.weight[2] = weight(layer.at(Role::kMixerStepBias));

@@ -1,4 +1,5 @@
-"""golden_test.py PROGRAM FOLDER: vocabularies and templates of the folder, through the program, against what was recorded."""
+"""golden_test.py PROGRAM FOLDER: vocabularies, templates and programs of the folder, through the program, against
+what was recorded. `edgellm inspect --program arch/NAME.gguf > programs/NAME.txt` records a program anew."""
 import glob
 import json
 import os
@@ -62,11 +63,20 @@ def check_template(source, scratch):
             check(name, done.returncode == 1 and not text and error and own, f"{done.returncode}: {text!r} {error}")
 
 
+def check_program(model):
+    """programs/NAME.txt: the ops of arch/NAME.gguf."""
+    name = os.path.basename(model)[:-len(".gguf")]
+    said = run("inspect", "--program", model).stdout.decode()
+    check(f"the program of {name}", said == read(os.path.join(FOLDER, "programs", name + ".txt")), said)
+
+
 if __name__ == "__main__":
     for path in sorted(glob.glob(os.path.join(FOLDER, "vocab", "*.gguf"))):
         check_vocabulary(path)
     with tempfile.TemporaryDirectory(prefix="edgellm-golden-") as folder:
         for path in sorted(glob.glob(os.path.join(FOLDER, "templates", "*.jinja"))):
             check_template(path, folder)
+    for path in sorted(glob.glob(os.path.join(FOLDER, "arch", "*.gguf"))):
+        check_program(path)
     print(f"{counts[True]} passed, {counts[False]} failed, 0 skipped")
     sys.exit(1 if counts[False] or not counts[True] else 0)

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 #include <functional>
 #include <map>
+#include <type_traits>
 #include <unistd.h>
 
 using namespace el;
@@ -117,7 +118,7 @@ TEST_CASE("a rope factor without a type of scaling means linear") {
 TEST_CASE("what is wrong is named") {
     using M = TinyModel;
     const Status metadata = Status::kMetadataInvalid, tensor = Status::kTensorInvalid;
-    check_failure(Status::kUnknownArchitecture, "'lama' is not known; known: llama",
+    check_failure(Status::kUnknownArchitecture, "'lama' is not known; the nearest is llama; known: llama, mistral3",
                   [](M &m) { m.architecture = "lama"; });
     for (auto key :
          {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count"})
@@ -148,9 +149,171 @@ TEST_CASE("what is wrong is named") {
     check_failure(tensor, "token_embd.weight is missing", [](M &m) { m.tensors.erase("token_embd.weight"); });
     check_failure(tensor, "rope_freqs.weight has the shape [5, 1], expected [4, 1]",
                   [](M &m) { m.tensors["rope_freqs.weight"] = {5}; });
-    check_failure(Status::kUnsupported, "tensor blk.0.attn_q.bias has no meaning for architecture llama",
-                  [](M &m) { m.tensors["blk.0.attn_q.bias"] = {32}; });
+    check_failure(Status::kUnsupported, "tensor blk.0.attn_sinks.weight has no meaning for architecture llama",
+                  [](M &m) { m.tensors["blk.0.attn_sinks.weight"] = {4}; });
+    check_failure(tensor, "tensor blk.0.attn_q.bias has the shape [31, 1], expected [32, 1]",
+                  [](M &m) { m.tensors["blk.0.attn_q.bias"] = {31}; });
     check_failure(Status::kNoWeights, "has no tensors", [](M &m) { m.tensors.clear(); });
+}
+
+namespace {
+
+// The tiny llama as a file of another architecture.
+void rename(TinyModel &m, const std::string &architecture) {
+    auto renamed = [&](const std::string &key) { return architecture + key.substr(key.find('.')); };
+    auto rename_all = [&](auto &keys) {
+        std::remove_reference_t<decltype(keys)> out;
+        for (auto &[key, value] : keys) out[renamed(key)] = value;
+        keys = out;
+    };
+    m.architecture = architecture;
+    rename_all(m.counts);
+    rename_all(m.reals);
+}
+
+void give_post_norms(TinyModel &m) {
+    m.tensors["blk.0.post_attention_norm.weight"] = m.tensors["blk.0.post_ffw_norm.weight"] = {32};
+}
+
+void give_experts(TinyModel &m, uint32_t n, uint32_t used) {
+    m.counts["llama.expert_count"] = n;
+    m.counts["llama.expert_used_count"] = used;
+    m.counts["llama.expert_feed_forward_length"] = 16;
+    for (const char *name : {"gate", "up", "down"}) m.tensors.erase("blk.0.ffn_" + std::string(name) + ".weight");
+    m.tensors["blk.0.ffn_gate_inp.weight"] = {32, n};
+    m.tensors["blk.0.ffn_gate_exps.weight"] = m.tensors["blk.0.ffn_up_exps.weight"] = {32, 16, n};
+    m.tensors["blk.0.ffn_down_exps.weight"] = {16, 32, n};
+}
+
+}  // namespace
+
+TEST_CASE("experts") {
+    ModelSpec spec = resolve([](TinyModel &m) { give_experts(m, 6, 2); });
+    CHECK(spec.layers[0].n_experts == 6);
+    CHECK(spec.layers[0].n_experts_used == 2);
+    CHECK(spec.layers[0].expert_width == 16);
+    CHECK(spec.layers[0].has(Role::kRouter));
+    CHECK(!spec.layers[0].has(Role::kFfnUp));
+
+    const Status metadata = Status::kMetadataInvalid;
+    check_failure(metadata, "llama.expert_used_count: 7 is more than the 6 experts",
+                  [](TinyModel &m) { give_experts(m, 6, 7); });
+    check_failure(metadata, "llama.expert_used_count: 0 is out of range", [](TinyModel &m) { give_experts(m, 6, 0); });
+    check_failure(metadata, "llama.expert_used_count: is missing", [](TinyModel &m) {
+        give_experts(m, 6, 2);
+        m.counts.erase("llama.expert_used_count");
+    });
+    check_failure(Status::kTensorInvalid, "blk.0.ffn_up_exps.weight has the shape [32, 80], expected [32, 96]",
+                  [](TinyModel &m) {
+                      give_experts(m, 6, 2);
+                      m.tensors["blk.0.ffn_up_exps.weight"] = {32, 16, 5};
+                  });
+    check_failure(Status::kUnsupported, "tensor blk.0.ffn_up.weight has no meaning", [](TinyModel &m) {
+        give_experts(m, 6, 2);
+        m.tensors["blk.0.ffn_up.weight"] = {32, 48};
+    });
+}
+
+TEST_CASE("windows") {
+    auto gemma2 = [](TinyModel &m) {
+        rename(m, "gemma2");
+        give_post_norms(m);
+    };
+    ModelSpec spec = resolve(gemma2);
+    CHECK(spec.layers[0].window == 4096);
+    CHECK(spec.layers[0].attention_soft_cap == 50);
+    CHECK(spec.logit_soft_cap == 30);
+    spec = resolve([&](TinyModel &m) {
+        gemma2(m);
+        m.counts["gemma2.attention.sliding_window"] = 7;
+        m.reals["gemma2.attn_logit_softcapping"] = 0;
+    });
+    CHECK(spec.layers[0].window == 7);
+    CHECK(spec.layers[0].attention_soft_cap == 0);
+    spec = resolve([&](TinyModel &m) {
+        gemma2(m);
+        m.counts["gemma2.attention.sliding_window_pattern"] = 1;  // the last of every one
+    });
+    CHECK(spec.layers[0].window == 0);
+    spec = resolve([&](TinyModel &m) {
+        gemma2(m);
+        m.arrays["gemma2.attention.sliding_window_pattern"] = {0};
+    });
+    CHECK(spec.layers[0].window == 0);
+
+    const Status metadata = Status::kMetadataInvalid;
+    check_failure(metadata, "gemma2.attention.sliding_window_pattern: has 2 values for 1 layers", [&](TinyModel &m) {
+        gemma2(m);
+        m.arrays["gemma2.attention.sliding_window_pattern"] = {0, 1};
+    });
+    check_failure(metadata, "gemma2.attention.sliding_window: is missing or 0", [&](TinyModel &m) {
+        gemma2(m);
+        m.counts["gemma2.attention.sliding_window"] = 0;
+        m.counts["gemma2.attention.sliding_window_pattern"] = 2;
+    });
+    check_failure(metadata, "gpt-oss.attention.sliding_window: is missing or 0",
+                  [](TinyModel &m) { rename(m, "gpt-oss"); });
+    check_failure(metadata, "gemma2.final_logit_softcapping: is negative", [&](TinyModel &m) {
+        gemma2(m);
+        m.reals["gemma2.final_logit_softcapping"] = -1;
+    });
+}
+
+TEST_CASE("keys of layers without attention") {
+    const Status metadata = Status::kMetadataInvalid;
+    auto lfm2 = [](TinyModel &m) {
+        rename(m, "lfm2");
+        m.counts.erase("lfm2.attention.head_count_kv");
+        m.arrays["lfm2.attention.head_count_kv"] = {0};
+    };
+    check_failure(metadata, "lfm2.shortconv.l_cache: is missing", lfm2);
+    check_failure(Status::kTensorInvalid, "token_embd_norm.weight is missing", [&](TinyModel &m) {
+        lfm2(m);
+        m.counts["lfm2.shortconv.l_cache"] = 3;
+    });
+    auto qwen35 = [](TinyModel &m) {
+        rename(m, "qwen35");
+        m.counts["qwen35.ssm.conv_kernel"] = 4;
+        m.counts["qwen35.ssm.group_count"] = 2;
+        m.counts["qwen35.ssm.time_step_rank"] = 4;
+        m.counts["qwen35.ssm.state_size"] = 8;
+        m.counts["qwen35.ssm.inner_size"] = 32;
+    };
+    check_failure(metadata, "qwen35.ssm.inner_size: 33 is no multiple of the 4 heads", [&](TinyModel &m) {
+        qwen35(m);
+        m.counts["qwen35.ssm.inner_size"] = 33;
+    });
+    check_failure(metadata, "qwen35.ssm.group_count: 3 does not divide the 4 heads", [&](TinyModel &m) {
+        qwen35(m);
+        m.counts["qwen35.ssm.group_count"] = 3;
+    });
+    check_failure(metadata, "qwen35.attention.recurrent_layers: has 2 values for 1 layers", [&](TinyModel &m) {
+        qwen35(m);
+        m.arrays["qwen35.attention.recurrent_layers"] = {1, 0};
+    });
+    check_failure(metadata, "llama.attention.head_count_kv: 0 is out of range",
+                  [](TinyModel &m) { m.counts["llama.attention.head_count_kv"] = 0; });
+}
+
+TEST_CASE("keys shared between layers") {
+    check_failure(Status::kMetadataInvalid, "llama.attention.shared_kv_layers: 1 leaves layer 0 no layer like it",
+                  [](TinyModel &m) { m.counts["llama.attention.shared_kv_layers"] = 1; });
+    check_failure(Status::kMetadataInvalid, "llama.attention.shared_kv_layers: 9 leaves layer 0 no layer like it",
+                  [](TinyModel &m) { m.counts["llama.attention.shared_kv_layers"] = 9; });
+}
+
+TEST_CASE("a parallel FFN needs no norm of its own, any other does") {
+    auto stablelm = [](TinyModel &m) {
+        rename(m, "stablelm");
+        m.reals = {{"stablelm.attention.layer_norm_epsilon", 1e-5f}};
+        m.tensors["output_norm.bias"] = m.tensors["blk.0.attn_norm.bias"] = {32};
+        m.tensors.erase("blk.0.ffn_norm.weight");
+    };
+    check_failure(Status::kTensorInvalid, "tensor blk.0.ffn_norm.weight is missing", stablelm);
+    check_failure(Status::kMetadataInvalid, "stablelm.attention.layer_norm_epsilon: is missing", [&](TinyModel &m) {
+        stablelm(m);
+        m.reals.clear();
+    });
 }
 
 TEST_CASE("the program of a llama") {
@@ -177,13 +340,13 @@ cache-write cache=0 %6 %4
 %7 [tokens, 32] = attention cache=0 heads=4 kv_heads=2 head_dim=8/8 scale=0.353553 %5
 %8 [tokens, 32] = linear %7 blk.0.attn_output.weight F32[32, 32]
 %9 [tokens, 32] = add %0 %8
-%10 [tokens, 32] = norm rms groups=1 epsilon=1e-05 %9 blk.0.ffn_norm.weight F32[1, 32]
-%11 [tokens, 48] = linear %10 blk.0.ffn_gate.weight F32[48, 32]
-%12 [tokens, 48] = linear %10 blk.0.ffn_up.weight F32[48, 32]
-%13 [tokens, 48] = gate silu %11 %12
-%14 [tokens, 32] = linear %13 blk.0.ffn_down.weight F32[32, 48]
-%15 [tokens, 32] = add %9 %14
-%16 [outputs, 32] = output-rows %15
+%10 [outputs, 32] = output-rows %9
+%11 [outputs, 32] = norm rms groups=1 epsilon=1e-05 %10 blk.0.ffn_norm.weight F32[1, 32]
+%12 [outputs, 48] = linear %11 blk.0.ffn_gate.weight F32[48, 32]
+%13 [outputs, 48] = linear %11 blk.0.ffn_up.weight F32[48, 32]
+%14 [outputs, 48] = gate silu %12 %13
+%15 [outputs, 32] = linear %14 blk.0.ffn_down.weight F32[32, 48]
+%16 [outputs, 32] = add %10 %15
 %17 [outputs, 32] = norm rms groups=1 epsilon=1e-05 %16 output_norm.weight F32[1, 32]
 %18 [outputs, 50] = linear %17 token_embd.weight F32[50, 32]
 )");
