@@ -99,7 +99,8 @@ constexpr PreTokenizerRow kRows[] = {
               "roberta-bpe modern-bert gigachat a.x-4.0 mellum trillion granite-docling",
      .patterns = {kGpt2}},
     {.names = "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", .patterns = {kDigit, kGpt2}},
-    {.names = "falcon", .patterns = {R"([\p{P}$+<=>^~|`]+)", kGpt2, kThreeDigits}},
+    // Its own tokenizer looks for digits in the byte alphabet, where only the ASCII ones matter to its merges.
+    {.names = "falcon", .patterns = {R"([\p{P}$+<=>^~|`]+)", kGpt2, "[0-9]+", kThreeDigits}},
     {.names = "llama-bpe llama3 llama-v3 lfm2 falcon3 falcon-h1 pixtral midm-2.0 jina-v5-nano",
      .patterns = {kLlama3},
      .ignore_merges = true,

@@ -35,9 +35,9 @@ def read(path):
 
 
 def check_vocabulary(model):
-    """NAME.inp: texts; NAME.out: a line of ids for each."""
+    """texts.inp: texts; NAME.out: a line of ids for each."""
     base = model[:-len(".gguf")]
-    texts = read(base + ".inp").split(SEPARATOR)
+    texts = read(os.path.join(os.path.dirname(model), "texts.inp")).split(SEPARATOR)
     wanted = [list(map(int, line.split())) for line in read(base + ".out").split("\n")[:len(texts)]]
     got = json_lines("tokenize", model, texts, "--no-bos")
     back = json_lines("detokenize", model, wanted)

@@ -27,15 +27,16 @@ std::vector<std::string> split(std::string_view text, std::string_view separator
 
 }  // namespace
 
-// Small vocabularies with the ids that the tools give which trained them.
+// Small vocabularies with the ids of a plain encoder: tests/golden/make_vocab.py.
 TEST_CASE("vocabularies of files") {
-    for (const char *name : {"small-gpt2", "small-smollm", "small-llama3", "small-spm", "small-chars"}) {
+    auto texts = split(read_file("tests/golden/vocab/texts.inp"), "\n__ggml_vocab_test__\n");
+    for (const char *name : {"small-gpt-2", "small-smollm", "small-falcon", "small-llama-bpe", "small-qwen35",
+                             "small-deepseek-coder", "small-spm", "small-chars"}) {
         CAPTURE(name);
         std::string path = std::string("tests/golden/vocab/") + name;
         GgufFile file = GgufFile::open(path + ".gguf");
         auto v = Vocabulary::from_metadata(file.metadata(), {});
         REQUIRE(v);
-        auto texts = split(read_file(path + ".inp"), "\n__ggml_vocab_test__\n");
         auto lines = split(read_file(path + ".out"), "\n");
         REQUIRE(lines.size() == texts.size() + 1);
         for (size_t i = 0; i < texts.size(); ++i) {
