@@ -214,10 +214,11 @@ EDGELLM_API void edgellm_model_free(edgellm_model *model);
 #define EDGELLM_MODEL_HAS_VOCABULARY 0x2u    /* text can be tokenized */
 #define EDGELLM_MODEL_HAS_CHAT_TEMPLATE 0x4u /* the file has one; chats can be rendered without it, too */
 #define EDGELLM_MODEL_ADDS_BOS 0x8u          /* tokenize puts the begin-of-sequence token first */
+#define EDGELLM_MODEL_ADDS_EOS 0x10u         /* tokenize puts the end-of-sequence token last */
 
 typedef struct edgellm_model_info {
     uint32_t struct_size;
-    uint32_t flags;   /* EDGELLM_MODEL_HAS_..., _ADDS_BOS */
+    uint32_t flags;   /* EDGELLM_MODEL_HAS_..., _ADDS_... */
     int32_t n_vocab;  /* tokens of the vocabulary, and logits of one row */
     int32_t n_layers; /* 0 without weights, as the next two */
     int32_t embedding_width;
@@ -307,7 +308,8 @@ EDGELLM_API edgellm_status edgellm_text_stream_create(const edgellm_model *model
                                                       edgellm_text_stream **out);
 EDGELLM_API void edgellm_text_stream_free(edgellm_text_stream *stream);
 
-/* Adds a token; the text that is complete with it (possibly none): text out. Invalid UTF-8 comes out as U+FFFD.
+/* Adds a token; the text that is complete with it (possibly none): text out. An incomplete character waits for the next
+ * token; what no token can complete any more comes out as U+FFFD in its place, so that the text after it can go on.
  * After BUFFER_TOO_SMALL push the same token again. Allocates nothing. Errors: BUFFER_TOO_SMALL, INVALID_ARGUMENT. */
 EDGELLM_API edgellm_status edgellm_text_stream_push(edgellm_text_stream *stream, edgellm_token token, char *buf,
                                                     size_t cap, size_t *needed);
@@ -533,7 +535,8 @@ typedef struct edgellm_token_event {
     const float *top_logprobs;       /* [n_top] */
 } edgellm_token_event;
 
-/* A return other than 0 stops the generation. */
+/* A return other than 0 stops the generation. There is no event for the end-of-turn token that ends it, and so no
+ * logprob of it: edgellm_context_get_logprob() gives it afterwards. */
 typedef int32_t (*edgellm_token_fn)(void *user, const edgellm_token_event *event);
 
 #define EDGELLM_GENERATE_IGNORE_END 0x1u /* go on after an end-of-turn token (for measuring) */

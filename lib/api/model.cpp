@@ -34,6 +34,7 @@ edgellm_model_info describe(const Model &model) {
         info.flags |= EDGELLM_MODEL_HAS_VOCABULARY;
         if (!vocabulary->chat_template().empty()) info.flags |= EDGELLM_MODEL_HAS_CHAT_TEMPLATE;
         if (vocabulary->add_bos()) info.flags |= EDGELLM_MODEL_ADDS_BOS;
+        if (vocabulary->add_eos()) info.flags |= EDGELLM_MODEL_ADDS_EOS;
         info.bos_token = vocabulary->bos();
         info.eos_token = vocabulary->eos();
     }

@@ -103,6 +103,11 @@ std::string render(const Template *chat_template, const Value &variables, const 
     if (chat_template) return chat_template->render(variables, {context.now, context.limits});
     context.log(LogLevel::kWarning, "the model has no chat template: the messages are written {}",
                 context.has_chatml_tokens ? "as ChatML" : "as plain lines");
+    for (const char *name : {"tools", "documents"}) {
+        const Value *given = variables.dict().find(name);
+        if (!given || !is_truthy(*given)) continue;
+        context.log(LogLevel::kWarning, "the model has no chat template, so the {} are left out of the prompt", name);
+    }
     const Value *messages = variables.dict().find("messages");
     const Value *answer_follows = variables.dict().find("add_generation_prompt");
     check_messages(messages ? *messages : Value());

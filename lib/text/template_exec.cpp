@@ -115,14 +115,15 @@ Renderer::Flow Renderer::exec_for(const Statement &s, const Value &iterable, Ref
     loop->items = iterate(iterable);
     loop->depth0 = depth0;
     loop->filtered = s.test == nullptr;
-    bool any = false;
+    bool any = false;  // turn that went to its end: to Jinja, one that broke off or continued does not keep `else` away
     while (loop_advance(*loop)) {
-        any = true;
         meter.step();
         InScope in(*this, make_ref<Scope>(*this, outer));
         scope_->set("loop", Value(loop));
         assign(s.target, loop->current);
-        if (exec(s.body) == Flow::kBreak) return Flow::kNext;
+        Flow flow = exec(s.body);
+        any = any || flow == Flow::kNext;
+        if (flow == Flow::kBreak) break;
     }
     if (any) return Flow::kNext;
     InScope in(*this, make_ref<Scope>(*this, outer));

@@ -35,7 +35,7 @@ static int failed_checks;
 
 /* Of the tiny model, whose tokens 3 to 258 are the 256 bytes. */
 enum { END_OF_TURN = 2, TOKEN_A = 3 + 'a' };
-static const char *tiny_path, *bare_path; /* the arguments of every test program */
+static const char *tiny_path, *bare_path, *vocabulary_path; /* the arguments of every test program */
 
 static inline edgellm_model *load(const char *path) {
     edgellm_model *model = NULL;
@@ -97,13 +97,14 @@ typedef struct test_case {
     void (*run)(void);
 } test_case;
 
-/* The main of a test program: PROGRAM TINY.gguf WITHOUT_VOCABULARY.gguf */
+/* The main of a test program: PROGRAM TINY.gguf WITHOUT_VOCABULARY.gguf WITHOUT_WEIGHTS.gguf */
 static int run_tests(int argc, char **argv, const test_case *tests, size_t n) {
     size_t i;
     int failed = 0;
-    if (argc != 3) return 2;
+    if (argc != 4) return 2;
     tiny_path = argv[1];
     bare_path = argv[2];
+    vocabulary_path = argv[3];
     for (i = 0; i < n; i++) {
         int before = failed_checks;
         tests[i].run();

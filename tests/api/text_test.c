@@ -42,6 +42,21 @@ static void test_tokens(void) {
     edgellm_model_free(model);
 }
 
+/* A vocabulary that wants a token at both ends. */
+static void test_ends(void) {
+    edgellm_model *model = load(vocabulary_path);
+    edgellm_model_info info = EDGELLM_MODEL_INFO_INIT;
+    edgellm_token tokens[8];
+    size_t n = 0;
+    CHECK_OK(edgellm_model_get_info(model, &info));
+    CHECK(info.flags == (EDGELLM_MODEL_HAS_VOCABULARY | EDGELLM_MODEL_ADDS_BOS | EDGELLM_MODEL_ADDS_EOS));
+    CHECK_OK(edgellm_model_tokenize(model, "a", 1, 0, tokens, 8, &n));
+    CHECK(n == 3 && tokens[0] == info.bos_token && tokens[2] == info.eos_token);
+    CHECK_OK(edgellm_model_tokenize(model, "a", 1, EDGELLM_TOKENIZE_NO_BOS, tokens, 8, &n));
+    CHECK(n == 1);
+    edgellm_model_free(model);
+}
+
 static uint64_t random_state = 1;
 
 static uint32_t random_below(uint32_t n) { /* Knuth's MMIX generator */
@@ -156,10 +171,8 @@ static void test_chat(void) {
 
 int main(int argc, char **argv) {
     static const test_case tests[] = {
-        {"tokens", test_tokens},
-        {"any text comes back", test_any_text_comes_back},
-        {"text stream", test_text_stream},
-        {"chat", test_chat},
+        {"tokens", test_tokens},           {"ends", test_ends}, {"any text comes back", test_any_text_comes_back},
+        {"text stream", test_text_stream}, {"chat", test_chat},
     };
     return run_tests(argc, argv, tests, sizeof tests / sizeof *tests);
 }

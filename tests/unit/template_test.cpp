@@ -387,6 +387,13 @@ TEST_CASE("iso times") {
         CHECK_FALSE(parse_iso_time(bad));
 }
 
+TEST_CASE("the else of a loop runs unless a turn went to its end") {
+    check("{% for i in [1] %}{% continue %}{% else %}E{% endfor %}", "E");
+    check("{% for i in [1, 2] %}{{ i }}{% if i == 2 %}{% break %}{% endif %}{% else %}E{% endfor %}", "12");
+    check("{% for i in [1] %}{{ i }}{% break %}{% else %}E{% endfor %}", "1E");
+    check("{% for o in [1, 2] %}{% for i in [] %}{% else %}{% continue %}{% endfor %}x{% endfor %}|", "|");
+}
+
 TEST_CASE("chat messages") {
     ChatContext context;
     context.bos_token = "<s>";
@@ -403,6 +410,11 @@ TEST_CASE("chat messages") {
     CHECK(said.empty());
     CHECK(render_chat(nullptr, messages, Value(), context) == "System: Be brief.\n\nUser: Hi you\n\nAssistant:");
     CHECK(said == "the model has no chat template: the messages are written as plain lines");
+    std::string all_said;
+    context.log = {[](void *user, int, const char *text) { *static_cast<std::string *>(user) += text; }, &all_said};
+    render_chat(nullptr, messages, parse_json(R"({"tools": [{}], "documents": []})"), context);
+    CHECK(all_said.find("so the tools are left out of the prompt") != std::string::npos);
+    CHECK(all_said.find("documents") == std::string::npos);
     context.add_bos = true;
     CHECK(render_chat(nullptr, messages, Value(), context).find("<s>System: Be brief.") == 0);
     context.add_bos = false;
