@@ -114,20 +114,76 @@ void test_tiles(Context &c, Format format) {
     }
 }
 
+void test_norms(Context &c, const std::string &name, const std::vector<float> &a, const std::vector<float> &b) {
+    const size_t n = a.size();
+    for (int parts = 0; parts < 8; parts++) {
+        const bool centred = parts & 1, weight = parts & 2, bias = parts & 4;
+        double mean = 0, variance = 0;
+        for (float x : a) mean += centred ? double(x) / double(n) : 0;
+        for (float x : a) variance += (x - mean) * (x - mean) / double(n);
+        std::vector<float> expected(n), got(n);
+        for (size_t i = 0; i < n; i++)
+            expected[i] = float((a[i] - mean) / std::sqrt(variance + 1e-5) * (weight ? b[i] : 1) + (bias ? a[i] : 0));
+        c.kernels.norm(
+            {a.data(), weight ? b.data() : nullptr, bias ? a.data() : nullptr, n, 1e-5f, centred, got.data()});
+        c.report.compare(fmt::format("{} norm {}", name, parts), expected, got, n == 1 && centred ? 1e-3 : 2e-6);
+    }
+}
+
+double activated(Activation activation, double a, double b) {
+    auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+    switch (activation) {
+    case Activation::kNone:
+        return a * b;
+    case Activation::kSilu:
+        return a * sigmoid(a) * b;
+    case Activation::kGelu:
+        return 0.5 * a * (1 + std::tanh(std::sqrt(2 / M_PI) * (a + 0.044715 * a * a * a))) * b;
+    case Activation::kReluSquared:
+        return a > 0 ? a * a * b : 0;
+    case Activation::kSigmoid:
+        return sigmoid(a) * b;
+    case Activation::kClampedSwiglu:
+        a = std::min(a, 7.0);
+        return a * sigmoid(1.702 * a) * (std::clamp(b, -7.0, 7.0) + 1);
+    }
+    return 0;
+}
+
+void test_gates(Context &c, const std::string &name, const std::vector<float> &a, const std::vector<float> &b) {
+    const size_t n = a.size();
+    for (int activation = 0; activation <= int(Activation::kClampedSwiglu); activation++)
+        for (bool two : {false, true}) {
+            std::vector<float> expected(n), got(n);
+            for (size_t i = 0; i < n; i++)
+                expected[i] = float(activated(Activation(activation), 2 * a[i], two ? 9 * b[i] : 1));
+            std::vector<float> twice(n), nine(n);
+            for (size_t i = 0; i < n; i++) {
+                twice[i] = 2 * a[i];
+                nine[i] = 9 * b[i];
+            }
+            c.kernels.gate({Activation(activation), twice.data(), two ? nine.data() : nullptr, n, got.data()});
+            c.report.compare(fmt::format("{} gate {} {}", name, activation, two), expected, got, 2e-6);
+        }
+}
+
 void test_rows(Context &c) {
     for (size_t n : {1, 3, 4, 8, 15, 16, 17, 31, 64, 100}) {
         const std::string name = fmt::format("{}rows n={}", c.prefix, n);
         if (!c.report.wanted(name)) continue;
         const std::vector<float> a = c.random.values(n, 5), b = c.random.values(n);
         std::vector<float> expected(n), got(n);
-        double squares = 0;
-        for (float x : a) squares += double(x) * x;
-        for (size_t i = 0; i < n; i++) expected[i] = float(a[i] / std::sqrt(squares / double(n) + 1e-5) * b[i]);
-        c.kernels.rms_norm(a.data(), b.data(), n, 1e-5f, got.data());
-        c.report.compare(name + " rms_norm", expected, got, 1e-6);
-        for (size_t i = 0; i < n; i++) expected[i] = float(a[i] / (1 + std::exp(-double(a[i]))) * b[i]);
-        c.kernels.silu_gate(a.data(), b.data(), n, got.data());
-        c.report.compare(name + " silu_gate", expected, got, 1e-6);
+        test_norms(c, name, a, b);
+        test_gates(c, name, a, b);
+        for (size_t i = 0; i < n; i++) expected[i] = 0.3f * a[i];
+        c.kernels.scale(a.data(), 0.3f, n, got.data());
+        c.report.compare(name + " scale", expected, got, 0);
+        for (size_t i = 0; i < n; i++) expected[i] += -2.0f * b[i];
+        c.kernels.add_scaled(b.data(), -2.0f, n, got.data());
+        c.report.compare(name + " add_scaled", expected, got, 1e-6);
+        for (size_t i = 0; i < n; i++) expected[i] = float(3 * std::tanh(double(a[i]) / 3));
+        c.kernels.soft_cap(a.data(), 3, n, got.data());
+        c.report.compare(name + " soft_cap", expected, got, 1e-6);
         for (size_t i = 0; i < n; i++) expected[i] = a[i] + b[i];
         c.kernels.add(a.data(), b.data(), n, got.data());
         c.report.compare(name + " add", expected, got, 0);
@@ -146,18 +202,23 @@ void test_extremes(Context &c) {
     const std::vector<float> x = {-1e30f, -200, -88, -87, -20, -1e-20f, 0, 1e-20f, 20, 87, 88, 200, 1e30f, 3, -3, 0.5f};
     const std::vector<float> ones(x.size(), 1.0f);
     std::vector<float> got(x.size());
-    c.kernels.silu_gate(x.data(), ones.data(), x.size(), got.data());
-    bool ok = true;
-    for (size_t i = 0; i < x.size(); i++) {
-        const double expected = x[i] / (1 + std::exp(-double(x[i])));
-        ok &=
-            std::fabs(got[i] - expected) <= 1e-6 * std::fabs(expected) + 1e-7 * std::min(1.0, std::fabs(double(x[i])));
+    for (Activation activation : {Activation::kSilu, Activation::kGelu, Activation::kSigmoid}) {
+        c.kernels.gate({activation, x.data(), ones.data(), x.size(), got.data()});
+        bool ok = true;
+        for (size_t i = 0; i < x.size(); i++) {
+            const double expected = activated(activation, double(x[i]), 1);
+            ok &= std::fabs(got[i] - expected) <=
+                  1e-6 * std::fabs(expected) + 1e-7 * std::min(1.0, std::fabs(double(x[i])));
+        }
+        c.report.check(fmt::format("{} {}", name, int(activation)), ok, "a value is off");
     }
-    c.report.check(name + " silu", ok, "a value is off");
     std::vector<float> broken(64, 1.0f), out(64);
     broken[5] = NAN;
-    c.kernels.silu_gate(broken.data(), broken.data(), 64, out.data());
-    c.report.check(name + " NaN stays NaN", std::isnan(out[5]) && !std::isnan(out[6]), "");
+    for (int activation = 0; activation <= int(Activation::kClampedSwiglu); activation++) {
+        c.kernels.gate({Activation(activation), broken.data(), broken.data(), 64, out.data()});
+        c.report.check(fmt::format("{} NaN stays NaN {}", name, activation), std::isnan(out[5]) && !std::isnan(out[6]),
+                       "");
+    }
 }
 
 }  // namespace

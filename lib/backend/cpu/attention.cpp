@@ -56,6 +56,9 @@ void CpuExecutable::attention_part(const Op &op, const Step &step, SplitRange to
     call.dim_k = a.head_dim_k;
     call.dim_v = a.head_dim_v;
     call.scale = a.scale;
+    call.soft_cap = a.soft_cap;
+    const float *sinks = store_.vector(op.weight[0]);
+    call.sinks = sinks && part == 0 ? sinks + head * heads : nullptr;
     call.q_stride = width(op.in[0]);
     call.q = data(op.in[0]) + tokens.begin * call.q_stride + size_t(head) * heads * a.head_dim_k;
     call.pages = step.pages_of(layer.group, uint32_t(step.sequence_of[tokens.begin]));

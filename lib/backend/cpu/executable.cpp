@@ -13,7 +13,7 @@ size_t used_bytes(const Arena &arena) { return arena.used(); }
 size_t used_bytes(const ArenaSizer &sizer) { return sizer.bytes(); }
 
 // a * b * c * d, or a failure.
-size_t product(size_t a, size_t b, size_t c, size_t d) {
+size_t checked_product(size_t a, size_t b, size_t c, size_t d) {
     size_t result;
     if (__builtin_mul_overflow(a, b, &result) || __builtin_mul_overflow(result, c, &result) ||
         __builtin_mul_overflow(result, d, &result))
@@ -39,15 +39,23 @@ template <typename A> Memory CpuExecutable::lay_out(const Program &program, cons
         planes.k_row_bytes = cache_row_bytes(limits.cache_k, group.head_dim_k);
         planes.v_row_bytes = cache_row_bytes(limits.cache_v, group.head_dim_v);
         const size_t heads = size_t(group.n_kv_heads) * kPageTokens;
-        planes.k = arena.template take<uint8_t>(product(group.n_layers, limits.n_pages[g], heads, planes.k_row_bytes));
-        planes.v = arena.template take<uint8_t>(product(group.n_layers, limits.n_pages[g], heads, planes.v_row_bytes));
+        planes.k =
+            arena.template take<uint8_t>(checked_product(group.n_layers, limits.n_pages[g], heads, planes.k_row_bytes));
+        planes.v =
+            arena.template take<uint8_t>(checked_product(group.n_layers, limits.n_pages[g], heads, planes.v_row_bytes));
     }
     close("cache");
+    for (const StateLayer &layer : program.state_layers)
+        m.state.push_back(arena.template take<float>(checked_product(layer.floats, limits.step.n_state_slots, 1, 1)));
+    if (!program.state_layers.empty()) close("recurrent state");
     m.values = arena.template take<float>(plan.activation_floats);
     close("activations");
-    m.logits = arena.template take<float>(product(limits.step.max_outputs, program.vocab, 1, 1));
+    m.logits = arena.template take<float>(checked_product(limits.step.max_outputs, program.vocab, 1, 1));
     close("logits");
     m.prepared = arena.template take<uint8_t>(plan.prepared_bytes);
+    m.gathered = arena.template take<uint8_t>(plan.gathered_bytes);
+    m.chosen = arena.template take<int32_t>(plan.chosen_experts);
+    m.first = arena.template take<int32_t>(plan.n_experts + 1);
     for (const RopeTable &t : plan.rope_tables)
         m.rope_tables.push_back(arena.template take<float>(size_t(limits.step.max_tokens) * t.op->rope.dims));
     m.split = arena.template take<float>(plan.split_floats);
@@ -92,8 +100,14 @@ Status CpuExecutable::run(const Step &step) noexcept {
             case Stage::Kind::kLinear:
                 linear_stage(stage, step, worker);
                 break;
+            case Stage::Kind::kExperts:
+                experts_stage(stage, step, worker);
+                break;
             case Stage::Kind::kAttention:
                 attention_stage(*stage.ops[0], step, worker);
+                break;
+            case Stage::Kind::kRecurrent:
+                recurrent_stage(*stage.ops[0], step, worker);
                 break;
             }
             pool_.barrier();

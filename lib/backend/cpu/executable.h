@@ -5,6 +5,9 @@
 
 namespace el::cpu {
 
+static_assert(int(Activation::kSilu) == int(ActivationKind::kSilu) &&
+              int(Activation::kClampedSwiglu) == int(ActivationKind::kClampedSwiglu));
+
 // Everything in the context's arena.
 struct Memory {
     struct Planes {
@@ -16,10 +19,14 @@ struct Memory {
         uint8_t *prepared = nullptr;
         float *attention = nullptr;
     };
-    std::vector<Planes> cache;  // per group
+    std::vector<Planes> cache;   // per group
+    std::vector<float *> state;  // per state layer: [n_state_slots, floats]
     float *values = nullptr;
     float *logits = nullptr;
     uint8_t *prepared = nullptr;
+    uint8_t *gathered = nullptr;        // as prepared, in the order of `chosen`
+    int32_t *chosen = nullptr;          // [tokens * n_used] token * n_used + i, sorted by the expert chosen
+    int32_t *first = nullptr;           // [n_experts + 1] where an expert's part of `chosen` begins
     std::vector<float *> rope_tables;   // [max_tokens][2][dims / 2]: cosines, sines
     float *split = nullptr;             // [part][kSplitTokens][n_heads, dim_v]
     float *split_statistics = nullptr;  // [part][kv head][kSplitTokens][heads of it][2]
@@ -50,15 +57,47 @@ class CpuExecutable final : public Executable {
     }
 
     void rows_stage(const Stage &stage, const Step &step, Worker worker) const noexcept;
-    void rope_angles(const Op &op, float *table, int32_t position) const noexcept;
+    void rope_angles(const Op &op, const Step &step, size_t row, float *table) const noexcept;
     void row_op(const Op &op, const Step &step, size_t row) const noexcept;
+    void norm(const Op &op, const float *x, size_t n, float *out) const noexcept;
+    float scale_of(const Op &op) const noexcept;
+    void gate(const Op &op, const float *a, const float *b, size_t n, float *out) const noexcept;
     void cache_write(const Op &op, const Step &step, size_t token) const noexcept;
 
     void linear_stage(const Stage &stage, const Step &step, Worker worker) const noexcept;
     void prepare(const Stage &stage, SplitRange rows, uint8_t *out, float *row) const noexcept;
     void multiply(const Stage &stage, SplitRange rows, const uint8_t *prepared, Worker worker) const noexcept;
+    void prepare_row(const Stage &stage, const float *x, size_t t, size_t group, uint8_t *to) const noexcept;
+    size_t panel_cost(const LinearPart &part) const noexcept;
     void panel(const Stage &stage, const LinearPart &part, size_t panel, SplitRange rows,
                const uint8_t *prepared) const noexcept;
+    // The matrix product of one panel, counted from the tensor's first, with a group of tokens; out [group, 16].
+    void product(const Op &op, size_t panel, size_t group, const uint8_t *activations, float *out) const noexcept;
+    StoreCall store_call(const LinearPart &part) const noexcept;
+
+    struct Run;
+    void experts_stage(const Stage &stage, const Step &step, Worker worker) const noexcept;
+    void sort_by_expert(const Op &op, size_t n) const noexcept;
+    void gather(const Stage &stage, size_t n, Worker worker) const noexcept;
+    void prepare_alone(const Stage &stage, SplitRange rows) const noexcept;
+    template <typename Visit>
+    void for_runs(const Op &op, size_t n, const uint8_t *prepared, size_t row_bytes, Visit visit) const noexcept;
+    void multiply_experts(const Stage &stage, const LinearPart &part, size_t n, const uint8_t *prepared,
+                          Worker worker) const noexcept;
+    void multiply_combined(const Stage &stage, const LinearPart &part, size_t n, const uint8_t *prepared,
+                           Worker worker) const noexcept;
+    void expert_rows(const Stage &stage, const LinearPart &part, const Run &run, SplitRange rows) const noexcept;
+    void expert_panel(const Stage &stage, const LinearPart &part, const Run &run, SplitRange rows) const noexcept;
+
+    struct StateSlots {
+        const float *before;
+        float *after;
+    };
+    void recurrent_stage(const Op &op, const Step &step, Worker worker) const noexcept;
+    StateSlots state_slots(const Step &step, int32_t sequence, uint32_t layer, size_t offset) const noexcept;
+    void short_conv(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t block) const noexcept;
+    void delta_rule(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t part) const noexcept;
+    void selective_scan(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t head) const noexcept;
 
     void attention_stage(const Op &op, const Step &step, Worker worker) const noexcept;
     uint32_t attention_parts(const Op &op, const Step &step, int n_workers) const noexcept;

@@ -88,6 +88,8 @@ struct AttentionCall {
     uint32_t n_tokens, n_heads;
     uint32_t dim_k, dim_v;
     float scale;
+    float soft_cap;      // of scores; 0: none
+    const float *sinks;  // [n_heads], each one more score, whose value is zero; NULL: none
     const int32_t *pages;
     const uint8_t *k, *v;  // page 0 of the layer and kv head
     size_t k_page_bytes, v_page_bytes, k_row_bytes, v_row_bytes;
@@ -110,7 +112,28 @@ struct RopeCall {
     bool interleaved;
 };
 
-// What becomes of a tile: out[t][row_begin..row_end) = tile (+ bias) (+ residual).
+// The order of ActivationKind.
+enum class Activation : uint8_t { kNone, kSilu, kGelu, kReluSquared, kSigmoid, kClampedSwiglu };
+
+// out = activation(a) (* b)
+struct GateCall {
+    Activation activation;
+    const float *a;  // [n]
+    const float *b;  // [n]; NULL: none
+    size_t n;
+    float *out;
+};
+
+// out = (x - mean) / deviation (* weight) (+ bias); without a mean where it is not `centred`
+struct NormCall {
+    const float *x, *weight, *bias;  // [n]; weight, bias: NULL: none
+    size_t n;
+    float epsilon;
+    bool centred;
+    float *out;
+};
+
+// What becomes of a tile: out[t][row_begin..row_end) = cap(activation(tile + bias) * scale) (+ residual).
 struct StoreCall {
     const float *tile;            // [n_tokens][16]
     uint32_t row_begin, row_end;  // within the tile
@@ -119,7 +142,61 @@ struct StoreCall {
     size_t stride;
     const float *bias;      // NULL: none; at the tile's row 0
     const float *residual;  // NULL: none; as `out`
-    const float *gate;      // NULL: none; else [n_tokens][16]: tile = silu(gate) * tile
+    const float *gate;      // NULL: none; else [n_tokens][16]: activation(gate) * (tile + bias) takes that place
+    Activation activation;
+    float scale;
+    float cap;  // 0: none; else x = cap * tanh(x / cap)
+};
+
+// ---- recurrent ops: the tokens t of a sequence, sequence_of[t] being its number, in order
+
+struct SequenceTokens {
+    const int32_t *sequence_of;
+    int32_t sequence, first, n_tokens;  // first .. n_tokens of the step
+};
+
+// State slots: `before` NULL means zeros; `after` is never the same.
+struct ShortConvCall {
+    SequenceTokens tokens;
+    const float *x;       // [n_tokens of the step, stride]
+    const float *weight;  // [channels, kernel]
+    const float *bias;    // [channels]; NULL: none
+    uint32_t begin, end;  // channels to do
+    size_t stride;        // channels
+    uint32_t kernel;      // kMaxKernel at most
+    Activation activation;
+    const float *before;  // [kernel - 1, channels]
+    float *after;
+    float *out;  // [n_tokens of the step, stride]
+};
+constexpr uint32_t kMaxKernel = 16;
+
+struct DeltaRuleCall {
+    SequenceTokens tokens;
+    const float *q, *k, *v;         // of the head
+    size_t qkv_stride;              // from token to token
+    const float *decay, *strength;  // of the head; n_v_heads from token to token
+    uint32_t n_v_heads;
+    float rate, bias;
+    uint32_t dim_k, dim_v;
+    uint32_t begin, end;  // of dim_v: each column of the state has a life of its own
+    float epsilon;
+    const float *before;  // [dim_k, dim_v]
+    float *after;
+    float *out;  // of the head; n_v_heads * dim_v from token to token
+};
+
+struct SelectiveScanCall {
+    SequenceTokens tokens;
+    const float *x, *b, *c;  // of the head and its group
+    size_t xbc_stride;       // from token to token
+    const float *dt;         // of the head; n_heads from token to token
+    uint32_t n_heads;
+    float rate, skip, bias;
+    uint32_t head_dim, state_dim;
+    const float *before;  // [head_dim, state_dim]
+    float *after;
+    float *out;  // of the head; n_heads * head_dim from token to token
 };
 
 struct Kernels {
@@ -130,12 +207,18 @@ struct Kernels {
 
     // Row of n floats to token t of a group of T; n is a multiple of 32.
     void (*quantize)(const float *x, size_t n, int t, int T, uint8_t *out);
-    void (*rms_norm)(const float *x, const float *weight, size_t n, float epsilon, float *out);
-    void (*silu_gate)(const float *gate, const float *up, size_t n, float *out);
+    void (*norm)(const NormCall &);
+    void (*gate)(const GateCall &);
     void (*add)(const float *a, const float *b, size_t n, float *out);
+    void (*scale)(const float *x, float factor, size_t n, float *out);
+    void (*add_scaled)(const float *x, float factor, size_t n, float *out);  // out += factor * x
+    void (*soft_cap)(const float *x, float cap, size_t n, float *out);
     void (*rope)(const RopeCall &);
     void (*to_f16)(const float *x, size_t n, uint16_t *out);
     void (*attention)(const AttentionCall &);
+    void (*short_conv)(const ShortConvCall &);
+    void (*delta_rule)(const DeltaRuleCall &);
+    void (*selective_scan)(const SelectiveScanCall &);
 };
 
 static constexpr uint32_t round_up(uint32_t n, uint32_t to) { return (n + to - 1) / to * to; }

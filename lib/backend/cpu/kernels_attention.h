@@ -132,8 +132,8 @@ class AttentionBlock {
             for (uint32_t i = 0; i < c.dim_k; i++) to[i] = from[i] * c.scale;
             for (uint32_t i = c.dim_k; i < k_dims; i++) to[i] = 0;
             for (uint32_t i = 0; i < v_dims; i++) o[static_cast<size_t>(r) * v_dims + i] = 0;
-            maximum[r] = kNothing;
-            total[r] = 0;
+            maximum[r] = c.sinks ? c.sinks[r % c.n_heads] : kNothing;
+            total[r] = maximum[r] == kNothing ? 0 : 1;
         }
     }
 
@@ -170,6 +170,8 @@ class AttentionBlock {
             for (int32_t i = 0; i < int32_t(kPage); i++)
                 if (origin + i < from || origin + i >= to) s[i] = value;
         };
+        if (c.soft_cap > 0)
+            for (uint32_t i = 0; i < kPage; i += kLanes) store(s + i, cap_of(load(s + i), set(c.soft_cap)));
         if (partial) hide(kNothing);
         F high = load(s);
         for (uint32_t i = kLanes; i < kPage; i += kLanes) high = max(high, load(s + i));

@@ -2,6 +2,7 @@
 #pragma once
 #include "backend/cpu/kernels_attention.h"
 #include "backend/cpu/kernels_linear.h"
+#include "backend/cpu/kernels_recurrent.h"
 #include "backend/cpu/kernels_vector.h"
 
 namespace el::cpu {
@@ -51,12 +52,18 @@ constexpr Kernels make_table(const char *name) {
     set_float<LoadBF16>(row(TileKind::kBF16));
     k.store_tile = store_tile;
     k.quantize = quantize;
-    k.rms_norm = rms_norm;
-    k.silu_gate = silu_gate;
+    k.norm = norm;
+    k.gate = gate;
     k.add = add_rows;
+    k.scale = scale_row;
+    k.add_scaled = add_scaled;
+    k.soft_cap = soft_cap;
     k.rope = rope;
     k.to_f16 = to_f16;
     k.attention = attention;
+    k.short_conv = short_conv;
+    k.delta_rule = delta_rule;
+    k.selective_scan = selective_scan;
     return k;
 }
 

@@ -38,26 +38,112 @@ inline F exp(F x) {
     return times_power_of_2(p, n);
 }
 
+inline F sigmoid(F x) { return div(set(1.0f), add(set(1.0f), exp(sub(zero(), x)))); }
 inline F silu(F x) { return div(x, add(set(1.0f), exp(sub(zero(), x)))); }
 
-void rms_norm(const float *x, const float *weight, size_t n, float epsilon, float *out) {
-    F squares[2] = {zero(), zero()};
-    for_lanes(n, [&](size_t i, size_t lanes) {
-        F v = load_n(x + i, lanes);
-        F &s = squares[i / kLanes % 2];
-        s = fma(v, v, s);
-    });
-    const float mean = sum(add(squares[0], squares[1])) / static_cast<float>(n) + epsilon;
-    const F scale = set(1.0f / __builtin_sqrtf(mean));
-    for_lanes(n, [&](size_t i, size_t lanes) {
-        store_n(out + i, lanes, mul(mul(load_n(x + i, lanes), scale), load_n(weight + i, lanes)));
+// tanh(y) = 1 - 2 / (e^2y + 1)
+inline F cap_of(F x, F cap) {
+    F y = div(x, cap);
+    return mul(cap, sub(set(1.0f), div(set(2.0f), add(set(1.0f), exp(add(y, y))))));
+}
+
+// The tanh of GELU as a sigmoid: 0.5 (1 + tanh(u)) = sigmoid(2u), with u = sqrt(2 / pi) (x + 0.044715 x^3).
+inline F gelu(F x) {
+    F inner = mul(x, fma(mul(x, x), set(2 * 0.79788456f * 0.044715f), set(2 * 0.79788456f)));
+    return div(x, add(set(1.0f), exp(sub(zero(), inner))));
+}
+
+// activation(a) * b; in min and max NaN stays NaN where it comes second.
+template <Activation A> inline F activate(F a, F b) {
+    switch (A) {
+    case Activation::kNone:
+        break;
+    case Activation::kSilu:
+        a = silu(a);
+        break;
+    case Activation::kGelu:
+        a = gelu(a);
+        break;
+    case Activation::kReluSquared:
+        a = max(zero(), a);
+        a = mul(a, a);
+        break;
+    case Activation::kSigmoid:
+        a = sigmoid(a);
+        break;
+    case Activation::kClampedSwiglu:
+        a = min(set(7.0f), a);
+        a = div(a, add(set(1.0f), exp(mul(a, set(-1.702f)))));
+        b = add(min(set(7.0f), max(set(-7.0f), b)), set(1.0f));
+        break;
+    }
+    return mul(a, b);
+}
+
+// Calls body(a function of vectors a, b).
+template <typename Body> void with_activation(Activation activation, Body body) {
+    switch (activation) {
+    case Activation::kNone:
+        return body(activate<Activation::kNone>);
+    case Activation::kSilu:
+        return body(activate<Activation::kSilu>);
+    case Activation::kGelu:
+        return body(activate<Activation::kGelu>);
+    case Activation::kReluSquared:
+        return body(activate<Activation::kReluSquared>);
+    case Activation::kSigmoid:
+        return body(activate<Activation::kSigmoid>);
+    case Activation::kClampedSwiglu:
+        return body(activate<Activation::kClampedSwiglu>);
+    }
+}
+
+void gate(const GateCall &c) {
+    with_activation(c.activation, [&](auto function) {
+        for_lanes(c.n, [&](size_t i, size_t lanes) {
+            store_n(c.out + i, lanes, function(load_n(c.a + i, lanes), c.b ? load_n(c.b + i, lanes) : set(1.0f)));
+        });
     });
 }
 
-void silu_gate(const float *gate, const float *up, size_t n, float *out) {
-    for_lanes(n, [&](size_t i, size_t lanes) {
-        store_n(out + i, lanes, mul(silu(load_n(gate + i, lanes)), load_n(up + i, lanes)));
+void norm(const NormCall &c) {
+    float mean = 0;
+    if (c.centred) {
+        F total = zero();
+        for_lanes(c.n, [&](size_t i, size_t lanes) { total = add(total, load_n(c.x + i, lanes)); });
+        mean = sum(total) / static_cast<float>(c.n);
+    }
+    F squares[2] = {zero(), zero()};
+    const F centre = set(mean);
+    const size_t rest = c.n % kLanes, whole = c.n - rest;
+    for (size_t i = 0; i < whole; i += kLanes) {
+        F v = sub(load(c.x + i), centre);
+        F &s = squares[i / kLanes % 2];
+        s = fma(v, v, s);
+    }
+    float variance = sum(add(squares[0], squares[1]));
+    for (size_t i = whole; i < c.n; i++) variance += (c.x[i] - mean) * (c.x[i] - mean);
+    const F scale = set(1.0f / __builtin_sqrtf(variance / static_cast<float>(c.n) + c.epsilon));
+    for_lanes(c.n, [&](size_t i, size_t lanes) {
+        F v = mul(sub(load_n(c.x + i, lanes), centre), scale);
+        if (c.weight) v = mul(v, load_n(c.weight + i, lanes));
+        if (c.bias) v = add(v, load_n(c.bias + i, lanes));
+        store_n(c.out + i, lanes, v);
     });
+}
+
+void scale_row(const float *x, float factor, size_t n, float *out) {
+    for_lanes(n, [&](size_t i, size_t lanes) { store_n(out + i, lanes, mul(load_n(x + i, lanes), set(factor))); });
+}
+
+void add_scaled(const float *x, float factor, size_t n, float *out) {
+    for_lanes(n, [&](size_t i, size_t lanes) {
+        store_n(out + i, lanes, fma(load_n(x + i, lanes), set(factor), load_n(out + i, lanes)));
+    });
+}
+
+void soft_cap(const float *x, float cap, size_t n, float *out) {
+    for_lanes(n, [&](size_t i, size_t lanes) { store_n(out + i, lanes, cap_of(load_n(x + i, lanes), set(cap))); });
 }
 
 void add_rows(const float *a, const float *b, size_t n, float *out) {
@@ -100,7 +186,7 @@ void rope(const RopeCall &c) {
     }
 }
 
-void store_tile(const StoreCall &c) {
+template <typename Function> void store_tile_with(const StoreCall &c, Function function) {
     for (uint32_t t = 0; t < c.n_tokens; t++) {
         const float *tile = c.tile + static_cast<size_t>(t) * kPanelRows;
         const size_t row = static_cast<size_t>(t) * c.stride;
@@ -108,11 +194,20 @@ void store_tile(const StoreCall &c) {
             const size_t n = c.row_end - begin < kLanes ? c.row_end - begin : kLanes;
             F x = load_n(tile + begin, n);
             if (c.bias) x = add(x, load_n(c.bias + begin, n));
-            if (c.gate) x = mul(silu(load_n(c.gate + static_cast<size_t>(t) * kPanelRows + begin, n)), x);
+            if (c.gate)
+                x = function(load_n(c.gate + static_cast<size_t>(t) * kPanelRows + begin, n), x);
+            else
+                x = function(x, set(1.0f));
+            if (c.scale != 1.0f) x = mul(x, set(c.scale));
+            if (c.cap > 0) x = cap_of(x, set(c.cap));
             if (c.residual) x = add(x, load_n(c.residual + row + begin, n));
             store_n(c.out + row + begin, n, x);
         }
     }
+}
+
+void store_tile(const StoreCall &c) {
+    with_activation(c.activation, [&](auto function) { store_tile_with(c, function); });
 }
 
 }  // namespace

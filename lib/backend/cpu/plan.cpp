@@ -19,10 +19,9 @@ class Planner {
             for (ValueId in : op.in) {
                 if (in == kNoValue) continue;
                 sole_reader_[index(in)] = uses_[index(in)]++ ? nullptr : &op;
-                if (op.kind == OpKind::kLinear)
+                if ((op.kind == OpKind::kLinear || op.kind == OpKind::kExpertLinear) && in == op.in[0])
                     linears_[index(in)].push_back(&op);
-                else
-                    n_other_readers_[index(in)]++;
+                if (op.kind != OpKind::kLinear) n_other_readers_[index(in)]++;
             }
         }
         if (program.logits != kNoValue) {
@@ -37,11 +36,13 @@ class Planner {
         for (const Op &op : program_.ops) {
             if (done_[number(op)]) continue;
             done_[number(op)] = true;
-            if (op.kind == OpKind::kLinear) {
+            if (op.kind == OpKind::kLinear || op.kind == OpKind::kExpertLinear) {
                 linear(op);
             } else if (op.kind == OpKind::kAttention) {
-                new_stage(Stage::Kind::kAttention, Rows::kTokens).ops.push_back(&op);
-                ready_[index(op.out)] = true;
+                alone(op, Stage::Kind::kAttention);
+            } else if (op.kind == OpKind::kShortConv || op.kind == OpKind::kDeltaRule ||
+                       op.kind == OpKind::kSelectiveScan) {
+                alone(op, Stage::Kind::kRecurrent);
             } else if (!norm_of_linears(op)) {
                 row_op(op);
             }
@@ -55,6 +56,7 @@ class Planner {
   private:
     static size_t index(ValueId value) { return static_cast<size_t>(value); }
     size_t number(const Op &op) const { return static_cast<size_t>(&op - program_.ops.data()); }
+    uint32_t width(ValueId value) const { return program_.values[index(value)].width; }
     Rows rows_of(const Op &op) const { return program_.values[index(op.out != kNoValue ? op.out : op.in[0])].rows; }
     static bool quantized(const Op &op) { return tile_layout(op.weight[0].format).quantized(); }
 
@@ -73,6 +75,7 @@ class Planner {
             for (const WeightRef::Side &side : w.side) need(side.role == SideRole::kNone, "weights with side tensors");
         switch (op.kind) {
         case OpKind::kLinear:
+        case OpKind::kExpertLinear:
         case OpKind::kEmbed: {
             const WeightRef &w = op.weight[0];
             const uint32_t block = tile_layout(w.format).block_columns;
@@ -82,31 +85,15 @@ class Planner {
         case OpKind::kAttention: {
             const AttentionArgs &a = op.attention;
             need(a.n_kv_heads && a.n_heads % a.n_kv_heads == 0, "query heads that are no multiple of the kv heads");
-            need(a.soft_cap == 0 && !op.weight[0].exists(), "soft caps and sinks");
             need(a.n_heads / a.n_kv_heads <= kMaxGroupRows, "so many query heads for one kv head");
             for (Format f : {limits_.cache_k, limits_.cache_v})
                 need(f == Format::kF32 || f == Format::kF16, "a cache that is neither F32 nor F16");
             break;
         }
-        case OpKind::kGate:
-            need(op.gate.activation == ActivationKind::kSilu && op.in[1] != kNoValue, "other gates than silu");
-            break;
-        case OpKind::kNorm:
-            need(op.norm.kind == NormKind::kRms && op.weight[0].exists(), "other norms than RMS");
-            break;
-        case OpKind::kRope:
-            need(op.rope.original_context == 0, "factors for long contexts");
-            break;
-        case OpKind::kScale:
-        case OpKind::kSoftCap:
-        case OpKind::kSlice:
-        case OpKind::kRoute:
-        case OpKind::kExpertLinear:
-        case OpKind::kCombine:
         case OpKind::kShortConv:
-        case OpKind::kDeltaRule:
-        case OpKind::kSelectiveScan:
-            need(false, "this op");
+            need(op.short_conv.kernel >= 1 && op.short_conv.kernel <= kMaxKernel, "so long a convolution");
+            need(op.short_conv.activation == ActivationKind::kNone || op.short_conv.activation == ActivationKind::kSilu,
+                 "this activation of a convolution");
             break;
         default:
             break;
@@ -128,18 +115,35 @@ class Planner {
         if (op.out != kNoValue) ready_[index(op.out)] = true;
     }
 
+    void alone(const Op &op, Stage::Kind kind) {
+        new_stage(kind, Rows::kTokens).ops.push_back(&op);
+        ready_[index(op.out)] = true;
+    }
+
+    // May these share a stage? Both read the same value.
+    static bool alike(const Op &a, const Op &b) {
+        if (a.kind != b.kind || quantized(a) != quantized(b)) return false;
+        return a.kind == OpKind::kLinear || (a.in[1] == b.in[1] && a.expert.n_experts == b.expert.n_experts &&
+                                             a.expert.own_input == b.expert.own_input);
+    }
+
     // All linears of the same input make one stage.
     void linear(const Op &first) {
+        const bool experts = first.kind == OpKind::kExpertLinear;
         std::vector<const Op *> all;
         for (const Op *op : linears_[index(first.in[0])])
-            if ((op == &first || !done_[number(*op)]) && quantized(*op) == quantized(first)) all.push_back(op);
-        Stage &stage = new_stage(Stage::Kind::kLinear, rows_of(first));
+            if ((op == &first || !done_[number(*op)]) && alike(*op, first)) all.push_back(op);
+        Stage &stage = new_stage(experts ? Stage::Kind::kExperts : Stage::Kind::kLinear, rows_of(first));
         stage.in = first.in[0];
         stage.quantized = quantized(first);
         const Op *producer = producer_[index(stage.in)];
         if (producer && norm_of_linears(*producer)) {
             stage.norm = producer;
             stage.in = producer->in[0];
+        }
+        if (experts) {
+            stage.new_route = route_ != first.in[1];
+            route_ = first.in[1];
         }
         for (const Op *op : all) {
             if (op != &first && done_[number(*op)]) continue;  // it was the other half of a gate
@@ -149,36 +153,64 @@ class Planner {
         for (const LinearPart &p : stage.parts) ready_[index(p.out)] = true;
     }
 
+    // Takes the op that alone reads the part's result into the part, if it is of this kind.
+    const Op *take_reader(LinearPart &p, OpKind kind) {
+        const Op *reader = sole_reader_[index(p.out)];
+        if (!reader || reader->kind != kind || done_[number(*reader)]) return nullptr;
+        done_[number(*reader)] = true;
+        p.out = reader->out;
+        return reader;
+    }
+
     LinearPart part(const Op &op, const std::vector<const Op *> &all) {
-        LinearPart p{&op, nullptr, op.out, kNoValue};
-        const Op *reader = sole_reader_[index(op.out)];
-        if (!reader) return p;
-        if (reader->kind == OpKind::kGate && reader->in[0] != reader->in[1]) {
-            const bool is_gate = reader->in[0] == op.out;
-            const ValueId other = reader->in[is_gate ? 1 : 0];
-            auto found = std::find_if(all.begin(), all.end(), [&](const Op *o) { return o->out == other; });
-            if (found == all.end() || done_[number(**found)] || sole_reader_[index(other)] != reader) return p;
-            const WeightRef &a = op.weight[0], &b = (*found)->weight[0];
-            if (a.rows != b.rows || a.row_begin % kPanelRows != b.row_begin % kPanelRows) return p;
-            done_[number(**found)] = done_[number(*reader)] = true;
-            return {is_gate ? *found : &op, is_gate ? &op : *found, reader->out, kNoValue};
-        }
-        if (reader->kind == OpKind::kAdd && reader->in[0] != reader->in[1]) {
-            const ValueId other = reader->in[reader->in[0] == op.out ? 1 : 0];
-            if (!ready_[index(other)] || done_[number(*reader)]) return p;
-            done_[number(*reader)] = true;
-            p.out = reader->out;
-            p.residual = other;
+        LinearPart p;
+        p.op = &op;
+        p.out = op.out;
+        activation(p, all);
+        const Op *reader = sole_reader_[index(p.out)];
+        if (reader && op.kind == OpKind::kExpertLinear && reader->in[0] == p.out && reader->in[1] == op.in[1])
+            p.combine = take_reader(p, OpKind::kCombine);
+        reader = sole_reader_[index(p.out)];
+        if (reader && reader->kind == OpKind::kScale && reader->scale.interval == 0)
+            p.scale = take_reader(p, OpKind::kScale);
+        if (!p.combine) p.soft_cap = take_reader(p, OpKind::kSoftCap);
+        reader = sole_reader_[index(p.out)];
+        if (reader && reader->kind == OpKind::kAdd && reader->in[0] != reader->in[1]) {
+            const ValueId other = reader->in[reader->in[0] == p.out ? 1 : 0];
+            if (ready_[index(other)] && take_reader(p, OpKind::kAdd)) p.residual = other;
         }
         return p;
     }
 
+    // An activation of the result, or one that multiplies it with another linear's.
+    void activation(LinearPart &p, const std::vector<const Op *> &all) {
+        const Op *reader = sole_reader_[index(p.out)];
+        if (!reader || reader->kind != OpKind::kGate || reader->in[0] == reader->in[1]) return;
+        const bool is_gate = reader->in[0] == p.out;
+        const ValueId other = reader->in[is_gate ? 1 : 0];
+        if (other == kNoValue) {
+            if (width(p.out) == width(reader->out)) p.activation = take_reader(p, OpKind::kGate);
+            return;
+        }
+        auto found = std::find_if(all.begin(), all.end(), [&](const Op *o) { return o->out == other; });
+        if (found == all.end() || done_[number(**found)] || sole_reader_[index(other)] != reader) return;
+        const WeightRef &a = p.op->weight[0], &b = (*found)->weight[0];
+        if (a.rows != b.rows || a.row_begin % kPanelRows != b.row_begin % kPanelRows) return;
+        done_[number(**found)] = true;
+        p.gate = is_gate ? p.op : *found;
+        p.op = is_gate ? *found : p.op;
+        p.activation = take_reader(p, OpKind::kGate);
+    }
+
     void rope_tables() {
         plan_.rope_table_of.assign(program_.ops.size(), 0);
-        auto same = [](const Op &a, const Op &b) {
+        auto same_part = [](const WeightRef &a, const WeightRef &b) {
+            return a.tensor == b.tensor && a.row_begin == b.row_begin && a.col_begin == b.col_begin;
+        };
+        auto same = [&](const Op &a, const Op &b) {
             return a.rope.frequency == b.rope.frequency && a.rope.dims == b.rope.dims &&
-                   a.rope.magnitude == b.rope.magnitude && a.weight[0].tensor == b.weight[0].tensor &&
-                   a.weight[0].row_begin == b.weight[0].row_begin && a.weight[0].col_begin == b.weight[0].col_begin;
+                   a.rope.magnitude == b.rope.magnitude && a.rope.original_context == b.rope.original_context &&
+                   same_part(a.weight[0], b.weight[0]) && same_part(a.weight[1], b.weight[1]);
         };
         std::vector<RopeTable> &tables = plan_.rope_tables;
         for (const Op &op : program_.ops) {
@@ -203,7 +235,7 @@ class Planner {
                 if (v != kNoValue) visit(v);
         if (stage.in != kNoValue) visit(stage.in);
         for (const LinearPart &p : stage.parts)
-            for (ValueId v : {p.out, p.residual})
+            for (ValueId v : {p.out, p.residual, p.op->kind == OpKind::kExpertLinear ? p.op->in[1] : kNoValue})
                 if (v != kNoValue) visit(v);
     }
 
@@ -247,9 +279,16 @@ class Planner {
         for (const Stage &s : plan_.stages) {
             size_t rows = s.rows == Rows::kTokens ? limits_.step.max_tokens : limits_.step.max_outputs;
             for (const LinearPart &p : s.parts) {
-                size_t row = prepared_row_bytes(p.op->weight[0].cols, s.quantized);
-                plan_.prepared_row_bytes = std::max(plan_.prepared_row_bytes, row);
-                plan_.prepared_bytes = std::max(plan_.prepared_bytes, rows * row);
+                size_t row = prepared_row_bytes(p.op->weight[0].cols, s.quantized), own_rows = 1;
+                if (s.kind == Stage::Kind::kExperts) {
+                    const ExpertArgs &a = p.op->expert;
+                    own_rows = a.own_input ? a.n_used : 1;
+                    plan_.gathered_bytes = std::max(plan_.gathered_bytes, rows * a.n_used * row);
+                    plan_.chosen_experts = std::max(plan_.chosen_experts, rows * a.n_used);
+                    plan_.n_experts = std::max<size_t>(plan_.n_experts, a.n_experts);
+                }
+                plan_.prepared_row_bytes = std::max(plan_.prepared_row_bytes, own_rows * row);
+                if (own_rows == 1) plan_.prepared_bytes = std::max(plan_.prepared_bytes, rows * row);
                 plan_.row_floats = std::max<size_t>(plan_.row_floats, p.op->weight[0].cols);
             }
         }
@@ -276,6 +315,7 @@ class Planner {
     std::vector<uint32_t> n_other_readers_;         // per value: ops that read it and are no linears
     std::vector<bool> ready_;                       // values that an earlier stage writes
     std::vector<bool> done_;                        // ops that are in a stage
+    ValueId route_ = kNoValue;                      // of the last stage of experts
     Plan plan_;
 };
 

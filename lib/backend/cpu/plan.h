@@ -5,12 +5,17 @@
 
 namespace el::cpu {
 
-// One matrix of a linear stage: out = in * weight^T (+ bias) (+ residual), or silu(in * gate^T) * (in * weight^T).
+// One matrix of a linear or expert stage, and the ops after it that are done where its results are stored, in this
+// order: a pair of linears and their gate or an activation, the sum over a token's experts, factor, soft cap, residual.
 struct LinearPart {
     const Op *op = nullptr;
-    const Op *gate = nullptr;  // the linear whose output is the gate; NULL: none
-    ValueId out = kNoValue;
+    const Op *gate = nullptr;  // the linear whose output is the gate's in0; NULL: none
+    const Op *activation = nullptr;
+    const Op *combine = nullptr;
+    const Op *scale = nullptr;
+    const Op *soft_cap = nullptr;
     ValueId residual = kNoValue;
+    ValueId out = kNoValue;
 };
 
 // Workers wait for each other between stages, so that in a stage every worker may read what earlier stages wrote.
@@ -20,15 +25,18 @@ struct Stage {
                   // of them
         kLinear,  // activations of one value, prepared once (after a norm) for matrices that share the rows of all
                   // workers
+        kExperts,  // activations of one value for the experts that one route chose
         kAttention,
+        kRecurrent,
     };
     Kind kind;
     Rows rows;
-    std::vector<const Op *> ops;  // kLinear: none
+    std::vector<const Op *> ops;  // kLinear, kExperts: none
 
     ValueId in = kNoValue;
     const Op *norm = nullptr;  // applied to `in` before; NULL: none
     bool quantized = false;
+    bool new_route = false;  // kExperts: the stage of experts before had another route
     std::vector<LinearPart> parts;
 };
 
@@ -45,9 +53,12 @@ struct Plan {
     size_t activation_floats = 0;         // all values but the logits
     size_t prepared_bytes = 0;            // activations of the largest linear stage, as kernels want them
     size_t prepared_row_bytes = 0;        // the same for one row
-    size_t row_floats = 0;                // the longest row that a worker needs
-    size_t attention_floats = 0;          // scratch of one worker
-    size_t split_floats = 0;              // results of attention that is cut into parts
+    size_t gathered_bytes = 0;            // the same, rows of tokens with the same expert together
+    size_t chosen_experts = 0;            // of all tokens
+    size_t n_experts = 0;
+    size_t row_floats = 0;        // the longest row that a worker needs
+    size_t attention_floats = 0;  // scratch of one worker
+    size_t split_floats = 0;      // results of attention that is cut into parts
     size_t split_statistics = 0;
 
     static constexpr size_t kNotStored = ~size_t{0};
