@@ -143,7 +143,8 @@ VARIANTS = {
     "granite-hybrid": Variant("granitehybrid", "granitemoehybrid", lambda d: {
         **rope(), **GRANITE, **third_is_attention(d, "mamba", "attention"), "position_embedding_type": "nope",
         "num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": d.ffn,
-        "mamba_n_heads": 2 * d.heads, "mamba_d_head": d.head_dim, "mamba_expand": 2, "mamba_d_state": 16, "mamba_n_groups": 1},
+        "mamba_n_heads": 2 * d.heads, "mamba_d_head": d.head_dim, "mamba_n_groups": 1, "mamba_d_state": 16,
+        "mamba_expand": 2},
         "permute rope_dims", {"layers": 4}),
 }
 
