@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_arch.py FOLDER: tiny random models of every architecture, with the logits of their original implementation.
+"""make_arch.py FOLDER [NAME...]: tiny random models of every architecture, with the logits of their original implementation.
 
 A developer's tool, for the proof that a new architecture comes with; needs the Python packages numpy, torch and
 transformers (5.23). For each NAME (--list) it writes NAME.gguf (float16 weights, no vocabulary), NAME.tokens.npy
@@ -99,7 +99,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="where the files go")
     parser.add_argument("--list", action="store_true", help="print the names")
-    parser.add_argument("--arch", help="these names only, separated by commas")
+    parser.add_argument("names", nargs="*", help="all if none is given")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--random", action="store_true", help="draw the dimensions from the seed")
@@ -109,7 +109,7 @@ def main():
     if options.list:
         print("\n".join(VARIANTS))
         return 0
-    names = options.arch.split(",") if options.arch else list(VARIANTS)
+    names = options.names or list(VARIANTS)
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not options.folder:
         parser.error(f"unknown: {', '.join(unknown)}; see --list" if unknown else "a folder is needed")
