@@ -1,6 +1,7 @@
 // Tensors with random values for the models that tests write: declared first, then written in the same order.
 #pragma once
 #include "model/gguf_writer.h"
+#include "random_blocks.h"
 
 #include <array>
 
@@ -8,7 +9,8 @@ namespace el {
 
 class RandomWeights {
   public:
-    explicit RandomWeights(GgufWriter &out) : out_(out) {}
+    // Values are in [-limit, limit).
+    explicit RandomWeights(GgufWriter &out, float limit = 0.5f) : out_(out), limit_(limit) {}
     // A vector, which is one row, is all ones.
     void declare(const std::string &name, Format format, uint64_t columns, uint64_t rows) {
         std::array<uint64_t, 2> shape{columns, rows};
@@ -20,8 +22,7 @@ class RandomWeights {
         for (const Tensor &tensor : tensors_) {
             std::vector<float> values(tensor.n);
             for (float &value : values) value = tensor.is_vector ? 1.0f : next();
-            std::vector<std::byte> blocks(row_bytes(tensor.format, tensor.n));
-            format_info(tensor.format).encode(values.data(), values.size(), blocks.data());
+            std::vector<std::byte> blocks = encode_or_random(tensor.format, values);
             out_.write(blocks.data(), blocks.size());
         }
         out_.finish();
@@ -33,11 +34,12 @@ class RandomWeights {
         uint64_t n;
         bool is_vector;
     };
-    float next() {  // in [-0.5, 0.5), by Knuth's MMIX generator
+    float next() {  // by Knuth's MMIX generator
         state_ = state_ * 6364136223846793005u + 1442695040888963407u;
-        return static_cast<float>(state_ >> 40) * 0x1p-24f - 0.5f;
+        return (static_cast<float>(state_ >> 40) * 0x1p-23f - 1.0f) * limit_;
     }
     GgufWriter &out_;
+    float limit_;
     std::vector<Tensor> tensors_;
     uint64_t state_ = 1;
 };

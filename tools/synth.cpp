@@ -31,15 +31,26 @@ struct Mixture {
     bool some_finer;
     uint32_t file_type;  // general.file_type
 };
-constexpr Mixture kMixtures[] = {{"Q4_K_M", Format::kQ4_K, Format::kQ6_K, true, 15},
-                                 {"Q4_0", Format::kQ4_0, Format::kQ6_K, false, 2},
-                                 {"Q8_0", Format::kQ8_0, Format::kQ8_0, false, 7},
-                                 {"F16", Format::kF16, Format::kF16, false, 1}};
+constexpr Mixture kMixtures[] = {
+    {"Q4_K_M", Format::kQ4_K, Format::kQ6_K, true, 15},    {"Q4_0", Format::kQ4_0, Format::kQ6_K, false, 2},
+    {"Q8_0", Format::kQ8_0, Format::kQ8_0, false, 7},      {"F16", Format::kF16, Format::kF16, false, 1},
+    {"IQ4_NL", Format::kIQ4_NL, Format::kQ6_K, false, 25}, {"IQ4_XS", Format::kIQ4_XS, Format::kQ6_K, false, 30},
+    {"TQ1_0", Format::kTQ1_0, Format::kQ6_K, false, 36},   {"TQ2_0", Format::kTQ2_0, Format::kQ6_K, false, 37},
+    {"MXFP4", Format::kMXFP4, Format::kQ8_0, false, 38},   {"NVFP4", Format::kNVFP4, Format::kQ8_0, false, 39}};
+
+std::string mixture_names() {
+    std::string names;
+    for (const Mixture &mixture : kMixtures) names += fmt::format("{}{}", names.empty() ? "" : ", ", mixture.name);
+    return names;
+}
 
 const Mixture &find_mixture(const std::string &name) {
     for (const Mixture &mixture : kMixtures)
         if (name == mixture.name) return mixture;
-    throw UsageError(fmt::format("--quant {}: must be Q4_K_M, Q4_0, Q8_0 or F16", name));
+    const el::FormatInfo *format = el::find_format(std::string_view(name));
+    if (format && !format->encode)
+        fail("--quant {}: {} can be read, but not written; choose one of {}", name, format->name, mixture_names());
+    throw UsageError(fmt::format("--quant {}: must be one of {}", name, mixture_names()));
 }
 
 // The layers whose value and down matrices get more bits in llama.cpp's Q4_K_M: the first and last eighth, and every
@@ -54,6 +65,8 @@ Format fitting(Format format, uint64_t cols) {
     if (cols % el::format_info(format).values == 0) return format;
     if (format == Format::kQ4_K) return Format::kQ5_0;
     if (format == Format::kQ6_K) return Format::kQ8_0;
+    if (format == Format::kIQ4_XS) return Format::kIQ4_NL;
+    if (format == Format::kTQ1_0 || format == Format::kTQ2_0) return Format::kQ4_0;
     return Format::kF16;
 }
 
@@ -222,7 +235,7 @@ void add_synth(CLI::App &program) {
     command->add_option("shape", options->shape, "whose shape (--list)");
     command->add_option("file", options->file, "model file to write (GGUF)");
     command->add_flag("--list", options->list, "print the shapes");
-    command->add_option("--quant", options->quant, "Q4_K_M, Q4_0, Q8_0 or F16")->capture_default_str();
+    command->add_option("--quant", options->quant, mixture_names())->capture_default_str();
     command->add_option("--layers", options->layers, "fewer or more layers than the real one")
         ->check(CLI::Range(1, 1000));
     command->add_option("--seed", options->seed, "of the random numbers")->capture_default_str();

@@ -477,7 +477,7 @@ class Synth(Case):
         return path
 
     def test_a_synthetic_model_runs(self):
-        for quant in ("Q4_K_M", "Q4_0", "Q8_0", "F16"):
+        for quant in ("Q4_K_M", "Q4_0", "Q8_0", "F16", "IQ4_XS", "IQ4_NL", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"):
             path = self.synth("smollm2-135m", "--layers", 2, "--quant", quant)
             result = json.loads(self.ok("bench", "-m", path, "-p", 4, "-n", 1, "-r", 1, "--json").text)
             self.assertGreater(result["decode_tokens_per_s"]["mean"], 0)
@@ -522,6 +522,7 @@ class Synth(Case):
         self.fails(2, "no shape 'gpt-9'", "synth", "gpt-9", scratch("x.gguf"))
         self.fails(2, "shape", "synth", "llama-3.2-1b")
         self.fails(2, "--quant", "synth", "llama-3.2-1b", scratch("x.gguf"), "--quant", "Q9")
+        self.fails(1, "IQ2_XS can be read, but not written", "synth", "llama-3.2-1b", scratch("x.gguf"), "--quant", "iq2_xs")
         self.fails(1, "nowhere", "synth", "llama-3.2-1b", scratch("nowhere/x.gguf"))
         self.fails(1, "/dev/full", "synth", "smollm2-135m", "/dev/full", "--layers", 1)
 

@@ -57,7 +57,7 @@ bool quantized(const FormatInfo &info) { return info.values > 1; }
 template <typename Check> void for_each_info(Check &&check) {
     for_each_format([&](auto type) {
         const FormatInfo &info = format_info(decltype(type)::type::kFormat);
-        INFO(info.name);
+        INFO(std::string(info.name));
         check(info);
     });
 }
@@ -136,7 +136,7 @@ TEST_CASE("encoders are as good as the recorded round-to-nearest blocks") {
     for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kBF16,
                           Format::kTQ1_0, Format::kTQ2_0, Format::kMXFP4}) {
         const FormatInfo &info = format_info(format);
-        INFO(info.name);
+        INFO(std::string(info.name));
         std::vector<char> expected = read_golden(std::string("encode.") + info.name + ".blocks"),
                           got = encode(info, in);
         REQUIRE(expected.size() == got.size());
@@ -191,7 +191,7 @@ TEST_CASE("what is encoded decodes to nearly the same") {
         shifted[i] = in[i] + 0.03f;
     }
     for (const Bound &bound : bounds) {
-        INFO(format_info(bound.format).name);
+        INFO(std::string(format_info(bound.format).name));
         CHECK(round_trip_error(bound.format, in) <= bound.normal);
         CHECK(round_trip_error(bound.format, shifted) <= bound.shifted);
     }
@@ -219,7 +219,7 @@ TEST_CASE("searching for scales is better than taking the largest value") {
     }
     for (auto [format, bound] : {std::pair(Format::kIQ4_NL, iq4), {Format::kIQ4_XS, iq4}, {Format::kNVFP4, nvfp4}}) {
         const FormatInfo &info = format_info(format);
-        INFO(info.name);
+        INFO(std::string(info.name));
         out = decode(info, encode(info, in).data(), in.size());
         CHECK(squared_error(in.data(), out.data(), in.size()) < 0.97 * bound);
     }
@@ -232,7 +232,7 @@ TEST_CASE("what was decoded is encoded to the same values") {
     for (float &x : in) x = normal(random);
     for (Format format : {Format::kTQ1_0, Format::kTQ2_0, Format::kMXFP4, Format::kNVFP4, Format::kIQ4_NL}) {
         const FormatInfo &info = format_info(format);
-        INFO(info.name);
+        INFO(std::string(info.name));
         std::vector<float> once = decode(info, encode(info, in).data(), in.size());
         std::vector<float> twice = decode(info, encode(info, once).data(), in.size());
         CHECK(once == twice);
