@@ -50,6 +50,7 @@ int main(int argc, char **argv) {
             }
             test_kernels(options, report, isa);
             test_programs(options, report, isa);
+            test_ops(options, report, isa);
         }
     } catch (const std::exception &error) {
         report.check("no exceptions", false, error.what());

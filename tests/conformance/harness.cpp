@@ -205,16 +205,30 @@ class Pages {
         return order_[group][size_t(sequence) * per_sequence_ + size_t(logical)];
     }
     int32_t length[kSequences] = {};
+    int32_t state_slot[kSequences] = {-1, -1, -1};
 
   private:
     uint32_t per_sequence_;
     std::vector<std::vector<int32_t>> order_;
 };
 
-void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, uint32_t vocab) {
-    step.n_tokens = int32_t(tokens.sequence.size());
+// All sequences are part of every step, some without tokens; their states move from one slot to another.
+void fill_sequences(Step &step, const Tokens &tokens, Pages &pages) {
     step.n_sequences = kSequences;
+    for (int s = 0; s < kSequences; s++) {
+        step.first_token[s] =
+            int32_t(std::find(tokens.sequence.begin(), tokens.sequence.end(), s) - tokens.sequence.begin());
+        step.state_before[s] = pages.state_slot[s];
+        pages.state_slot[s] = pages.state_slot[s] == s ? s + kSequences : s;
+        step.state_after[s] = pages.state_slot[s];
+    }
+}
+
+void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, const Model &model) {
+    const uint32_t vocab = uint32_t(model.tensors[0].rows);
+    step.n_tokens = int32_t(tokens.sequence.size());
     step.n_outputs = 0;
+    fill_sequences(step, tokens, pages);
     for (uint32_t g = 0; g < step.limits.n_groups; g++)
         for (int s = 0; s < kSequences; s++)
             for (uint32_t p = 0; p < pages.per_sequence(); p++)
@@ -231,7 +245,9 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, u
             const size_t at = g * step.limits.max_tokens + uint32_t(t);
             step.slot[at] =
                 pages.page(g, sequence, row / int32_t(kPageTokens)) * int32_t(kPageTokens) + row % int32_t(kPageTokens);
-            step.visible_begin[at] = 0;
+            const CacheGroup &group = model.program.cache_groups[g];
+            step.visible_begin[at] =
+                group.policy == CachePolicy::kWindow ? std::max(0, row + 1 - int32_t(group.window)) : 0;
             step.visible_end[at] = row + 1;
         }
         if (!tokens.last_only || t == step.n_tokens - 1) step.output_row[step.n_outputs++] = t;
@@ -266,6 +282,8 @@ std::vector<std::vector<float>> run(const Backend &backend, const Model &model, 
     limits.step.max_sequences = kSequences;
     limits.step.n_groups = uint32_t(program.cache_groups.size());
     limits.step.max_pages = pages.per_sequence();
+    limits.step.context = setup.max_rows;
+    limits.step.n_state_slots = 2 * kSequences;
     limits.cache_k = setup.cache_k;
     limits.cache_v = setup.cache_v;
     limits.n_pages.assign(program.cache_groups.size(), kSequences * pages.per_sequence());
@@ -284,7 +302,7 @@ std::vector<std::vector<float>> run(const Backend &backend, const Model &model, 
     Random random(99);
     std::vector<std::vector<float>> results;
     for (const Tokens &tokens : steps) {
-        fill_step(step, tokens, pages, random, uint32_t(model.tensors[0].rows));
+        fill_step(step, tokens, pages, random, model);
         if (executable->run(step) != Status::kOk) return {};
         const float *logits = executable->logits();
         results.emplace_back(logits, logits + size_t(step.n_outputs) * program.vocab);

@@ -81,7 +81,7 @@ struct Model {
 
 // Some tokens of some sequences; every one of them gives an output.
 struct Tokens {
-    std::vector<int> sequence;  // of each token; the tokens of a sequence are consecutive
+    std::vector<int> sequence;  // of each token
     bool last_only = false;     // outputs only for the last token
 };
 
@@ -98,8 +98,24 @@ std::vector<std::vector<float>> run(const Backend &backend, const Model &model, 
 
 const cpu::Kernels &kernels_of(Isa isa);
 
+// The CPU backend with one instruction set, compared with the reference.
+struct Context {
+    Report &report;
+    Isa isa;
+    std::string prefix;
+    uint32_t seed;
+    std::unique_ptr<Backend> reference = create_reference_backend(), cpu = create_cpu_backend();
+};
+void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
+             double tolerance);
+Tokens tokens(int n, int sequence = 0);
+std::vector<Tokens> conversation();
+double tolerance_of(Format format);
+std::vector<float> flat(const std::vector<std::vector<float>> &parts);
+
 void test_kernels(const Options &options, Report &report, Isa isa);
 void test_programs(const Options &options, Report &report, Isa isa);
+void test_ops(const Options &options, Report &report, Isa isa);
 void bench(const Options &options, Isa isa);
 
 }  // namespace el::conformance

@@ -10,7 +10,7 @@ namespace {
 
 using namespace cpu;
 
-struct Context {
+struct KernelContext {
     Report &report;
     const Kernels &kernels;
     std::string prefix;
@@ -25,7 +25,7 @@ float quantized_value(const std::vector<uint8_t> &bytes, size_t k, size_t t, siz
     return scale * float(static_cast<int8_t>(block[32 * t + k % 32]));
 }
 
-void test_quantize(Context &c) {
+void test_quantize(KernelContext &c) {
     const std::string name = c.prefix + "quantize";
     if (!c.report.wanted(name)) return;
     for (int T : {1, 2, 4, 8}) {
@@ -59,7 +59,7 @@ void test_quantize(Context &c) {
     }
 }
 
-std::vector<uint8_t> prepare(Context &c, const std::vector<float> &x, size_t cols, size_t T, bool quantized) {
+std::vector<uint8_t> prepare(KernelContext &c, const std::vector<float> &x, size_t cols, size_t T, bool quantized) {
     std::vector<uint8_t> out(quantized ? cols / 32 * kActivationBytes * T : cols * T * sizeof(float));
     for (size_t t = 0; t < T; t++) {
         if (quantized)
@@ -71,7 +71,7 @@ std::vector<uint8_t> prepare(Context &c, const std::vector<float> &x, size_t col
 }
 
 // Tiles of one format: packing, decoding, and products with every size of group.
-void test_tiles(Context &c, Format format) {
+void test_tiles(KernelContext &c, Format format) {
     const FormatInfo &info = format_info(format);
     const std::string name = fmt::format("{}tile {}", c.prefix, info.name);
     if (!c.report.wanted(name)) return;
@@ -114,7 +114,7 @@ void test_tiles(Context &c, Format format) {
     }
 }
 
-void test_norms(Context &c, const std::string &name, const std::vector<float> &a, const std::vector<float> &b) {
+void test_norms(KernelContext &c, const std::string &name, const std::vector<float> &a, const std::vector<float> &b) {
     const size_t n = a.size();
     for (int parts = 0; parts < 8; parts++) {
         const bool centred = parts & 1, weight = parts & 2, bias = parts & 4;
@@ -150,7 +150,7 @@ double activated(Activation activation, double a, double b) {
     return 0;
 }
 
-void test_gates(Context &c, const std::string &name, const std::vector<float> &a, const std::vector<float> &b) {
+void test_gates(KernelContext &c, const std::string &name, const std::vector<float> &a, const std::vector<float> &b) {
     const size_t n = a.size();
     for (int activation = 0; activation <= int(Activation::kClampedSwiglu); activation++)
         for (bool two : {false, true}) {
@@ -167,7 +167,7 @@ void test_gates(Context &c, const std::string &name, const std::vector<float> &a
         }
 }
 
-void test_rows(Context &c) {
+void test_rows(KernelContext &c) {
     for (size_t n : {1, 3, 4, 8, 15, 16, 17, 31, 64, 100}) {
         const std::string name = fmt::format("{}rows n={}", c.prefix, n);
         if (!c.report.wanted(name)) continue;
@@ -196,7 +196,7 @@ void test_rows(Context &c) {
 }
 
 // Large, small and special inputs of the activation function.
-void test_extremes(Context &c) {
+void test_extremes(KernelContext &c) {
     const std::string name = c.prefix + "extremes";
     if (!c.report.wanted(name)) return;
     const std::vector<float> x = {-1e30f, -200, -88, -87, -20, -1e-20f, 0, 1e-20f, 20, 87, 88, 200, 1e30f, 3, -3, 0.5f};
@@ -224,7 +224,7 @@ void test_extremes(Context &c) {
 }  // namespace
 
 void test_kernels(const Options &options, Report &report, Isa isa) {
-    Context c{report, kernels_of(isa), fmt::format("{} ", isa_name(isa)), Random(options.seed)};
+    KernelContext c{report, kernels_of(isa), fmt::format("{} ", isa_name(isa)), Random(options.seed)};
     report.check(c.prefix + "table", c.kernels.name == std::string(isa_name(isa)), "not compiled in");
     test_quantize(c);
     for (Format format : formats(true)) test_tiles(c, format);

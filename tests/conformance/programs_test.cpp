@@ -5,15 +5,6 @@
 #include <map>
 
 namespace el::conformance {
-namespace {
-
-struct Context {
-    Report &report;
-    Isa isa;
-    std::string prefix;
-    uint32_t seed;
-    std::unique_ptr<Backend> reference = create_reference_backend(), cpu = create_cpu_backend();
-};
 
 std::vector<float> flat(const std::vector<std::vector<float>> &parts) {
     std::vector<float> all;
@@ -21,7 +12,7 @@ std::vector<float> flat(const std::vector<std::vector<float>> &parts) {
     return all;
 }
 
-Tokens tokens(int n, int sequence = 0) { return {std::vector<int>(size_t(n), sequence), false}; }
+Tokens tokens(int n, int sequence) { return {std::vector<int>(size_t(n), sequence), false}; }
 
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance) {
@@ -41,6 +32,17 @@ void compare(Context &c, const std::string &name, const Model &model, Setup setu
 
 // Rounding of activations to 8 bits; floats are only summed in another order.
 double tolerance_of(Format format) { return format_info(format).values > 1 ? 1.5e-2 : 1e-5; }
+
+// A prompt, single tokens, several sequences at once, an output for only the last token.
+std::vector<Tokens> conversation() {
+    Tokens several = tokens(3, 0), last = tokens(9, 1);
+    several.sequence.insert(several.sequence.end(), 7, 1);
+    several.sequence.push_back(2);
+    last.last_only = true;
+    return {tokens(33), tokens(1), several, tokens(1, 2), last, tokens(2)};
+}
+
+namespace {
 
 void test_linears(Context &c) {
     for (Format format : formats(true)) {
@@ -221,15 +223,6 @@ Model transformer(uint32_t seed, const Shape &s, Format format, bool qk_norm, Ro
     x = m.norm(m.push(rows, s.width));
     m.finish(m.linear(x, m.program.ops[0].weight[0]));
     return m;
-}
-
-// A prompt, single tokens, several sequences at once, an output for only the last token.
-std::vector<Tokens> conversation() {
-    Tokens several = tokens(3, 0), last = tokens(9, 1);
-    several.sequence.insert(several.sequence.end(), 7, 1);
-    several.sequence.push_back(2);
-    last.last_only = true;
-    return {tokens(33), tokens(1), several, tokens(1, 2), last, tokens(2)};
 }
 
 void test_layers(Context &c) {

@@ -1,0 +1,448 @@
+// Ops beyond those of a plain transformer, compared with the reference backend: norms, gates, factors, experts,
+// recurrent state, windows, sinks and soft caps.
+#include "harness.h"
+
+#include <algorithm>
+
+namespace el::conformance {
+namespace {
+
+constexpr auto kActivations = {ActivationKind::kNone,        ActivationKind::kSilu,    ActivationKind::kGelu,
+                               ActivationKind::kReluSquared, ActivationKind::kSigmoid, ActivationKind::kClampedSwiglu};
+
+Op unary(OpKind kind, ValueId x) {
+    Op op;
+    op.kind = kind;
+    op.in[0] = x;
+    return op;
+}
+
+uint32_t width(const Model &m, ValueId x) { return m.program.values[size_t(x)].width; }
+
+struct NormParts {
+    uint32_t groups = 1;
+    bool weight = true, bias = false, whole_row = false;
+};
+
+ValueId norm(Model &m, ValueId x, NormKind kind, NormParts parts) {
+    Op op = unary(OpKind::kNorm, x);
+    const uint32_t n = width(m, x) / (parts.whole_row ? 1 : parts.groups);
+    if (parts.weight) op.weight[0] = m.vector(n, 1.0f);
+    if (parts.bias) op.weight[1] = m.vector(n, 0.1f);
+    op.norm = {kind, parts.groups, 1e-5f};
+    return m.push(op, width(m, x));
+}
+
+ValueId gate(Model &m, ActivationKind activation, ValueId a, ValueId b = kNoValue) {
+    Op op = unary(OpKind::kGate, a);
+    op.in[1] = b;
+    op.gate = {activation};
+    return m.push(op, width(m, b == kNoValue ? a : b));
+}
+
+ValueId scale(Model &m, ValueId x, float factor, uint32_t interval = 0, bool weight = false) {
+    Op op = unary(OpKind::kScale, x);
+    op.scale = {factor, 0.3f, interval};
+    if (weight) op.weight[0] = m.vector(1, 0.7f);
+    return m.push(op, width(m, x));
+}
+
+ValueId soft_cap(Model &m, ValueId x, float cap) {
+    Op op = unary(OpKind::kSoftCap, x);
+    op.soft_cap = {cap};
+    return m.push(op, width(m, x));
+}
+
+ValueId slice(Model &m, ValueId x, uint32_t groups, uint32_t begin, uint32_t n) {
+    Op op = unary(OpKind::kSlice, x);
+    op.slice = {groups, begin, n};
+    return m.push(op, groups * n);
+}
+
+ValueId dense(Model &m, ValueId x, uint32_t rows, bool bias = false) {
+    return m.linear(x, m.matrix(Format::kF32, rows, width(m, x)), bias);
+}
+
+ValueId add(Model &m, ValueId a, ValueId b) { return m.binary(OpKind::kAdd, a, b); }
+
+// ---- rows: ops alone, and where linears take them in
+
+void test_norms(Context &c) {
+    for (NormKind kind : {NormKind::kRms, NormKind::kLayer})
+        for (const NormParts &p : {NormParts{},
+                                   {1, false, false},
+                                   {1, true, true},
+                                   {1, false, true},
+                                   {4, true, true},
+                                   {4, true, true, true},
+
+                                   {4, false, false}}) {
+            const std::string name = fmt::format("{}op norm {} groups={} {}{}{}", c.prefix, int(kind), p.groups,
+                                                 p.weight, p.bias, p.whole_row);
+            if (!c.report.wanted(name)) continue;
+            Model alone(c.seed), fused(c.seed);
+            alone.finish(norm(alone, alone.embed(50, 64), kind, p));
+            ValueId x = norm(fused, fused.embed(50, 64), kind, p);
+            fused.finish(dense(fused, x, 40));
+            for (int n : {1, 13}) {
+                compare(c, fmt::format("{} tokens={}", name, n), alone, {.threads = 2}, {tokens(n)}, 1e-5);
+                compare(c, fmt::format("{} fused tokens={}", name, n), fused, {.threads = 2}, {tokens(n)}, 1e-5);
+            }
+        }
+}
+
+void test_gates(Context &c) {
+    for (ActivationKind a : kActivations)
+        for (int form = 0; form < 6; form++) {
+            const std::string name = fmt::format("{}op gate {} form={}", c.prefix, activation_name(a), form);
+            if (!c.report.wanted(name)) continue;
+            Model m(c.seed);
+            ValueId x = m.embed(50, 64), y = norm(m, x, NormKind::kRms, {});
+            if (form == 0) m.finish(gate(m, a, x, y));
+            if (form == 1) m.finish(gate(m, a, x));
+            if (form == 2) m.finish(gate(m, a, dense(m, y, 1), x));
+            if (form == 3) m.finish(gate(m, a, dense(m, y, 40, true), dense(m, y, 40, true)));
+            if (form == 4) m.finish(gate(m, a, dense(m, y, 40, true)));
+            if (form == 5) m.finish(add(m, x, scale(m, dense(m, gate(m, a, dense(m, y, 70)), 64), 0.3f)));
+            for (int n : {1, 13})
+                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 1e-5);
+        }
+}
+
+void test_factors(Context &c) {
+    struct Case {
+        const char *name;
+        void (*build)(Model &, ValueId x);
+    };
+    static const Case kCases[] = {
+        {"scale", [](Model &m, ValueId x) { m.finish(scale(m, x, 0.4f)); }},
+        {"scale by a weight", [](Model &m, ValueId x) { m.finish(scale(m, x, 0.4f, 0, true)); }},
+        {"scale by position", [](Model &m, ValueId x) { m.finish(scale(m, x, 0.4f, 3, true)); }},
+        {"scale of a linear by position", [](Model &m, ValueId x) { m.finish(scale(m, dense(m, x, 40), 0.4f, 3)); }},
+        {"residual of a factor by a weight",
+         [](Model &m, ValueId x) { m.finish(add(m, scale(m, dense(m, x, 64, true), 2.0f, 0, true), x)); }},
+        {"soft cap", [](Model &m, ValueId x) { m.finish(soft_cap(m, x, 0.7f)); }},
+        {"soft cap of a linear", [](Model &m, ValueId x) { m.finish(soft_cap(m, dense(m, x, 90, true), 0.7f)); }},
+        {"factor, soft cap and residual",
+         [](Model &m, ValueId x) { m.finish(add(m, soft_cap(m, scale(m, dense(m, x, 64), 3.0f), 0.7f), x)); }},
+        {"soft cap, then factor",
+         [](Model &m, ValueId x) { m.finish(scale(m, soft_cap(m, dense(m, x, 64), 0.7f), 3.0f)); }},
+        {"capped output rows",
+         [](Model &m, ValueId x) {
+             ValueId rows = m.push(unary(OpKind::kOutputRows, x), 64);
+             m.finish(soft_cap(m, scale(m, dense(m, norm(m, rows, NormKind::kLayer, {}), 77), 0.2f), 0.7f));
+         }},
+        {"slice", [](Model &m, ValueId x) { m.finish(slice(m, x, 1, 5, 20)); }},
+        {"slice in groups", [](Model &m, ValueId x) { m.finish(slice(m, dense(m, x, 72), 4, 3, 9)); }},
+        {"gated slices of a linear",
+         [](Model &m, ValueId x) {
+             ValueId y = dense(m, x, 128);
+             ValueId a = gate(m, ActivationKind::kSigmoid, slice(m, y, 2, 32, 32), slice(m, y, 2, 0, 32));
+             m.finish(add(m, x, dense(m, a, 64)));
+         }},
+        {"norm between linear and residual",
+         [](Model &m, ValueId x) {
+             ValueId y = norm(m, dense(m, norm(m, x, NormKind::kRms, {}), 64), NormKind::kRms, {});
+             x = add(m, x, y);
+             m.finish(add(m, x, dense(m, norm(m, x, NormKind::kRms, {}), 64)));
+         }},
+        {"residual that only a row op made",
+         [](Model &m, ValueId x) {
+             ValueId y = add(m, dense(m, x, 64), scale(m, x, 2.0f));
+             ValueId z = scale(m, y, 0.5f);
+             m.finish(add(m, z, dense(m, norm(m, z, NormKind::kRms, {}), 64)));
+         }},
+    };
+    for (const Case &test : kCases) {
+        const std::string name = fmt::format("{}op {}", c.prefix, test.name);
+        if (!c.report.wanted(name)) continue;
+        Model m(c.seed);
+        test.build(m, m.embed(50, 64));
+        for (int n : {1, 2, 13})
+            compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n), tokens(1), tokens(3, 1)},
+                    1e-5);
+    }
+}
+
+// ---- experts
+
+struct Experts {
+    uint32_t n, used, ffn;
+    bool bias = false, normalize = true;
+};
+
+ValueId route(Model &m, ValueId x, const Experts &e) {
+    Op op = unary(OpKind::kRoute, dense(m, x, e.n));
+    op.route = {e.n, e.used, e.normalize, 1.3f};
+    return m.push(op, 2 * e.used);
+}
+
+ValueId experts(Model &m, ValueId x, ValueId route, Format format, uint32_t rows, const Experts &e, bool own_input) {
+    const uint32_t cols = width(m, x) / (own_input ? e.used : 1);
+    Op op = unary(OpKind::kExpertLinear, x);
+    op.in[1] = route;
+    op.weight[0] = m.matrix(format, e.n * rows, cols);
+    if (e.bias) op.weight[1] = m.vector(e.n * rows, 0);
+    op.expert = {e.n, e.used, own_input};
+    return m.push(op, e.used * rows);
+}
+
+ValueId combine(Model &m, ValueId parts, ValueId route, uint32_t rows) {
+    Op op = unary(OpKind::kCombine, parts);
+    op.in[1] = route;
+    return m.push(op, rows);
+}
+
+ValueId mixture(Model &m, ValueId x, Format format, const Experts &e, ActivationKind activation) {
+    const uint32_t n = width(m, x);
+    ValueId y = norm(m, x, NormKind::kRms, {}), r = route(m, y, e);
+    ValueId a = experts(m, y, r, format, e.ffn, e, false), b = experts(m, y, r, format, e.ffn, e, false);
+    return combine(m, experts(m, gate(m, activation, a, b), r, format, n, e, true), r, n);
+}
+
+// As many tokens as 33 reach experts with every size of group; several sequences do not matter here.
+void compare_experts(Context &c, const std::string &name, const Model &m, double tolerance) {
+    for (int n : {1, 2, 7, 33})
+        compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
+                tolerance);
+}
+
+void test_mixtures(Context &c) {
+    for (Format format : formats(true)) {
+        const std::string name = fmt::format("{}experts {}", c.prefix, format_info(format).name);
+        if (!c.report.wanted(name)) continue;
+        const bool super = format_info(format).values == 256;
+        Model m(c.seed);
+        ValueId x = m.embed(50, super ? 256 : 64);
+        m.finish(add(m, x, mixture(m, x, format, {8, 2, super ? 256u : 128u, true}, ActivationKind::kSilu)));
+        compare_experts(c, name, m, format_info(format).values > 1 ? 2e-2 : 1e-5);
+    }
+    for (const Experts &e : {Experts{4, 1, 40}, {4, 4, 40, true, false}, {32, 8, 24}, {5, 3, 21, true}, {6, 2, 7}}) {
+        const std::string name = fmt::format("{}experts n={} used={} ffn={}", c.prefix, e.n, e.used, e.ffn);
+        if (!c.report.wanted(name)) continue;
+        for (uint32_t n : {64u, 50u}) {  // rows of an expert may end within a panel
+            Model m(c.seed);
+            ValueId x = m.embed(50, n);
+            m.finish(add(m, x, mixture(m, x, Format::kF32, e, ActivationKind::kClampedSwiglu)));
+            compare_experts(c, fmt::format("{} width={}", name, n), m, 1e-5);
+        }
+    }
+}
+
+// What is fused in a mixture, op by op and in other orders.
+void test_expert_orders(Context &c) {
+    struct Case {
+        const char *name;
+        void (*build)(Model &, ValueId x, ValueId r, const Experts &e);
+    };
+    static const Case kCases[] = {
+        {"route", [](Model &m, ValueId, ValueId r, const Experts &) { m.finish(r); }},
+        {"one input", [](Model &m, ValueId x, ValueId r,
+                         const Experts &e) { m.finish(experts(m, x, r, Format::kF32, 30, e, false)); }},
+        {"own inputs",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             m.finish(experts(m, dense(m, x, e.used * 20), r, Format::kF16, 30, e, true));
+         }},
+        {"combine",
+         [](Model &m, ValueId x, ValueId r, const Experts &) { m.finish(combine(m, dense(m, x, 3 * 20), r, 20)); }},
+        {"combine, factor and residual",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             ValueId y = combine(m, experts(m, x, r, Format::kF32, 64, e, false), r, 64);
+             m.finish(add(m, scale(m, y, 0.2f), x));
+         }},
+        {"activation, then combine and soft cap",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             ValueId y = gate(m, ActivationKind::kReluSquared, experts(m, x, r, Format::kF32, 64, e, false));
+             m.finish(soft_cap(m, combine(m, y, r, 64), 0.5f));
+         }},
+        {"residual of the parts",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             ValueId y = dense(m, x, e.used * 30);
+             m.finish(add(m, y, experts(m, x, r, Format::kF32, 30, e, false)));
+         }},
+        {"two routes",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             ValueId other = route(m, norm(m, x, NormKind::kLayer, {}), e);
+             ValueId y = combine(m, experts(m, x, r, Format::kF32, 64, e, false), r, 64);
+             m.finish(add(m, y, combine(m, experts(m, x, other, Format::kF32, 64, e, false), other, 64)));
+         }},
+        {"shared expert",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             ValueId y = combine(m, experts(m, x, r, Format::kF32, 64, e, false), r, 64);
+             ValueId shared = dense(m, gate(m, ActivationKind::kSilu, dense(m, x, 48), dense(m, x, 48)), 64);
+             shared = gate(m, ActivationKind::kSigmoid, dense(m, x, 1), shared);
+             m.finish(add(m, x, add(m, y, shared)));
+         }},
+    };
+    for (const Case &test : kCases) {
+        const std::string name = fmt::format("{}experts {}", c.prefix, test.name);
+        if (!c.report.wanted(name)) continue;
+        const Experts e{7, 3, 0, true};
+        Model m(c.seed);
+        ValueId x = m.embed(50, 64);
+        test.build(m, x, route(m, x, e), e);
+        compare_experts(c, name, m, 1e-5);
+    }
+    const std::string name = c.prefix + "experts of output rows";
+    if (!c.report.wanted(name)) return;
+    Model m(c.seed);
+    ValueId x = m.push(unary(OpKind::kOutputRows, m.embed(50, 64)), 64);
+    m.finish(mixture(m, x, Format::kF32, {8, 2, 32}, ActivationKind::kSilu));
+    compare_experts(c, name, m, 1e-5);
+}
+
+// ---- recurrent state
+
+ValueId short_conv(Model &m, ValueId x, uint32_t kernel, bool bias, ActivationKind activation) {
+    const uint32_t channels = width(m, x);
+    Op op = unary(OpKind::kShortConv, x);
+    op.weight[0] = m.add_tensor(Format::kF32, channels, kernel, kUseVector, 0.5f);
+    if (bias) op.weight[1] = m.vector(channels, 0);
+    op.short_conv = {uint32_t(m.program.state_layers.size()), kernel, activation};
+    m.program.state_layers.push_back({size_t(kernel - 1) * channels});
+    return m.push(op, channels);
+}
+
+ValueId delta_rule(Model &m, ValueId x, DeltaRuleArgs args) {
+    Op op = unary(OpKind::kDeltaRule, dense(m, x, 2 * args.n_k_heads * args.dim_k + args.n_v_heads * args.dim_v));
+    op.in[1] = dense(m, x, args.n_v_heads);
+    op.in[2] = dense(m, x, args.n_v_heads);
+    op.weight[0] = m.vector(args.n_v_heads, -0.5f);
+    op.weight[1] = m.vector(args.n_v_heads, 0.2f);
+    args.state = uint32_t(m.program.state_layers.size());
+    op.delta_rule = args;
+    m.program.state_layers.push_back({size_t(args.n_v_heads) * args.dim_k * args.dim_v});
+    return m.push(op, args.n_v_heads * args.dim_v);
+}
+
+ValueId selective_scan(Model &m, ValueId x, SelectiveScanArgs args) {
+    Op op =
+        unary(OpKind::kSelectiveScan, dense(m, x, args.n_heads * args.head_dim + 2 * args.n_groups * args.state_dim));
+    op.in[1] = dense(m, x, args.n_heads);
+    op.weight[0] = m.vector(args.n_heads, -0.5f);
+    op.weight[1] = m.vector(args.n_heads, 1.0f);
+    op.weight[2] = m.vector(args.n_heads, 0.2f);
+    args.state = uint32_t(m.program.state_layers.size());
+    op.selective_scan = args;
+    m.program.state_layers.push_back({size_t(args.n_heads) * args.head_dim * args.state_dim});
+    return m.push(op, args.n_heads * args.head_dim);
+}
+
+// One batch, chunks, token by token; tokens of several sequences in turns.
+void compare_recurrent(Context &c, const std::string &name, const Model &m) {
+    if (!c.report.wanted(name)) return;
+    const Setup setup{.isa = c.isa, .threads = 2};
+    const std::vector<Tokens> chunks = {tokens(7), tokens(7), tokens(1), tokens(5)};
+    const std::vector<Tokens> singles(20, tokens(1));
+    Tokens turns;
+    turns.sequence = {0, 1, 0, 2, 1, 0, 0, 2, 1};
+    compare(c, name + " batch", m, setup, {tokens(20)}, 1e-5);
+    compare(c, name + " turns", m, setup, {turns, tokens(1, 1), turns, tokens(4, 2), tokens(1)}, 1e-5);
+    const std::vector<float> batch = flat(run(*c.cpu, m, setup, {tokens(20)}));
+    c.report.compare(name + " chunks", batch, flat(run(*c.cpu, m, setup, chunks)), 1e-5);
+    c.report.compare(name + " single tokens", batch, flat(run(*c.cpu, m, setup, singles)), 1e-5);
+}
+
+void test_recurrent(Context &c) {
+    for (uint32_t kernel : {1u, 2u, 3u, 4u, 9u})
+        for (uint32_t channels : {5u, 64u, 140u})
+            for (bool silu : {false, true}) {
+                Model m(c.seed);
+                m.finish(short_conv(m, m.embed(50, channels), kernel, silu,
+                                    silu ? ActivationKind::kSilu : ActivationKind::kNone));
+                compare_recurrent(c, fmt::format("{}conv kernel={} channels={} {}", c.prefix, kernel, channels, silu),
+                                  m);
+            }
+    for (const DeltaRuleArgs &a : {DeltaRuleArgs{0, 2, 2, 32, 32, 1e-6f},
+                                   {0, 2, 4, 16, 20, 1e-6f},
+                                   {0, 1, 2, 30, 150, 1e-3f},
+                                   {0, 1, 1, 128, 128, 1e-6f}}) {
+        Model m(c.seed);
+        m.finish(delta_rule(m, m.embed(50, 48), a));
+        compare_recurrent(c, fmt::format("{}delta {} of {} x {}", c.prefix, a.n_v_heads, a.dim_k, a.dim_v), m);
+    }
+    for (const SelectiveScanArgs &a :
+         {SelectiveScanArgs{0, 4, 16, 1, 32}, {0, 4, 10, 2, 20}, {0, 3, 64, 3, 128}, {0, 2, 3, 1, 5}}) {
+        Model m(c.seed);
+        m.finish(selective_scan(m, m.embed(50, 48), a));
+        compare_recurrent(c, fmt::format("{}scan {} of {} x {}", c.prefix, a.n_heads, a.head_dim, a.state_dim), m);
+    }
+    Model m(c.seed);
+    ValueId x = m.embed(50, 48);
+    for (int layer = 0; layer < 2; layer++) {
+        ValueId n = norm(m, x, NormKind::kRms, {}), y = dense(m, n, 3 * 48);
+        ValueId conv = short_conv(m, gate(m, ActivationKind::kNone, slice(m, y, 1, 0, 48), slice(m, y, 1, 96, 48)), 3,
+                                  false, ActivationKind::kNone);
+        x = add(m, x, dense(m, gate(m, ActivationKind::kNone, slice(m, y, 1, 48, 48), conv), 48));
+        ValueId delta = delta_rule(m, norm(m, x, NormKind::kRms, {}), {0, 2, 4, 16, 16, 1e-6f});
+        ValueId z = dense(m, x, 64);
+        x = add(m, x, dense(m, gate(m, ActivationKind::kSilu, z, norm(m, delta, NormKind::kRms, {4})), 48));
+        x = add(m, x, dense(m, selective_scan(m, norm(m, x, NormKind::kRms, {}), {0, 4, 16, 1, 32}), 48));
+    }
+    m.finish(x);
+    compare_recurrent(c, c.prefix + "recurrent layers", m);
+}
+
+// ---- attention
+
+void test_attention(Context &c) {
+    for (uint32_t window : {0u, 1u, 20u, 32u, 70u})
+        for (int parts = 0; parts < 4; parts++) {
+            const bool sinks = parts & 1, cap = parts & 2;
+            const std::string name =
+                fmt::format("{}attention window={} {}{}", c.prefix, window, sinks ? "sinks " : "", cap ? "cap" : "");
+            if (!c.report.wanted(name)) continue;
+            for (uint32_t heads : {1u, 6u}) {
+                const AttentionArgs a{0, heads * 2, 2, 24, 20, 0.3f, cap ? 1.5f : 0.0f};
+                Model m(c.seed);
+                ValueId x = m.embed(50, 48), q = dense(m, x, a.n_heads * 24), k = dense(m, x, 48);
+                ValueId y = m.attend(q, k, dense(m, x, 40), a);
+                if (sinks) m.program.ops.back().weight[0] = m.vector(a.n_heads, 1.0f);
+                m.finish(add(m, x, dense(m, y, 48)));
+                if (window) {
+                    m.program.cache_groups[0].policy = CachePolicy::kWindow;
+                    m.program.cache_groups[0].window = window;
+                }
+                const Setup exact{.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32};
+                compare(c, fmt::format("{} heads={}", name, heads), m, exact, conversation(), 1e-5);
+                Setup deep = exact;
+                deep.max_rows = 300;
+                if (heads == 1)
+                    compare(c, name + " long", m, deep, {tokens(280), tokens(1), tokens(2), tokens(1)}, 1e-5);
+            }
+        }
+}
+
+// Beyond the original context other frequency factors apply.
+void test_long_rope(Context &c) {
+    const std::string name = c.prefix + "op rope of a long context";
+    if (!c.report.wanted(name)) return;
+    Model m(c.seed);
+    m.finish(m.rope(m.embed(50, 64), 2, 32, 32, RopePairs::kHalves, true));
+    Op &op = m.program.ops[1];
+    op.rope.original_context = 100;
+    op.weight[1] = m.add_tensor(Format::kF32, 1, 16, kUseVector, 0.1f, 4.0f);
+    std::vector<float> results[2];
+    for (uint32_t rows : {64u, 128u}) {
+        const Setup setup{.isa = c.isa, .threads = 2, .max_rows = rows};
+        compare(c, fmt::format("{} {}", name, rows), m, setup, {tokens(30)}, 1e-5);
+        results[rows == 128] = flat(run(*c.cpu, m, setup, {tokens(30)}));
+    }
+    c.report.check(name + " differs", results[0] != results[1], "the factors made no difference");
+}
+
+}  // namespace
+
+void test_ops(const Options &options, Report &report, Isa isa) {
+    Context c{report, isa, fmt::format("{} ", isa_name(isa)), options.seed};
+    test_norms(c);
+    test_gates(c);
+    test_factors(c);
+    test_mixtures(c);
+    test_expert_orders(c);
+    test_recurrent(c);
+    test_attention(c);
+    test_long_rope(c);
+}
+
+}  // namespace el::conformance
