@@ -20,10 +20,13 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     bool boolean(bool value) override { return add(Value(value)); }
     bool number_integer(number_integer_t value) override { return add(Value(int64_t{value})); }
     bool number_unsigned(number_unsigned_t value) override {
-        if (value > static_cast<uint64_t>(INT64_MAX)) return add(Value(static_cast<double>(value)));
+        if (value > static_cast<uint64_t>(INT64_MAX)) fail_integer(fmt::format_int(value).str());
         return add(Value(static_cast<int64_t>(value)));
     }
-    bool number_float(number_float_t value, const string_t &) override { return add(Value(value)); }
+    bool number_float(number_float_t value, const string_t &text) override {
+        if (text.find_first_of(".eE") == std::string::npos) fail_integer(text);
+        return add(Value(value));
+    }
     bool string(string_t &value) override { return add(Value(std::move(value))); }
     bool binary(binary_t &) override { return false; }
     bool key(string_t &value) override {
@@ -55,6 +58,11 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     struct Open {
         Value container, key;
     };
+    // As a float it would be another number.
+    [[noreturn]] void fail_integer(std::string_view text) const {
+        fail(Status::kInvalidText, "{}: the integer {} does not fit into 64 bits; write it as a string or a float",
+             what_, text.substr(0, 40));
+    }
     bool add(Value value) {
         if (open_.empty()) {
             root = std::move(value);

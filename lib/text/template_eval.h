@@ -122,7 +122,8 @@ class Callable : public Object {
 
 // What the tables hold; NULL for an unknown name.
 Function find_filter(std::string_view name);
-Function find_value_filter(std::string_view name);  // a part of these
+Function find_value_filter(std::string_view name);   // a part of these
+Function find_markup_filter(std::string_view name);  // another one
 Function find_test(std::string_view name);
 Function find_global(std::string_view name);
 Function find_string_method(std::string_view name);

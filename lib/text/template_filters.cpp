@@ -250,6 +250,14 @@ template <bool last> Value first_or_last(Call &call) {
     return last ? items.back() : items.front();
 }
 
+// A prompt depends on its variables alone, so always the first.
+Value random(Call &call) {
+    call.bind({});
+    if (call.self.is_dict()) fail_template("random needs a sequence");
+    std::vector<Value> items = call.renderer.iterate(call.self);
+    return items.empty() ? Value::undefined("there is no random item, the sequence is empty") : items.front();
+}
+
 Value reverse(Call &call) {
     call.bind({});
     std::vector<Value> items = call.renderer.iterate(call.self);
@@ -329,6 +337,7 @@ constexpr NamedFunction kSequenceFilters[] = {
     {"map", map},
     {"max", extreme<1>},
     {"min", extreme<-1>},
+    {"random", random},
     {"reject", select<false, false>},
     {"rejectattr", select<false, true>},
     {"reverse", reverse},
@@ -343,8 +352,9 @@ constexpr NamedFunction kSequenceFilters[] = {
 }  // namespace
 
 Function find_filter(std::string_view name) {
-    Function found = find_function(kSequenceFilters, name);
-    return found ? found : find_value_filter(name);
+    if (Function found = find_function(kSequenceFilters, name)) return found;
+    if (Function found = find_value_filter(name)) return found;
+    return find_markup_filter(name);
 }
 
 }  // namespace el

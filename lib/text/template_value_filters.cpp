@@ -86,6 +86,22 @@ Value absolute(Call &call) {
     return Value(std::fabs(call.self.as_float()));
 }
 
+[[noreturn]] void fail_range(const Call &call) {
+    fail_template(fmt::format("{}: the number does not fit into 64 bits", call.name));
+}
+
+// To tens, hundreds..., halves to the even one, as Python rounds an int.
+Value round_integer(Call &call, int64_t value, int64_t zeros) {
+    if (zeros > 19) return Value(0);
+    uint64_t unit = 1, size = value < 0 ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+    for (int64_t i = 0; i < zeros; ++i) unit *= 10;
+    uint64_t below = size % unit, whole = size - below;
+    bool up = below > unit / 2 || (below == unit / 2 && whole / unit % 2 == 1);
+    if (up && __builtin_add_overflow(whole, unit, &whole)) fail_range(call);
+    if (whole > static_cast<uint64_t>(INT64_MAX)) fail_range(call);
+    return Value(value < 0 ? -static_cast<int64_t>(whole) : static_cast<int64_t>(whole));
+}
+
 Value round(Call &call) {
     call.bind({"precision", "method"});
     int64_t precision = std::clamp<int64_t>(call.integer(0, 0), -300, 300);
@@ -97,17 +113,18 @@ Value round(Call &call) {
     if (method == "floor") return Value(std::floor(value * scale) / scale);
     if (method != "common") fail_template("the method of round is common, ceil or floor");
     if (call.self.is_integer() && precision >= 0) return Value(call.self.as_int());
+    if (call.self.is_integer()) return round_integer(call, call.self.as_int(), -precision);
     if (precision < 0) {
-        double rounded = std::nearbyint(value / std::pow(10.0, static_cast<double>(-precision))) *
-                         std::pow(10.0, static_cast<double>(-precision));
-        return call.self.is_integer() ? Value(static_cast<int64_t>(rounded)) : Value(rounded);
+        double unit = std::pow(10.0, static_cast<double>(-precision));
+        return Value(std::nearbyint(value / unit) * unit);
     }
     if (!std::isfinite(value)) return Value(value);
     // Decimal text is exact here, as Python's rounding is.
     return Value(std::strtod(fmt::format("{:.{}f}", value, precision).c_str(), nullptr));
 }
 
-bool parse_int(std::string_view text, int base, int64_t &out) {
+// The status is that of from_chars.
+std::errc parse_int(std::string_view text, int base, int64_t &out) {
     text = strip_text(text, kStripBoth);
     bool negative = !text.empty() && text[0] == '-';
     if (!text.empty() && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
@@ -120,10 +137,10 @@ bool parse_int(std::string_view text, int base, int64_t &out) {
     std::string digits;
     for (size_t i = 0; i < text.size(); ++i)
         if (text[i] != '_' || i == 0 || i + 1 == text.size() || text[i - 1] == '_') digits += text[i];
-    if (digits.empty() || digits[0] == '-' || digits[0] == '+') return false;
+    if (digits.empty() || digits[0] == '-' || digits[0] == '+') return std::errc::invalid_argument;
     if (negative) digits.insert(0, "-");
     auto end = std::from_chars(digits.data(), digits.data() + digits.size(), out, base);
-    return end.ec == std::errc() && end.ptr == digits.data() + digits.size();
+    return end.ptr == digits.data() + digits.size() ? end.ec : std::errc::invalid_argument;
 }
 
 bool parse_float(std::string_view text, double &out) {
@@ -145,11 +162,14 @@ Value to_int(Call &call) {
         number = call.self.as_float();
     else if (!call.self.is_string() || base < 2 || base > 36)
         return otherwise;
-    else if (parse_int(call.self.text(), static_cast<int>(base), whole))
+    else if (std::errc error = parse_int(call.self.text(), static_cast<int>(base), whole); error == std::errc())
         return Value(whole);
+    else if (error == std::errc::result_out_of_range)
+        fail_range(call);
     else if (!parse_float(call.self.text(), number))
         return otherwise;
-    if (!(std::fabs(number) < 9.2e18)) return otherwise;
+    if (!std::isfinite(number)) return otherwise;
+    if (!(std::fabs(number) < 0x1p63)) fail_range(call);
     return Value(static_cast<int64_t>(number));
 }
 

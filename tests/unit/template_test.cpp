@@ -394,6 +394,48 @@ TEST_CASE("the else of a loop runs unless a turn went to its end") {
     check("{% for o in [1, 2] %}{% for i in [] %}{% else %}{% continue %}{% endfor %}x{% endfor %}|", "|");
 }
 
+TEST_CASE("filters for HTML, wrapped text and large numbers") {
+    check(
+        R"t({{ {'class': 'a b', 'n': none, 'x': '<"1">', 'u': missing}|xmlattr }}|{{ {'a': 1}|xmlattr(false) }}|{{ {}|xmlattr }})t",
+        R"t( class="a b" x="&lt;&#34;1&#34;&gt;"|a="1"|)t");
+    check(R"t({{ '<p>a  <!-- <b> -->&lt;b&gt; &amp; &#65;&#x42; &nosuch</p>\n c'|striptags }})t", R"t(a <b> & AB &nosuch c)t");
+    check(R"t({{ 'A well-known robot--see here--speaks, e-mails'|wordwrap(12) }})t",
+          R"t(A well-known
+robot--see
+here--
+speaks,
+e-mails)t");
+    check(
+        R"t({{ 'extraordinarily-long words\n\nnext'|wordwrap(8) }}|{{ 'extraordinarily long'|wordwrap(8, false, '/') }}|{{ 'a-bc-de fg'|wordwrap(5, true, '/', false) }})t",
+        R"t(extraord
+inarily-
+long
+words
+
+next|extraordinarily/long|a-bc-/de fg)t");
+    check(
+        R"t({{ 'see (http://x.org/a_(b)), www.y.com or me@z.de.'|urlize }})t",
+        R"t(see (<a href="http://x.org/a_(b)" rel="noopener">http://x.org/a_(b)</a>), <a href="https://www.y.com" rel="noopener">www.y.com</a> or <a href="mailto:me@z.de">me@z.de</a>.)t");
+    check(
+        R"t({{ 'https://example.org/long <a.com> tel:12'|urlize(12, true, '_blank', 'x', ['tel:']) }})t",
+        R"t(<a href="https://example.org/long" rel="nofollow noopener x" target="_blank">https://exam...</a> &lt;a.com&gt; <a href="tel:12" rel="nofollow noopener x" target="_blank">tel:12</a>)t");
+    check(R"t({{ -1250|round(-2) }} {{ 1350|round(-2) }} {{ 15|round(-1) }} {{ 9223372036854775807|round(-2) }})t",
+          R"t(-1200 1400 20 9223372036854775800)t");
+    check("{{ words|random }} {{ []|random is defined }}", "pear False");  // always the first
+    for (const char *source : {"{{ '99999999999999999999'|int }}", "{{ 1e20|int }}", "{{ 9223372036854775807 + 1 }}",
+                               "{{ 2 ** 64 }}", "{{ 9223372036854775808 }}", "{{ 9223372036854775807|round(-19) }}"}) {
+        CAPTURE(source);
+        CHECK(failure(Status::kTemplateFailed, [&] { render(source); }).find("fit into 64 bits") != std::string::npos);
+    }
+    for (const char *json : {"[18446744073709551615]", "[-99999999999999999999]"})
+        CHECK(failure(Status::kInvalidText, [&] { parse_json(json, "x"); }).find("fit into 64 bits") !=
+              std::string::npos);
+    CHECK(failure(Status::kTemplateFailed, [&] { render("{{ {'a b': 1}|xmlattr }}"); }).find("attribute") !=
+          std::string::npos);
+    CHECK(failure(Status::kTemplateFailed, [&] { render("{{ 'a'|urlize(extra_schemes=['!']) }}"); }).find("scheme") !=
+          std::string::npos);
+}
+
 TEST_CASE("chat messages") {
     ChatContext context;
     context.bos_token = "<s>";
