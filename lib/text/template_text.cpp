@@ -1,6 +1,7 @@
 #include "text/template_text.h"
 
 #include <cstring>
+#include <utility>
 
 namespace el {
 
@@ -90,64 +91,37 @@ bool is_letter(uint32_t code) {
     return is_printable(code) && !(code >= 0xFF00 && code < 0xFF21) && !(code >= 0xFE00 && code < 0xFE70);
 }
 
-uint32_t to_upper(uint32_t code) {
-    if (code < 0x80) return code >= 'a' && code <= 'z' ? code - 32 : code;
-    if (code == 0xB5) return 0x39C;
-    if (code == 0xFF) return 0x178;
-    if (code >= 0xE0 && code <= 0xFE) return code == 0xF7 ? code : code - 32;
-    if (code == 0x131) return 'I';
-    if (code == 0x17F) return 'S';
-    // Latin Extended: pairs, the upper one first; even in most places, odd in two.
-    if ((code >= 0x139 && code <= 0x148) || (code >= 0x179 && code <= 0x17E)) return code % 2 == 0 ? code - 1 : code;
-    if ((code >= 0x100 && code <= 0x177 && code != 0x138 && code != 0x149) || (code >= 0x1E00 && code <= 0x1E95) ||
-        (code >= 0x1EA0 && code <= 0x1EFF))
-        return code % 2 ? code - 1 : code;
-    if (code == 0x3AC) return 0x386;
-    if (code >= 0x3AD && code <= 0x3AF) return code - 37;
-    if (code == 0x3C2) return 0x3A3;
-    if (code >= 0x3B1 && code <= 0x3CB) return code - 32;
-    if (code == 0x3CC) return 0x38C;
-    if (code == 0x3CD || code == 0x3CE) return code - 63;
-    if (code >= 0x430 && code <= 0x44F) return code - 32;
-    if (code >= 0x450 && code <= 0x45F) return code - 80;
-    if ((code >= 0x460 && code <= 0x481) || (code >= 0x48A && code <= 0x4BF) || (code >= 0x4D0 && code <= 0x52F))
-        return code % 2 ? code - 1 : code;
-    if (code >= 0x561 && code <= 0x586) return code - 48;
-    return code;
-}
+// A letter that looks like two, the first one large, is neither.
+bool is_upper(uint32_t code) { return code == 0x130 || (to_lower(code) != code && to_upper(code) == code); }
+bool is_lower(uint32_t code) { return code == 0xDF || (to_upper(code) != code && to_lower(code) == code); }
+static bool is_cased(uint32_t code) { return to_upper(code) != to_lower(code) || code == 0x130 || code == 0xDF; }
 
-uint32_t to_lower(uint32_t code) {
-    if (code < 0x80) return code >= 'A' && code <= 'Z' ? code + 32 : code;
-    if (code >= 0xC0 && code <= 0xDE) return code == 0xD7 ? code : code + 32;
-    if (code == 0x178) return 0xFF;
-    if ((code >= 0x139 && code <= 0x148) || (code >= 0x179 && code <= 0x17E)) return code % 2 ? code + 1 : code;
-    if ((code >= 0x100 && code <= 0x177 && code != 0x130 && code != 0x138 && code != 0x149) ||
-        (code >= 0x1E00 && code <= 0x1E95) || (code >= 0x1EA0 && code <= 0x1EFF))
-        return code % 2 ? code : code + 1;
-    if (code == 0x386) return 0x3AC;
-    if (code >= 0x388 && code <= 0x38A) return code + 37;
-    if (code == 0x38C) return 0x3CC;
-    if (code == 0x38E || code == 0x38F) return code + 63;
-    if (code >= 0x391 && code <= 0x3AB && code != 0x3A2) return code + 32;
-    if (code >= 0x410 && code <= 0x42F) return code + 32;
-    if (code >= 0x400 && code <= 0x40F) return code + 80;
-    if ((code >= 0x460 && code <= 0x481) || (code >= 0x48A && code <= 0x4BF) || (code >= 0x4D0 && code <= 0x52F))
-        return code % 2 ? code : code + 1;
-    if (code >= 0x531 && code <= 0x556) return code + 48;
-    return code;
-}
-
-bool is_upper(uint32_t code) { return to_lower(code) != code; }
-bool is_lower(uint32_t code) { return to_upper(code) != code || code == 0xDF; }
-
-static void append_upper(std::string &out, uint32_t code, const char *sharp_s = "SS") {
+static void append_upper(std::string &out, uint32_t code) {
     if (code == 0xDF)
-        out += sharp_s;  // the one common letter whose capital is two
+        out += "SS";  // the one common letter whose capital is two
     else
         append_utf8(out, to_upper(code));
 }
 
-// change(out, code, follows a letter)
+static void append_title(std::string &out, uint32_t code) {
+    if (code == 0xDF)
+        out += "Ss";
+    else
+        append_utf8(out, to_title(code));
+}
+
+// `rest` is the text behind the letter.
+static void append_lower(std::string &out, uint32_t code, bool after_letter, std::string_view rest) {
+    size_t at = 0;
+    if (code == 0x130)
+        out += "i\u0307";
+    else if (code == 0x3A3 && after_letter && (rest.empty() || !is_cased(next_code_point(rest, at))))
+        append_utf8(out, 0x3C2);  // sigma at the end of a word
+    else
+        append_utf8(out, to_lower(code));
+}
+
+// change(out, code, follows a letter, the rest)
 template <typename Change> static std::string map_letters(std::string_view text, Change change) {
     std::string out;
     out.reserve(text.size());
@@ -158,30 +132,35 @@ template <typename Change> static std::string map_letters(std::string_view text,
         if (at == start + 1 && code >= 0x80)
             out += text[start];
         else
-            change(out, code, after_letter);
-        after_letter = is_upper(code) || is_lower(code);
+            change(out, code, after_letter, text.substr(at));
+        after_letter = is_cased(code);
     }
     return out;
 }
 
 std::string upper_text(std::string_view text) {
-    return map_letters(text, [](std::string &out, uint32_t code, bool) { append_upper(out, code); });
+    return map_letters(text, [](std::string &out, uint32_t code, bool, std::string_view) { append_upper(out, code); });
 }
-std::string lower_text(std::string_view text) {
-    return map_letters(text, [](std::string &out, uint32_t code, bool) { append_utf8(out, to_lower(code)); });
-}
+std::string lower_text(std::string_view text) { return map_letters(text, append_lower); }
 std::string capitalize_text(std::string_view text) {
-    size_t first = text.empty() ? 0 : byte_offset(text, 1);
-    return title_text(text.substr(0, first)) + lower_text(text.substr(first));
+    bool first = true;
+    return map_letters(text, [&](std::string &out, uint32_t code, bool after_letter, std::string_view rest) {
+        std::exchange(first, false) ? append_title(out, code) : append_lower(out, code, after_letter, rest);
+    });
 }
 std::string title_text(std::string_view text) {
-    return map_letters(text, [](std::string &out, uint32_t code, bool after_letter) {
-        after_letter ? append_utf8(out, to_lower(code)) : append_upper(out, code, "Ss");
+    return map_letters(text, [](std::string &out, uint32_t code, bool after_letter, std::string_view rest) {
+        after_letter ? append_lower(out, code, true, rest) : append_title(out, code);
     });
 }
 std::string swapcase_text(std::string_view text) {
-    return map_letters(text, [](std::string &out, uint32_t code, bool) {
-        is_upper(code) ? append_utf8(out, to_lower(code)) : append_upper(out, code);
+    return map_letters(text, [](std::string &out, uint32_t code, bool after_letter, std::string_view rest) {
+        if (is_upper(code))
+            append_lower(out, code, after_letter, rest);
+        else if (is_lower(code))
+            append_upper(out, code);
+        else
+            append_utf8(out, code);
     });
 }
 

@@ -22,9 +22,11 @@ bool is_digit(uint32_t code);
 bool is_upper(uint32_t code);
 bool is_lower(uint32_t code);
 
-// Latin, Greek, Cyrillic and Armenian letters change case; others stay.
+// Letters of any script change case. Where a capital is several letters, as for ligatures, only that of the German
+// sharp s is written so; the others stay.
 uint32_t to_upper(uint32_t code);
 uint32_t to_lower(uint32_t code);
+uint32_t to_title(uint32_t code);  // at the beginning of a word
 std::string upper_text(std::string_view text);
 std::string lower_text(std::string_view text);
 std::string capitalize_text(std::string_view text);

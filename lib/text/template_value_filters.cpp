@@ -253,13 +253,19 @@ Value indent(Call &call) {
 Value title(Call &call) {
     call.bind({});
     std::string text = subject_text(call), out;
-    bool start = true;
     for (size_t at = 0; at < text.size();) {
-        size_t begin = at;
-        uint32_t code = next_code_point(text, at);
-        std::string_view letter = std::string_view(text).substr(begin, at - begin);
-        out += start ? upper_text(letter) : lower_text(letter);
-        start = is_space(code) || code == '-' || code == '(' || code == '{' || code == '[' || code == '<';
+        size_t begin = at, second = 0;
+        for (bool first = true; at < text.size(); first = false) {
+            size_t next = at;
+            uint32_t code = next_code_point(text, next);
+            bool ends_word = is_space(code) || code == '-' || code == '(' || code == '{' || code == '[' || code == '<';
+            if (ends_word && !first) break;
+            at = next;
+            if (first) second = at;
+            if (ends_word) break;
+        }
+        std::string_view word = std::string_view(text).substr(begin, at - begin);
+        out += upper_text(word.substr(0, second - begin)) + lower_text(word.substr(second - begin));
     }
     return text_result(call, std::move(out));
 }

@@ -394,11 +394,18 @@ TEST_CASE("the else of a loop runs unless a turn went to its end") {
     check("{% for o in [1, 2] %}{% for i in [] %}{% else %}{% continue %}{% endfor %}x{% endfor %}|", "|");
 }
 
+TEST_CASE("letters of all scripts change case") {
+    check("{{ 'ΟΔΟΣ ΣΑΣ'|lower }} {{ 'ὀδός ა ƀ ａ ꭰ ǆ straße'|upper }} {{ 'ǆ ა 𐐨'.title() }} {{ 'İ'|lower }} {{ "
+          "'ΑΣ-βΣ'|title }} {{ 'ǆΣ'|capitalize }}",
+          "οδος σας ὈΔΌΣ Ა Ƀ Ａ Ꭰ Ǆ STRASSE ǅ ა 𐐀 i̇ Ασ-Βσ ǅς");
+}
+
 TEST_CASE("filters for HTML, wrapped text and large numbers") {
     check(
         R"t({{ {'class': 'a b', 'n': none, 'x': '<"1">', 'u': missing}|xmlattr }}|{{ {'a': 1}|xmlattr(false) }}|{{ {}|xmlattr }})t",
         R"t( class="a b" x="&lt;&#34;1&#34;&gt;"|a="1"|)t");
-    check(R"t({{ '<p>a  <!-- <b> -->&lt;b&gt; &amp; &#65;&#x42; &nosuch</p>\n c'|striptags }})t", R"t(a <b> & AB &nosuch c)t");
+    check(R"t({{ '<p>a  <!-- <b> -->&lt;b&gt; &amp; &#65;&#x42; &nosuch</p>\n c'|striptags }})t",
+          R"t(a <b> & AB &nosuch c)t");
     check(R"t({{ 'A well-known robot--see here--speaks, e-mails'|wordwrap(12) }})t",
           R"t(A well-known
 robot--see
