@@ -395,7 +395,8 @@ TEST_CASE("the else of a loop runs unless a turn went to its end") {
 }
 
 TEST_CASE("letters of all scripts change case") {
-    check("{{ 'ΟΔΟΣ ΣΑΣ'|lower }} {{ 'ὀδός ა ƀ ａ ꭰ ǆ straße'|upper }} {{ 'ǆ ა 𐐨'.title() }} {{ 'İ'|lower }} {{ "
+    check("{{ 'ΟΔΟΣ ΣΑΣ'|lower }} {{ 'ὀδός ა ƀ ａ ꭰ ǆ straße'|upper }} {{ 'ǆ ა 𐐨'.title() }} {{ 'İ'|lower }} "
+          "{{ "
           "'ΑΣ-βΣ'|title }} {{ 'ǆΣ'|capitalize }}",
           "οδος σας ὈΔΌΣ Ა Ƀ Ａ Ꭰ Ǆ STRASSE ǅ ა 𐐀 i̇ Ασ-Βσ ǅς");
 }
