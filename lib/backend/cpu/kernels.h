@@ -18,8 +18,9 @@ enum class Planes : uint8_t {
     kNibbles1,    // and 1 vector of fifth bits: bit j
     kNibbles2,    // and 2 vectors of bits 4..5: vector j / 4, bits 2 (j % 4)
     kPairs,       // 2 vectors of 2 bits: vector j / 4, bits 2 (j % 4)
-    kPairs1,      // and 1 vector of third bits: bit j
     kPairsEight,  // and a byte for each row of third bits that 8 columns share: bit j / 2
+    kTriples,     // 3 vectors of 3 bits: vector j / 2, bits 3 (j % 2); of j = 6, 7 bits 0..1 in bits 6..7 of vector
+                  // j - 6, bit 2 in bit j of vector 2
     kBytes,       // 8 vectors
 };
 

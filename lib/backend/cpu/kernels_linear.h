@@ -26,10 +26,10 @@ constexpr int plane_bytes(Planes p) {
         return 384;
     case Planes::kPairs:
         return 128;
-    case Planes::kPairs1:
-        return 192;
     case Planes::kPairsEight:
         return 144;
+    case Planes::kTriples:
+        return 192;
     case Planes::kBytes:
         return 512;
     }
@@ -46,8 +46,8 @@ constexpr int quant_bits(Planes p) {
         return 6;
     case Planes::kPairs:
         return 2;
-    case Planes::kPairs1:
     case Planes::kPairsEight:
+    case Planes::kTriples:
         return 3;
     case Planes::kBytes:
         return 8;
@@ -95,7 +95,15 @@ template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t
     const uint8_t *q = tile + s * 4 * kLanes;
     if constexpr (P == Planes::kBytes) {
         for (int j = 0; j < 8; j++) w[j] = load_byte_quants(q + 64 * j);
-    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1 || P == Planes::kPairsEight) {
+    } else if constexpr (P == Planes::kTriples) {
+        const B v[3] = {load_bytes(q), load_bytes(q + 64), load_bytes(q + 128)};
+        for (int i = 0; i < 3; i++) {
+            w[2 * i] = mask(v[i], 7);
+            w[2 * i + 1] = mask(shift_right<3>(v[i]), 7);
+        }
+        w[6] = either(mask(shift_right<6>(v[0]), 3), mask(shift_right<4>(v[2]), 4));
+        w[7] = either(mask(shift_right<6>(v[1]), 3), mask(shift_right<5>(v[2]), 4));
+    } else if constexpr (P == Planes::kPairs || P == Planes::kPairsEight) {
         load_pairs<0, 1, 2, 3>(load_bytes(q), w);
         load_pairs<0, 1, 2, 3>(load_bytes(q + 64), w + 4);
     } else {
@@ -106,7 +114,6 @@ template <Planes P> [[gnu::always_inline]] inline void load_quants(const uint8_t
         }
     }
     if constexpr (P == Planes::kNibbles1) add_bit_plane<4, 0, 1, 2, 3, 4, 5, 6, 7>(load_bytes(q + 256), w);
-    if constexpr (P == Planes::kPairs1) add_bit_plane<2, 0, 1, 2, 3, 4, 5, 6, 7>(load_bytes(q + 128), w);
     if constexpr (P == Planes::kPairsEight)
         add_bit_plane<2, 0, 0, 1, 1, 2, 2, 3, 3>(load_row_bytes(tile + 128 + s * kLanes), w);
     if constexpr (P == Planes::kNibbles2) {

@@ -33,13 +33,13 @@ constexpr Kernels make_table(const char *name) {
     set_quantized<Format<Planes::kNibbles1, Scales::kMinimum, 0>>(row(TileKind::kQ5_1));
     set_quantized<Format<Planes::kBytes, Scales::kConstant, 128>>(row(TileKind::kQ8_0));
     set_quantized<Format<Planes::kPairs, Scales::kSuper16Min, 0>>(row(TileKind::kQ2_K));
-    set_quantized<Format<Planes::kPairs1, Scales::kSuper16, 4>>(row(TileKind::kQ3_K));
+    set_quantized<Format<Planes::kTriples, Scales::kSuper16, 4>>(row(TileKind::kQ3_K));
     set_quantized<Format<Planes::kNibbles, Scales::kSuper32, 0>>(row(TileKind::kQ4_K));
     set_quantized<Format<Planes::kNibbles1, Scales::kSuper32, 0>>(row(TileKind::kQ5_K));
     set_quantized<Format<Planes::kNibbles2, Scales::kSuper16, 32>>(row(TileKind::kQ6_K));
     set_quantized<Format<Planes::kPairsEight, Scales::kSuper16, 0, kIq1Values>>(row(TileKind::kIQ1));
-    set_quantized<Format<Planes::kPairs1, Scales::kSigned32, 0, kIq2Values>>(row(TileKind::kIQ2_XXS));
-    set_quantized<Format<Planes::kPairs1, Scales::kSuper16, 0, kIq2Values>>(row(TileKind::kIQ2));
+    set_quantized<Format<Planes::kTriples, Scales::kSigned32, 0, kIq2Values>>(row(TileKind::kIQ2_XXS));
+    set_quantized<Format<Planes::kTriples, Scales::kSuper16, 0, kIq2Values>>(row(TileKind::kIQ2));
     set_quantized<Format<Planes::kNibbles, Scales::kSigned32, 0, kIq3XxsValues>>(row(TileKind::kIQ3_XXS));
     set_quantized<Format<Planes::kNibbles, Scales::kSigned32, 0, kIq3SValues>>(row(TileKind::kIQ3_S));
     set_quantized<Format<Planes::kNibbles, Scales::kConstant, 0, kIq4Values>>(row(TileKind::kIQ4_NL));

@@ -24,15 +24,15 @@ template <> struct TileOf<Q5_0> : Tile<TileKind::kQ5_0, Planes::kNibbles1, Scale
 template <> struct TileOf<Q5_1> : Tile<TileKind::kQ5_1, Planes::kNibbles1, Scales::kMinimum> {};
 template <> struct TileOf<Q8_0> : Tile<TileKind::kQ8_0, Planes::kBytes, Scales::kConstant> {};
 template <> struct TileOf<Q2_K> : Tile<TileKind::kQ2_K, Planes::kPairs, Scales::kSuper16Min> {};
-template <> struct TileOf<Q3_K> : Tile<TileKind::kQ3_K, Planes::kPairs1, Scales::kSuper16> {};
+template <> struct TileOf<Q3_K> : Tile<TileKind::kQ3_K, Planes::kTriples, Scales::kSuper16> {};
 template <> struct TileOf<Q4_K> : Tile<TileKind::kQ4_K, Planes::kNibbles, Scales::kSuper32> {};
 template <> struct TileOf<Q5_K> : Tile<TileKind::kQ5_K, Planes::kNibbles1, Scales::kSuper32> {};
 template <> struct TileOf<Q6_K> : Tile<TileKind::kQ6_K, Planes::kNibbles2, Scales::kSuper16> {};
 template <> struct TileOf<IQ1_S> : Tile<TileKind::kIQ1, Planes::kPairsEight, Scales::kSuper16> {};
 template <> struct TileOf<IQ1_M> : Tile<TileKind::kIQ1, Planes::kPairsEight, Scales::kSuper16> {};
-template <> struct TileOf<IQ2_XXS> : Tile<TileKind::kIQ2_XXS, Planes::kPairs1, Scales::kSigned32> {};
-template <> struct TileOf<IQ2_XS> : Tile<TileKind::kIQ2, Planes::kPairs1, Scales::kSuper16> {};
-template <> struct TileOf<IQ2_S> : Tile<TileKind::kIQ2, Planes::kPairs1, Scales::kSuper16> {};
+template <> struct TileOf<IQ2_XXS> : Tile<TileKind::kIQ2_XXS, Planes::kTriples, Scales::kSigned32> {};
+template <> struct TileOf<IQ2_XS> : Tile<TileKind::kIQ2, Planes::kTriples, Scales::kSuper16> {};
+template <> struct TileOf<IQ2_S> : Tile<TileKind::kIQ2, Planes::kTriples, Scales::kSuper16> {};
 template <> struct TileOf<IQ3_XXS> : Tile<TileKind::kIQ3_XXS, Planes::kNibbles, Scales::kSigned32> {};
 template <> struct TileOf<IQ3_S> : Tile<TileKind::kIQ3_S, Planes::kNibbles, Scales::kSigned32> {};
 template <> struct TileOf<IQ4_NL> : Tile<TileKind::kIQ4_NL, Planes::kNibbles, Scales::kConstant> {};
@@ -49,7 +49,7 @@ concept HasTable = requires {
 };
 
 constexpr uint32_t plane_bytes(Planes planes) {
-    constexpr uint32_t kBytes[] = {256, 320, 384, 128, 192, 144, 512};
+    constexpr uint32_t kBytes[] = {256, 320, 384, 128, 144, 192, 512};
     return kBytes[static_cast<int>(planes)];
 }
 
@@ -123,10 +123,12 @@ template <Planes P> void pack_quants(const uint8_t q[32], uint32_t r, std::byte 
     };
     if constexpr (P == Planes::kBytes) {
         for (uint32_t j = 0; j < 8; j++) put(to, j, r, w[j]);
-    } else if constexpr (P == Planes::kPairs || P == Planes::kPairs1 || P == Planes::kPairsEight) {
+    } else if constexpr (P == Planes::kTriples) {
+        const uint32_t rest[] = {w[6] & 3 * kOnes, w[7] & 3 * kOnes, (w[6] >> 2 & kOnes) | (w[7] >> 1 & 2 * kOnes)};
+        for (uint32_t i = 0; i < 3; i++) put(to, i, r, w[2 * i] | w[2 * i + 1] << 3 | rest[i] << 6);
+    } else if constexpr (P == Planes::kPairs || P == Planes::kPairsEight) {
         put(to, 0, r, pairs(0, 0));
         put(to, 1, r, pairs(4, 0));
-        if constexpr (P == Planes::kPairs1) put(to, 2, r, bits(2));
         if constexpr (P == Planes::kPairsEight) {
             int shared = 0;
             for (int i = 0; i < 4; i++) shared |= (q[8 * i] >> 2 & 1) << i;
@@ -149,12 +151,13 @@ template <Planes P> void unpack_quants(const uint8_t *from, uint32_t r, uint8_t 
     for (int j = 0; j < 8; j++) {
         if constexpr (P == Planes::kBytes)
             w[j] = v[j];
-        else if constexpr (P == Planes::kPairs || P == Planes::kPairs1 || P == Planes::kPairsEight)
+        else if constexpr (P == Planes::kTriples)
+            w[j] = j < 6 ? v[j / 2] >> 3 * (j % 2) & 7 * kOnes : (v[j - 6] >> 6 & 3 * kOnes) | (v[2] >> j & kOnes) << 2;
+        else if constexpr (P == Planes::kPairs || P == Planes::kPairsEight)
             w[j] = v[j / 4] >> 2 * (j % 4) & 3 * kOnes;
         else
             w[j] = v[j % 4] >> 4 * (j / 4) & 15 * kOnes;
         if constexpr (P == Planes::kNibbles1) w[j] |= (v[4] >> j & kOnes) << 4;
-        if constexpr (P == Planes::kPairs1) w[j] |= (v[2] >> j & kOnes) << 2;
         if constexpr (P == Planes::kPairsEight) w[j] |= (from[128 + r] >> j / 2 & 1) * 4 * kOnes;
         if constexpr (P == Planes::kNibbles2) w[j] |= (v[4 + j / 4] >> 2 * (j % 4) & 3 * kOnes) << 4;
     }
