@@ -177,8 +177,8 @@ edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequenc
         uint32_t s = check_sequence(*context, sequence);
         if (end < -1) fail(Status::kInvalidArgument, "end is {}; it must be a position, or -1 for the last", end);
         Report report;
-        uint32_t last = end == -1 ? UINT32_MAX : static_cast<uint32_t>(end);
-        context->context.remove(s, count(begin, "begin"), last, report);
+        if (begin < 0) fail(Status::kInvalidArgument, "begin is {}; it must be a position", begin);
+        context->context.remove(s, begin, end == -1 ? INT32_MAX : end, report);
         return finish(report);
     });
 }

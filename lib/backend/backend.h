@@ -56,12 +56,34 @@ struct MemoryRegion {
     uint64_t bytes;
 };
 
+// What is done to keys, values and state between steps. Slots are those of a cache group: page * kPageTokens + row.
+class CacheMemory {
+  public:
+    virtual ~CacheMemory() = default;
+    // Keys can be moved to other positions (not if something came after their rope).
+    virtual bool can_turn_keys() const noexcept = 0;
+    // Rows of all layers of the group, one after the other.
+    virtual void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n) noexcept = 0;
+    // Turns keys as if their tokens stood so many positions later.
+    virtual void turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) noexcept = 0;
+    virtual void copy_state(int32_t from, int32_t to) noexcept = 0;
+
+    // To save and restore: K and V of all layers of the group, row by row; and a slot of state of all layers.
+    virtual size_t row_bytes(uint32_t group) const noexcept = 0;
+    virtual void read_rows(uint32_t group, const int32_t *slots, size_t n, std::byte *out) const noexcept = 0;
+    virtual void write_rows(uint32_t group, const int32_t *slots, size_t n, const std::byte *in) noexcept = 0;
+    virtual size_t state_bytes() const noexcept = 0;
+    virtual void read_state(int32_t slot, std::byte *out) const noexcept = 0;
+    virtual void write_state(int32_t slot, const std::byte *in) noexcept = 0;
+};
+
 // A compiled program with its activations, cache and logits; used by one thread at a time.
 class Executable {
   public:
     virtual ~Executable() = default;
     virtual Status run(const Step &step) noexcept = 0;  // allocates nothing
     virtual const float *logits() const noexcept = 0;   // [max_outputs, vocab] in host memory
+    virtual CacheMemory &cache() noexcept = 0;
 };
 
 class Backend {

@@ -2,6 +2,7 @@
 #include "base/system_memory.h"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 #include <limits>
 
@@ -24,12 +25,32 @@ ContextOptions resolve(ContextOptions options, const Model &model) {
              options.context_tokens, options.max_sequences, kMaxTokens);
     if (options.max_batch_tokens == 0) fail(Status::kInvalidArgument, "max_batch_tokens is 0, must be at least 1");
     options.max_batch_tokens = std::min(options.max_batch_tokens, options.context_tokens * options.max_sequences);
+    if (options.eviction != Eviction::kNone) {
+        if (options.context_tokens < 4 * kPageTokens)
+            fail(
+                Status::kInvalidArgument,
+                "context_tokens is {}; a policy that gives up old tokens needs {}: a page of {} to give up, one of the "
+                "first tokens, and some that stay",
+                options.context_tokens, 4 * kPageTokens, kPageTokens);
+        // A step must not push out what it has just read.
+        options.max_batch_tokens = std::min(options.max_batch_tokens, options.context_tokens / 2);
+    }
     if (options.max_outputs == 0) options.max_outputs = options.max_sequences;
     options.max_outputs = std::min(options.max_outputs, options.max_batch_tokens);
     for (Format format : {options.cache_k, options.cache_v})
         if (format != Format::kF16 && format != Format::kF32)
             fail(Status::kUnsupported, "cache format {}: only F16 and F32 are supported", format_info(format).name);
     return options;
+}
+
+CacheLimits cache_limits(const ContextOptions &options, const Program &program) {
+    CacheLimits limits;
+    limits.max_sequences = options.max_sequences;
+    limits.max_rows = (options.context_tokens + kPageTokens - 1) / kPageTokens * kPageTokens;
+    limits.max_step_rows = options.max_batch_tokens;
+    limits.eviction = options.eviction;
+    limits.reuse_prefixes = options.reuse_prefixes && program.state_layers.empty();
+    return limits;
 }
 
 ExecutableLimits limits_of(const ContextOptions &options, const Program &program) {
@@ -41,10 +62,14 @@ ExecutableLimits limits_of(const ContextOptions &options, const Program &program
     limits.step.n_groups = static_cast<uint32_t>(program.cache_groups.size());
     limits.step.context = options.context_tokens;
     limits.step.n_state_slots = options.max_sequences * Cache::kStateSlots;
-    limits.step.max_pages = (options.context_tokens + kPageTokens - 1) / kPageTokens;
+    const CacheLimits cache = cache_limits(options, program);
+    for (const CacheGroup &group : program.cache_groups) {
+        const uint32_t pages = pages_per_sequence(group, cache);
+        limits.step.max_pages = std::max(limits.step.max_pages, pages);
+        limits.n_pages.push_back(pages * options.max_sequences);
+    }
     limits.cache_k = options.cache_k;
     limits.cache_v = options.cache_v;
-    limits.n_pages.assign(program.cache_groups.size(), limits.step.max_pages * options.max_sequences);
     return limits;
 }
 
@@ -80,28 +105,41 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
 }
 
 template <typename Memory> void Context::lay_out(Memory &memory) {
-    CacheLimits limits{options_.max_sequences, limits_.step.max_pages, limits_.n_pages};
-    cache_.emplace(model_->program().cache_groups, limits, memory);
+    const Program &program = model_->program();
+    const CacheLimits limits = cache_limits(options_, program);
+    cache_.emplace(program.cache_groups, limits, limits_.n_pages, memory);
     step_ = lay_out_step(limits_.step, memory);
-    added_ = memory.template take<int32_t>(options_.max_sequences);
-    step_index_ = memory.template take<int32_t>(options_.max_sequences);
+    for (int32_t **array : {&added_, &step_index_, &tree_})
+        *array = memory.template take<int32_t>(options_.max_sequences);
+    order_ = memory.template take<int32_t>(options_.max_batch_tokens);
+    for (int32_t *&slots : slots_) slots = memory.template take<int32_t>(limits.max_rows);
     size_t bytes = text_buffer_bytes(*model_);
     text_buffer_ = {memory.template take<char>(bytes), bytes};
+    if (tree_) std::fill_n(tree_, options_.max_sequences, -1);
+}
+
+int64_t now_ns() {
+    using namespace std::chrono;
+    return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
 Status Context::decode(const Batch &batch, Report &report) noexcept {
     n_outputs_ = 0;
     if (check(batch, report) != Status::kOk) return report.status;
     if (take_cancel()) return report.set(Status::kCancelled, "cancelled before the step");
+    if (batch.deadline_ns && now_ns() >= batch.deadline_ns)
+        return report.set(Status::kDeadlineExceeded, "the deadline had passed before the step");
+    if (make_room(batch, report) != Status::kOk) return report.status;
     fill_step(batch);
     Status status = executable_->run(step_);
     if (status != Status::kOk) return report.set(status, "a step of {} tokens failed", batch.n);
     if (take_cancel()) return report.set(Status::kCancelled, "cancelled during the step");
-    for (uint32_t s = 0; s < options_.max_sequences; ++s)
-        if (added_[s]) {
-            uint32_t length = cache_->length(s) + added_[s];
-            cache_->commit(s, length, static_cast<int32_t>(length));
-        }
+    for (uint32_t s = 0; s < options_.max_sequences; ++s) {
+        if (added_[s] == 0) continue;
+        const int32_t before = cache_->next_position(s);
+        cache_->commit(s, added_[s], before + added_[s], !batch.parents);
+        if (batch.parents) tree_[s] = before;
+    }
     n_outputs_ = step_.n_outputs;
     return Status::kOk;
 }
@@ -110,6 +148,8 @@ Status Context::check(const Batch &batch, Report &report) noexcept {
     if (batch.n == 0 || batch.n > options_.max_batch_tokens)
         return report.set(Status::kInvalidArgument, "a batch of {} tokens; must be 1 to max_batch_tokens, {}", batch.n,
                           options_.max_batch_tokens);
+    if (batch.parents && recurrent())
+        return report.set(Status::kUnsupported, "a tree of drafts: the model's recurrent state follows one path only");
     std::fill_n(added_, options_.max_sequences, 0);
     size_t n_outputs = batch.outputs ? 0 : 1;
     for (size_t i = 0; i < batch.n; ++i) {
@@ -120,7 +160,13 @@ Status Context::check(const Batch &batch, Report &report) noexcept {
             return report.set(Status::kInvalidArgument, "token {} of the batch is for sequence {}; must be 0 to {}", i,
                               int32_t(sequence_of(batch, i)), options_.max_sequences - 1);
         const uint32_t s = sequence_of(batch, i);
-        const int32_t position = cache_->next_position(s) + added_[s]++;
+        if (tree_[s] >= 0)
+            return report.set(Status::kUnsupported,
+                              "sequence {} ends with a tree of drafts; remove it from position {} on first", s,
+                              tree_[s]);
+        order_[i] = added_[s]++;
+        if (batch.parents && check_parent(batch, i, report) != Status::kOk) return report.status;
+        const int32_t position = position_of(batch, i);
         if (batch.positions && batch.positions[i] != position)
             return report.set(Status::kUnsupported,
                               "token {} of the batch has position {}; only {}, which appends it, is supported", i,
@@ -132,15 +178,85 @@ Status Context::check(const Batch &batch, Report &report) noexcept {
                           "the batch wants {} outputs; the context has room for max_outputs, {}", n_outputs,
                           options_.max_outputs);
     for (uint32_t s = 0; s < options_.max_sequences; ++s) {
-        if (uint32_t(added_[s]) <= room(s)) continue;
-        return report.set(Status::kContextFull, "sequence {} has {} of {} tokens and no room for {} more", s,
-                          cache_->length(s), options_.context_tokens, added_[s]);
+        if (uint32_t(added_[s]) > room(s))
+            return report.set(Status::kContextFull, "sequence {} has {} of {} tokens and no room for {} more", s,
+                              cache_->length(s), options_.context_tokens, added_[s]);
+        if (cache_->next_position(s) > std::numeric_limits<int32_t>::max() - added_[s])
+            return report.set(Status::kContextFull, "sequence {} has reached the largest position", s);
     }
-    for (uint32_t s = 0; s < options_.max_sequences; ++s)
-        if (added_[s] && !cache_->reserve(s, cache_->length(s) + added_[s]))
+    return Status::kOk;
+}
+
+Status Context::check_parent(const Batch &batch, size_t i, Report &report) const noexcept {
+    const int32_t parent = batch.parents[i];
+    if (parent < -1 || parent >= int32_t(i) ||
+        (parent >= 0 && sequence_of(batch, size_t(parent)) != sequence_of(batch, i)))
+        return report.set(Status::kInvalidArgument,
+                          "token {} of the batch has the parent {}; must be an earlier token of its sequence, or -1", i,
+                          parent);
+    if (order_[i] >= int32_t(kMaxTreeTokens))
+        return report.set(Status::kLimitExceeded, "more than {} tokens of a sequence in a tree of drafts",
+                          kMaxTreeTokens);
+    return Status::kOk;
+}
+
+// Positions follow from the order of tokens, or in a tree from their depth.
+int32_t Context::position_of(const Batch &batch, size_t i) const noexcept {
+    const int32_t next = cache_->next_position(sequence_of(batch, i));
+    if (!batch.parents) return next + order_[i];
+    int32_t depth = 0;
+    for (int32_t p = batch.parents[i]; p >= 0; p = batch.parents[p]) ++depth;
+    return next + depth;
+}
+
+uint32_t Context::room(uint32_t sequence) const {
+    if (options_.eviction != Eviction::kNone) return options_.max_batch_tokens;
+    const uint32_t length = cache_->length(sequence);
+    return std::min(cache_->room(sequence), options_.context_tokens - std::min(length, options_.context_tokens));
+}
+
+Status Context::make_room(const Batch &batch, Report &report) noexcept {
+    CacheEdits edits;
+    for (uint32_t s = 0; s < options_.max_sequences; ++s) {
+        if (added_[s] == 0) continue;
+        while (options_.eviction != Eviction::kNone &&
+               cache_->length(s) + uint32_t(added_[s]) > options_.context_tokens && cache_->evict(s, edits))
+            apply(edits);
+        if (!cache_->reserve(s, uint32_t(added_[s]), edits))
             return report.set(Status::kContextFull, "the cache has no free pages for {} more tokens of sequence {}",
                               added_[s], s);
+        apply(edits);
+    }
+    for (size_t i = 0; i < batch.n; ++i) {
+        const uint32_t s = sequence_of(batch, i);
+        cache_->set_row(s, cache_->length(s) + uint32_t(order_[i]), batch.tokens[i], position_of(batch, i));
+    }
     return Status::kOk;
+}
+
+void Context::apply(const CacheEdits &edits) noexcept {
+    CacheMemory &memory = executable_->cache();
+    auto page_slots = [](int32_t page, int32_t *slots) {
+        for (uint32_t i = 0; i < kPageTokens; ++i) slots[i] = page * int32_t(kPageTokens) + int32_t(i);
+    };
+    for (uint32_t i = 0; i < edits.n_copies; ++i) {
+        const CacheEdits::Copy &copy = edits.copies[i];
+        page_slots(copy.from, slots_[0]);
+        page_slots(copy.to, slots_[1]);
+        memory.copy_rows(copy.group, slots_[0], slots_[1], kPageTokens);
+        if (edits.turn_sinks) memory.turn_keys(copy.group, slots_[1], kPageTokens, edits.turn);
+    }
+}
+
+void Context::fill_sequence(uint32_t s, int32_t at) noexcept {
+    const StepLimits &limits = limits_.step;
+    step_.state_before[at] = cache_->state_before(s);
+    step_.state_after[at] = cache_->state_after(s);
+    for (uint32_t g = 0; g < limits.n_groups; ++g) {
+        std::copy_n(cache_->pages(g, s), cache_->n_pages(g, s), const_cast<int32_t *>(step_.pages_of(g, uint32_t(at))));
+        step_.length[g * limits.max_sequences + uint32_t(at)] =
+            int32_t(cache_->length(s) - cache_->first_row(g, s)) + added_[s];
+    }
 }
 
 void Context::fill_step(const Batch &batch) noexcept {
@@ -154,48 +270,31 @@ void Context::fill_step(const Batch &batch) noexcept {
         if (step_index_[s] < 0) {
             const int32_t at = step_index_[s] = step.n_sequences++;
             step.first_token[at] = static_cast<int32_t>(i);
-            step.state_before[at] = cache_->state_before(s);
-            step.state_after[at] = cache_->state_after(s);
-            for (uint32_t g = 0; g < limits.n_groups; ++g) {
-                std::copy_n(cache_->pages(g, s), limits.max_pages, const_cast<int32_t *>(step.pages_of(g, at)));
-                step.length[g * limits.max_sequences + at] = static_cast<int32_t>(cache_->length(s)) + added_[s];
-            }
-            added_[s] = 0;  // counts up again below
+            fill_sequence(s, at);
         }
-        const uint32_t row = cache_->length(s) + added_[s]++;
+        const uint32_t row = cache_->length(s) + uint32_t(order_[i]);
+        const int32_t position = cache_->position(s, row);
         step.token[i] = batch.tokens[i];
-        step.embedding_row[i] = step.parent[i] = step.adapter_of[i] = -1;
+        step.embedding_row[i] = step.adapter_of[i] = -1;
+        step.parent[i] = batch.parents ? batch.parents[i] : -1;
+        step.ancestors[i] = batch.parents ? uint64_t(1) << order_[i] : 0;
+        if (step.parent[i] >= 0) step.ancestors[i] |= step.ancestors[step.parent[i]];
         step.sequence_of[i] = step_index_[s];
-        for (uint32_t axis = 0; axis < limits.n_axes; ++axis)
-            step.position[axis * limits.max_tokens + i] = static_cast<int32_t>(row);
+        for (uint32_t axis = 0; axis < limits.n_axes; ++axis) step.position[axis * limits.max_tokens + i] = position;
         for (uint32_t g = 0; g < limits.n_groups; ++g) {
             const size_t at = size_t(g) * limits.max_tokens + i;
+            const uint32_t first = cache_->first_row(g, s);
             step.slot[at] = cache_->slot(g, s, row);
-            const uint32_t window = model_->program().cache_groups[g].window;
-            step.visible_begin[at] = static_cast<int32_t>(window && row >= window ? row + 1 - window : 0);
-            step.visible_end[at] = static_cast<int32_t>(row) + 1;
+            // In a tree, rows before the step are looked at: drafts are never as long as a window.
+            const uint32_t known = batch.parents ? cache_->length(s) : row + 1;
+            step.visible_begin[at] = static_cast<int32_t>(cache_->first_visible(g, s, position, known) - first);
+            step.visible_end[at] = static_cast<int32_t>(row + 1 - first);
         }
         if (batch.outputs ? batch.outputs[i] : i + 1 == batch.n) {
             step.output_row[step.n_outputs] = static_cast<int32_t>(i);
             step.output_kind[step.n_outputs++] = 0;
         }
     }
-}
-
-Status Context::remove(uint32_t sequence, uint32_t begin, uint32_t end, Report &report) noexcept {
-    const uint32_t length = cache_->length(sequence);
-    if (begin >= length || begin >= end) return Status::kOk;
-    if (end < length)
-        return report.set(Status::kUnsupported,
-                          "removing positions {} to {} of sequence {} would leave {} tokens behind the gap", begin, end,
-                          sequence, length - end);
-    if (begin > 0 && !model_->program().state_layers.empty())
-        return report.set(Status::kUnsupported,
-                          "removing positions {} to {} of sequence {}: the model keeps a recurrent state, which can "
-                          "only be forgotten from position 0 on",
-                          begin, end, sequence);
-    cache_->truncate(sequence, begin, static_cast<int32_t>(begin));
-    return Status::kOk;
 }
 
 }  // namespace el

@@ -13,11 +13,13 @@
 namespace el {
 
 struct ContextOptions {
-    uint32_t context_tokens = 0;  // of each sequence; 0: the model's
+    uint32_t context_tokens = 0;  // rows of each sequence; 0: the model's
     uint32_t max_sequences = 1;
     uint32_t max_batch_tokens = 512;
     uint32_t max_outputs = 0;  // 0: as many as max_sequences
     Format cache_k = Format::kF16, cache_v = Format::kF16;
+    Eviction eviction = Eviction::kNone;
+    bool reuse_prefixes = true;
     ThreadPoolOptions threads;
 };
 
@@ -26,11 +28,17 @@ struct Batch {
     const int32_t *sequences = nullptr;  // [n] NULL: all `sequence`
     int32_t sequence = 0;
     const int32_t *positions = nullptr;  // [n] NULL: appended; others are not supported
+    const int32_t *parents = nullptr;    // [n] NULL: none. The token before each in a tree of drafts; -1: the last row
     const uint8_t *outputs = nullptr;    // [n] NULL: the last one
     size_t n = 0;
+    int64_t deadline_ns = 0;  // of now_ns(): the step does not begin after it; 0: none
 };
 
+constexpr uint32_t kMaxTreeTokens = 64;  // of one sequence in a step
 constexpr uint32_t kMaxStopStrings = 16, kMaxStopBytes = 255;
+
+// Of the monotonic clock that deadlines use.
+int64_t now_ns();
 
 class Context {
   public:
@@ -48,11 +56,23 @@ class Context {
     const float *logits(uint32_t row) const { return executable_->logits() + size_t(row) * model_->n_vocab(); }
 
     uint32_t length(uint32_t sequence) const { return cache_->length(sequence); }
-    uint32_t room(uint32_t sequence) const {
-        return std::min(cache_->room(sequence), options_.context_tokens - cache_->length(sequence));
-    }
-    // Forgets the rows [begin, end), which must reach to the end.
-    Status remove(uint32_t sequence, uint32_t begin, uint32_t end, Report &report) noexcept;
+    int32_t next_position(uint32_t sequence) const { return cache_->next_position(sequence); }
+    // Tokens that can be appended.
+    uint32_t room(uint32_t sequence) const;
+    const Cache &cache() const { return *cache_; }
+    CacheMemory &memory() { return executable_->cache(); }
+
+    // ---- sequences, between steps
+
+    // Forgets the tokens at positions [begin, end).
+    Status remove(uint32_t sequence, int32_t begin, int32_t end, Report &report) noexcept;
+    // Moves the tokens at positions [begin, end) by `delta` positions.
+    Status shift(uint32_t sequence, int32_t begin, int32_t end, int32_t delta, Report &report) noexcept;
+    // `to` becomes what `from` is.
+    Status fork(uint32_t from, uint32_t to, Report &report) noexcept;
+    void clear(uint32_t sequence) noexcept;
+    // An empty sequence takes over what earlier prompts with the same beginning left. Returns how many tokens.
+    uint32_t reuse_prefix(uint32_t sequence, std::span<const int32_t> tokens) noexcept;
 
     void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
     bool take_cancel() noexcept { return cancelled_.exchange(false, std::memory_order_relaxed); }
@@ -64,7 +84,13 @@ class Context {
   private:
     template <typename Memory> void lay_out(Memory &memory);
     Status check(const Batch &batch, Report &report) noexcept;
+    Status check_parent(const Batch &batch, size_t i, Report &report) const noexcept;
+    Status make_room(const Batch &batch, Report &report) noexcept;
+    void apply(const CacheEdits &edits) noexcept;
+    int32_t position_of(const Batch &batch, size_t i) const noexcept;
     void fill_step(const Batch &batch) noexcept;
+    void fill_sequence(uint32_t sequence, int32_t at) noexcept;
+    bool recurrent() const { return !model_->program().state_layers.empty(); }
     uint32_t sequence_of(const Batch &batch, size_t i) const {
         return static_cast<uint32_t>(batch.sequences ? batch.sequences[i] : batch.sequence);
     }
@@ -78,6 +104,9 @@ class Context {
     Step step_;
     int32_t *added_ = nullptr;       // [max_sequences] tokens that the batch brings
     int32_t *step_index_ = nullptr;  // [max_sequences] place in the step, -1: not in it
+    int32_t *tree_ = nullptr;        // [max_sequences] position from which on drafts in a tree follow; -1: none do
+    int32_t *order_ = nullptr;       // [max_batch_tokens] of a token, among those of its sequence in the step
+    int32_t *slots_[2] = {};         // [max_rows] each: for apply() and moves
     std::span<char> text_buffer_;
     std::optional<TextStream> stream_;
     std::unique_ptr<Executable> executable_;

@@ -2,16 +2,10 @@
 #include "sample/softmax.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 namespace el {
 namespace {
-
-int64_t now_ns() {
-    using namespace std::chrono;
-    return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
-}
 
 // What the model thought of a token.
 class Likelihoods {
@@ -124,6 +118,7 @@ class Generation {
         if (status == Status::kOk) status = write_answer();
         if (status != Status::kOk) deliver_rest();
         if (status == Status::kCancelled) result_.reason = StopReason::kCancelled;
+        if (status == Status::kDeadlineExceeded) result_.reason = StopReason::kDeadline;
         result_.prompt_ns = prompt_end - start;
         result_.generate_ns = now_ns() - prompt_end;
         return status;
@@ -132,6 +127,9 @@ class Generation {
   private:
     Status read_prompt(std::span<const int32_t> prompt) {
         const size_t most = context_.options().max_batch_tokens;
+        const uint32_t reused = context_.reuse_prefix(static_cast<uint32_t>(sequence_), prompt);
+        result_.n_prompt = result_.n_reused = static_cast<int32_t>(reused);
+        prompt = prompt.subspan(reused);
         for (size_t i = 0; i < prompt.size(); i += most) {
             std::span<const int32_t> chunk = prompt.subspan(i, std::min(most, prompt.size() - i));
             if (Status status = step(chunk); status != Status::kOk) return status;
@@ -146,6 +144,7 @@ class Generation {
         batch.n = tokens.size();
         // A step belongs to one sequence; max_batch_tokens bounds how many tokens need its number.
         batch.sequence = sequence_;
+        batch.deadline_ns = options_.deadline_ns;
         return context_.decode(batch, report_);
     }
 
@@ -207,7 +206,7 @@ Status check(const Context &context, uint32_t sequence, const Sampler &sampler, 
     if (sampler.n_vocab() != context.model().n_vocab())
         return report.set(Status::kInvalidArgument, "the sampler is for {} tokens, the model has {}", sampler.n_vocab(),
                           context.model().n_vocab());
-    if (prompt.size() > context.room(sequence))
+    if (prompt.size() > context.room(sequence) && context.options().eviction == Eviction::kNone)
         return report.set(Status::kPromptTooLong, "the prompt has {} tokens; sequence {} has room for {} more of {}",
                           prompt.size(), sequence, context.room(sequence), context.options().context_tokens);
     for (size_t i = 0; i < prompt.size(); ++i)

@@ -16,6 +16,7 @@ enum class StopReason : int32_t {
     kCallback = 4,
     kCancelled = 5,
     kContextFull = 6,
+    kDeadline = 7,
 };
 
 struct TokenEvent {
@@ -35,8 +36,9 @@ struct GenerateOptions {
     uint32_t max_tokens = 0;  // 0: as many as there is room for
     std::span<const std::string_view> stop_strings;
     bool ignore_end = false;
-    bool logprobs = false;  // of each token, by the model's logits
-    uint32_t n_top = 0;     // the same, and that of so many likeliest tokens
+    bool logprobs = false;    // of each token, by the model's logits
+    uint32_t n_top = 0;       // the same, and that of so many likeliest tokens
+    int64_t deadline_ns = 0;  // of now_ns(): no step begins after it; 0: none
     int32_t (*callback)(void *user, const TokenEvent &event) = nullptr;  // non-zero stops
     void *user = nullptr;
 };
@@ -45,6 +47,7 @@ struct GenerateResult {
     StopReason reason = StopReason::kNone;
     int32_t stop_string = -1;
     int32_t n_prompt = 0;     // worked off
+    int32_t n_reused = 0;     // of these, taken over from earlier prompts
     int32_t n_generated = 0;  // without an end-of-turn token that stopped it
     int64_t prompt_ns = 0, generate_ns = 0;
 };

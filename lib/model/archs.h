@@ -51,7 +51,6 @@ enum class When : uint8_t {
     kOwnKeysOptional,
     kDense,
     kExperts,
-    kExpertsOptional,
     kShared,
     kSharedOptional,
     kShortConv,

@@ -256,10 +256,13 @@ struct Step {
     int32_t *embedding_row = nullptr;  // [max_tokens] -1: use the token
     int32_t *position = nullptr;       // [n_axes, max_tokens]
     int32_t *parent = nullptr;         // [max_tokens] step index of the token before it in a draft tree; -1: none
-    int32_t *sequence_of = nullptr;    // [max_tokens] index into the per-sequence arrays
-    int32_t *adapter_of = nullptr;     // [max_tokens] -1: none
-    int32_t *output_row = nullptr;     // [max_outputs] step index of the token whose output is wanted
-    int32_t *output_kind = nullptr;    // [max_outputs] 0: logits
+    // [max_tokens] of a token in a draft tree: bit j says that it sees the j-th token of its sequence in this step, its
+    // own bit is the highest; 0: it sees all before it. Its row is visible_end - 1.
+    uint64_t *ancestors = nullptr;
+    int32_t *sequence_of = nullptr;  // [max_tokens] index into the per-sequence arrays
+    int32_t *adapter_of = nullptr;   // [max_tokens] -1: none
+    int32_t *output_row = nullptr;   // [max_outputs] step index of the token whose output is wanted
+    int32_t *output_kind = nullptr;  // [max_outputs] 0: logits
 
     // per sequence of the step
     int32_t *first_token = nullptr;   // [max_sequences]
@@ -273,6 +276,12 @@ struct Step {
     int32_t *visible_begin = nullptr;  // [n_groups, max_tokens] logical rows that the token sees: [begin, end)
     int32_t *visible_end = nullptr;    // [n_groups, max_tokens]
 
+    // Whether a token sees a row that is at most its own, in a group.
+    static bool sees(uint64_t ancestors, int32_t row, int32_t visible_end) {
+        if (ancestors == 0) return true;
+        const int32_t own = 63 - __builtin_clzll(ancestors), at = row - (visible_end - 1 - own);
+        return at < 0 || (ancestors >> at & 1);
+    }
     const int32_t *pages_of(uint32_t group, uint32_t sequence) const {
         return block_table + (size_t(group) * limits.max_sequences + sequence) * limits.max_pages;
     }
@@ -288,6 +297,7 @@ template <typename Memory> Step lay_out_step(const StepLimits &limits, Memory &m
     s.embedding_row = take(tokens);
     s.position = take(limits.n_axes * tokens);
     s.parent = take(tokens);
+    s.ancestors = memory.template take<uint64_t>(tokens);
     s.sequence_of = take(tokens);
     s.adapter_of = take(tokens);
     s.output_row = take(limits.max_outputs);

@@ -1,56 +1,246 @@
-// Random use of the page cache against a simple model of it: who owns which page.
+// Random use of the page cache against a simple model of it: every row of every sequence must lie where its content was
+// written, whatever is shared, dropped, copied or evicted.
 #include "cache/cache.h"
 
 #include <doctest/doctest.h>
+#include <optional>
 #include <random>
-#include <set>
-#include <vector>
 
 using namespace el;
 
-TEST_CASE("pages are owned once, given back, and never lost") {
-    const std::vector<CacheGroup> groups(2);
-    const uint32_t n_pages[] = {10, 12};  // fewer than all sequences could fill
-    const CacheLimits limits{4, 5, n_pages};
-    ArenaSizer sizer;
-    Cache sized(groups, limits, sizer);
-    Arena arena(sizer.bytes());
-    Cache cache(groups, limits, arena);
-    CHECK(cache.max_tokens() == 5 * kPageTokens);
-    CHECK(arena.used() == arena.bytes());
+namespace {
 
-    std::mt19937 random(1);
-    std::vector<uint32_t> length(4, 0), pages(4, 0);
-    auto pages_for = [](uint32_t n) { return (n + kPageTokens - 1) / kPageTokens; };
-    for (int i = 0; i < 20000; ++i) {
-        const uint32_t s = random() % 4;
-        const uint32_t used = pages[0] + pages[1] + pages[2] + pages[3];
-        REQUIRE(cache.room(s) == std::min(5u, pages[s] + 10 - used) * kPageTokens - length[s]);
-        if (random() % 3) {
-            const uint32_t n = length[s] + 1 + random() % 40;
-            const bool fits = pages_for(n) <= 5 && (pages_for(n) <= pages[s] || pages_for(n) - pages[s] <= 10 - used);
-            REQUIRE(cache.reserve(s, n) == fits);
-            if (!fits) continue;
-            pages[s] = std::max(pages[s], pages_for(n));
-            if (random() % 4 == 0) continue;  // a step that failed: nothing is committed
-            cache.commit(s, length[s] = n, int32_t(n));
-        } else {
-            length[s] = length[s] ? random() % length[s] : 0;
-            cache.truncate(s, length[s], int32_t(length[s]));
-            pages[s] = pages_for(length[s]);
-        }
-        for (uint32_t g = 0; g < 2; ++g) {
-            std::set<int32_t> seen;
-            for (uint32_t q = 0; q < 4; ++q)
-                for (uint32_t row = 0; row < pages[q] * kPageTokens; row += kPageTokens) {
-                    const int32_t slot = cache.slot(g, q, row);
-                    REQUIRE(slot >= 0);
-                    REQUIRE(slot < int32_t(n_pages[g] * kPageTokens));
-                    REQUIRE(slot % int32_t(kPageTokens) == 0);
-                    REQUIRE(seen.insert(slot).second);
-                }
-        }
-        REQUIRE(cache.length(s) == length[s]);
-        REQUIRE(cache.next_position(s) == int32_t(length[s]));
+struct Row {
+    int32_t token, position;
+    int64_t content;  // what its keys and values stand for: the same text before it, or a number of its own
+    bool operator==(const Row &) const = default;
+};
+
+// A cache, what its pages hold, and the rows that each sequence should have.
+class Model {
+  public:
+    static constexpr uint32_t kSequences = 4, kRows = 5 * kPageTokens, kStep = 40;
+
+    Model(std::vector<CacheGroup> groups, Eviction eviction, bool reuse)
+        : groups_(std::move(groups)), limits_{kSequences, kRows, kStep, eviction, reuse} {
+        std::vector<uint32_t> n_pages;
+        for (const CacheGroup &g : groups_) n_pages.push_back(pages_per_sequence(g, limits_) * kSequences);
+        ArenaSizer sizer;
+        Cache sized(groups_, limits_, n_pages, sizer);
+        arena_ = Arena(sizer.bytes());
+        cache.emplace(groups_, limits_, n_pages, arena_);
+        CHECK(arena_.used() == arena_.bytes());
+        for (uint32_t n : n_pages) memory_.emplace_back(size_t(n) * kPageTokens, -1);
     }
+
+    std::optional<Cache> cache;
+    std::vector<Row> rows[kSequences];
+
+    void append(uint32_t s, const std::vector<int32_t> &tokens, bool fail = false) {
+        CacheEdits edits;
+        while (limits_.eviction != Eviction::kNone && rows[s].size() + tokens.size() > kRows) {
+            REQUIRE(cache->evict(s, edits));
+            apply(edits);
+            plain_[s] = false;
+            const size_t begin = limits_.eviction == Eviction::kSinks ? kPageTokens : 0;
+            rows[s].erase(rows[s].begin() + std::ptrdiff_t(begin),
+                          rows[s].begin() + std::ptrdiff_t(begin + kPageTokens));
+            for (size_t i = 0; i < begin; ++i) rows[s][i].position += int32_t(kPageTokens);
+        }
+        const bool fits = rows[s].size() + tokens.size() <= kRows;
+        CHECK(cache->room(s) == kRows - rows[s].size());
+        REQUIRE(cache->reserve(s, uint32_t(tokens.size()), edits) == fits);
+        if (!fits) return;
+        apply(edits);
+        const int32_t next = cache->next_position(s);
+        std::vector<Row> added;
+        for (size_t i = 0; i < tokens.size(); ++i) {
+            const uint32_t row = uint32_t(rows[s].size() + i);
+            const int64_t before = !added.empty() ? added.back().content : row > 0 ? rows[s].back().content : 0;
+            const int64_t content = plain_[s] ? next_content(before, tokens[i]) : --made_;
+            added.push_back({tokens[i], next + int32_t(i), content});
+            cache->set_row(s, row, tokens[i], added.back().position);
+            for (uint32_t g = 0; g < groups_.size(); ++g) memory_[g][size_t(cache->slot(g, s, row))] = content;
+        }
+        if (fail) return;
+        cache->commit(s, uint32_t(tokens.size()), next + int32_t(tokens.size()));
+        rows[s].insert(rows[s].end(), added.begin(), added.end());
+    }
+
+    void truncate(uint32_t s, uint32_t n) {
+        if (!cache->can_truncate(s, n)) return;
+        cache->truncate(s, n);
+        rows[s].resize(n);
+        if (n == 0) plain_[s] = true;
+    }
+
+    void fork(uint32_t from, uint32_t to) {
+        cache->truncate(to, 0);
+        cache->fork(from, to);
+        rows[to] = rows[from];
+        plain_[to] = plain_[from];
+    }
+
+    void remove(uint32_t s, uint32_t begin, uint32_t end) {
+        CacheEdits edits;
+        if (!cache->whole(s) || !cache->make_private(s, begin, edits)) return;
+        apply(edits);
+        for (uint32_t g = 0; g < groups_.size(); ++g)
+            for (uint32_t row = end; row < rows[s].size(); ++row) at(g, s, row - (end - begin)) = at(g, s, row);
+        cache->close_gap(s, begin, end);
+        plain_[s] = false;
+        rows[s].erase(rows[s].begin() + begin, rows[s].begin() + end);
+    }
+
+    void adopt(uint32_t s, const std::vector<int32_t> &tokens) {
+        const uint32_t n = cache->adopt(s, tokens);
+        CHECK(n % kPageTokens == 0);
+        CHECK(n < tokens.size());
+        n_adopted += n;
+        int64_t content = 0;
+        for (uint32_t row = 0; row < n; ++row) {
+            content = next_content(content, tokens[row]);
+            rows[s].push_back({tokens[row], int32_t(row), content});
+        }
+    }
+
+    void check() {
+        for (uint32_t s = 0; s < kSequences; ++s) {
+            REQUIRE(cache->length(s) == rows[s].size());
+            for (uint32_t row = 0; row < rows[s].size(); ++row) {
+                const Row &wanted = rows[s][row];
+                REQUIRE(cache->token(s, row) == wanted.token);
+                REQUIRE(cache->position(s, row) == wanted.position);
+                for (uint32_t g = 0; g < groups_.size(); ++g) {
+                    const bool visible =
+                        !groups_[g].window || wanted.position > cache->next_position(s) - int32_t(groups_[g].window);
+                    if (visible) REQUIRE(row >= cache->first_row(g, s));
+                    if (row >= cache->first_row(g, s)) REQUIRE(at(g, s, row) == wanted.content);
+                }
+            }
+            for (uint32_t g = 0; g < groups_.size(); ++g) {
+                REQUIRE(cache->n_pages(g, s) <= pages_per_sequence(groups_[g], limits_));
+                uint32_t seen = cache->first_visible(g, s, cache->next_position(s), cache->length(s));
+                if (seen > 0 && groups_[g].window && seen > cache->first_row(g, s))
+                    REQUIRE(cache->position(s, seen - 1) <= cache->next_position(s) - int32_t(groups_[g].window));
+            }
+        }
+    }
+
+    uint64_t n_adopted = 0;
+
+  private:
+    static int64_t next_content(int64_t before, int32_t token) {  // never negative
+        return (before * 1000003 + token + 1) & INT64_C(0x3fffffffffff);
+    }
+    int64_t &at(uint32_t g, uint32_t s, uint32_t row) { return memory_[g][size_t(cache->slot(g, s, row))]; }
+    void apply(const CacheEdits &edits) {
+        for (uint32_t i = 0; i < edits.n_copies; ++i) {
+            const CacheEdits::Copy &copy = edits.copies[i];
+            std::vector<int64_t> &memory = memory_[copy.group];
+            std::copy_n(memory.begin() + copy.from * int32_t(kPageTokens), kPageTokens,
+                        memory.begin() + copy.to * int32_t(kPageTokens));
+        }
+    }
+
+    std::vector<CacheGroup> groups_;
+    CacheLimits limits_;
+    Arena arena_;
+    std::vector<std::vector<int64_t>> memory_;  // per group, per slot
+    int64_t made_ = INT64_MIN / 2;
+    bool plain_[kSequences] = {true, true, true, true};
+};
+
+CacheGroup group(uint32_t window) {
+    CacheGroup g;
+    g.policy = window ? CachePolicy::kWindow : CachePolicy::kFull;
+    g.window = window;
+    return g;
+}
+
+void use_at_random(Model &model, uint32_t seed, int n) {
+    std::mt19937 random(seed);
+    auto below = [&](size_t limit) { return uint32_t(random() % std::max<size_t>(limit, 1)); };
+    // Few different texts, so that beginnings are shared.
+    auto text = [&](size_t begin, size_t count, uint32_t which) {
+        std::vector<int32_t> tokens;
+        for (size_t i = begin; i < begin + count; ++i) tokens.push_back(int32_t(i < 70 ? 0 : which));
+        return tokens;
+    };
+    for (int i = 0; i < n; ++i) {
+        const uint32_t s = below(Model::kSequences), which = below(3);
+        const uint32_t length = uint32_t(model.rows[s].size());
+        switch (below(10)) {
+        case 0:
+            model.truncate(s, below(4) ? below(length + 1) : 0);
+            break;
+        case 1:
+            model.fork(s, (s + 1 + below(Model::kSequences - 1)) % Model::kSequences);
+            break;
+        case 2:
+            if (length > 2) {
+                const uint32_t begin = below(length - 1), end = begin + 1 + below(length - begin - 1);
+                if (end < length) model.remove(s, begin, end);
+            }
+            break;
+        case 3:
+            model.truncate(s, 0);
+            model.adopt(s, text(0, 1 + below(Model::kRows), which));
+            break;
+        default:
+            model.append(s, text(length, 1 + below(Model::kStep), which), below(8) == 0);
+        }
+        model.check();
+    }
+}
+
+}  // namespace
+
+TEST_CASE("rows lie where they were written, for every policy") {
+    for (Eviction eviction : {Eviction::kNone, Eviction::kWindow, Eviction::kSinks})
+        for (uint32_t window : {0u, 1u, 16u, 40u, 100u, 1000u})
+            for (bool reuse : {false, true}) {
+                CAPTURE(int(eviction));
+                CAPTURE(window);
+                CAPTURE(reuse);
+                std::vector<CacheGroup> groups{group(0)};
+                if (window) groups = {group(window), group(0)};
+                Model model(groups, eviction, reuse);
+                use_at_random(model, window + 7, 1500);
+                if (reuse && !window) CHECK(model.n_adopted > 0);
+            }
+}
+
+TEST_CASE("all pages come back") {
+    for (uint32_t window : {0u, 20u}) {
+        const std::vector<CacheGroup> groups{group(window)};
+        Model model(groups, Eviction::kNone, true);
+        const uint32_t all = model.cache->n_available(0);
+        use_at_random(model, 3, 2000);
+        for (uint32_t s = 0; s < Model::kSequences; ++s) model.truncate(s, 0);
+        CHECK(model.cache->n_available(0) == all);
+    }
+}
+
+TEST_CASE("the state of a failed step is not the state") {
+    const std::vector<CacheGroup> groups{group(0)};
+    Model model(groups, Eviction::kNone, false);
+    CHECK(model.cache->state_before(2) == -1);
+    const int32_t first = model.cache->state_after(2);
+    CHECK(first == int32_t(2 * Cache::kStateSlots));
+    model.append(2, {1, 2, 3}, true);
+    CHECK(model.cache->state_before(2) == -1);
+    model.append(2, {1, 2, 3});
+    CHECK(model.cache->state_before(2) == first);
+    CHECK(model.cache->state_after(2) == first + 1);
+    CHECK(model.cache->rows_of_former_state(2) == -1);
+    model.append(2, {4});
+    CHECK(model.cache->state_before(2) == first + 1);
+    CHECK(model.cache->rows_of_former_state(2) == 3);
+    model.cache->return_to_former_state(2);
+    CHECK(model.cache->state_before(2) == first);
+    CHECK(model.cache->length(2) == 3);
+    CHECK(model.cache->rows_of_former_state(2) == -1);
+    model.cache->truncate(2, 0);
+    CHECK(model.cache->state_before(2) == -1);
 }

@@ -12,13 +12,10 @@ CacheType cache_type(Format format) { return format == Format::kF32 ? CacheType:
 size_t used_bytes(const Arena &arena) { return arena.used(); }
 size_t used_bytes(const ArenaSizer &sizer) { return sizer.bytes(); }
 
-// a * b * c * d, or a failure.
-size_t checked_product(size_t a, size_t b, size_t c, size_t d) {
+size_t checked_product(size_t a, size_t b) {
     size_t result;
-    if (__builtin_mul_overflow(a, b, &result) || __builtin_mul_overflow(result, c, &result) ||
-        __builtin_mul_overflow(result, d, &result))
-        fail(Status::kOutOfMemory, "a context of {} x {} x {} x {} bytes is more than the address space holds", a, b, c,
-             d);
+    if (__builtin_mul_overflow(a, b, &result))
+        fail(Status::kOutOfMemory, "{} outputs of {} values are more than the address space holds", a, b);
     return result;
 }
 
@@ -29,28 +26,22 @@ template <typename A> Memory CpuExecutable::lay_out(const Program &program, cons
                                                     std::vector<MemoryRegion> *regions) {
     Memory m;
     size_t begin = used_bytes(arena);
-    auto close = [&](const char *name) {
+    auto close = [&](const std::string &name) {
         if (regions) regions->push_back({"cpu", name, used_bytes(arena) - begin});
         begin = used_bytes(arena);
     };
-    for (size_t g = 0; g < program.cache_groups.size(); g++) {
-        const CacheGroup &group = program.cache_groups[g];
-        Memory::Planes &planes = m.cache.emplace_back();
-        planes.k_row_bytes = cache_row_bytes(limits.cache_k, group.head_dim_k);
-        planes.v_row_bytes = cache_row_bytes(limits.cache_v, group.head_dim_v);
-        const size_t heads = size_t(group.n_kv_heads) * kPageTokens;
-        planes.k =
-            arena.template take<uint8_t>(checked_product(group.n_layers, limits.n_pages[g], heads, planes.k_row_bytes));
-        planes.v =
-            arena.template take<uint8_t>(checked_product(group.n_layers, limits.n_pages[g], heads, planes.v_row_bytes));
+    m.host = HostCache(program, limits, arena, close);
+    m.cache.resize(program.cache_groups.size());
+    for (uint32_t i = 0; i < program.cache_layers.size(); i++) {
+        const CacheLayer &layer = program.cache_layers[i];
+        if (layer.index > 0) continue;
+        const CachePlane &k = m.host.k(i), &v = m.host.v(i);
+        m.cache[layer.group] = {reinterpret_cast<uint8_t *>(k.data), reinterpret_cast<uint8_t *>(v.data), k.row_bytes,
+                                v.row_bytes};
     }
-    close("cache");
-    for (const StateLayer &layer : program.state_layers)
-        m.state.push_back(arena.template take<float>(checked_product(layer.floats, limits.step.n_state_slots, 1, 1)));
-    if (!program.state_layers.empty()) close("recurrent state");
     m.values = arena.template take<float>(plan.activation_floats);
     close("activations");
-    m.logits = arena.template take<float>(checked_product(limits.step.max_outputs, program.vocab, 1, 1));
+    m.logits = arena.template take<float>(checked_product(limits.step.max_outputs, program.vocab));
     close("logits");
     m.prepared = arena.template take<uint8_t>(plan.prepared_bytes);
     m.gathered = arena.template take<uint8_t>(plan.gathered_bytes);
@@ -75,7 +66,10 @@ CpuExecutable::CpuExecutable(const Program &program, const ExecutableLimits &lim
     : program_(program), store_(store), kernels_(store.kernels()), pool_(pool), n_pages_(limits.n_pages),
       k_type_(cache_type(limits.cache_k)), v_type_(cache_type(limits.cache_v)),
       plan_(make_plan(program, limits, pool.size())),
-      memory_(lay_out(program, plan_, limits, pool.size(), arena, nullptr)) {}
+      memory_(lay_out(program, plan_, limits, pool.size(), arena, nullptr)) {
+    const uint32_t context = limits.step.context;
+    memory_.host.find_turns([&](const Op &op) { return rope_factors(op, context); });
+}
 
 std::vector<MemoryRegion> CpuExecutable::memory(const Program &program, const ExecutableLimits &limits, int n_threads) {
     std::vector<MemoryRegion> regions;

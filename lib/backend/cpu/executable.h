@@ -2,6 +2,7 @@
 #pragma once
 #include "backend/cpu/plan.h"
 #include "backend/cpu/store.h"
+#include "backend/host/cache.h"
 
 namespace el::cpu {
 
@@ -19,8 +20,8 @@ struct Memory {
         uint8_t *prepared = nullptr;
         float *attention = nullptr;
     };
-    std::vector<Planes> cache;   // per group
-    std::vector<float *> state;  // per state layer: [n_state_slots, floats]
+    HostCache host;
+    std::vector<Planes> cache;  // of `host`, per group
     float *values = nullptr;
     float *logits = nullptr;
     uint8_t *prepared = nullptr;
@@ -41,6 +42,7 @@ class CpuExecutable final : public Executable {
 
     Status run(const Step &step) noexcept override;
     const float *logits() const noexcept override { return memory_.logits; }
+    CacheMemory &cache() noexcept override { return memory_.host; }
 
   private:
     struct Worker {
@@ -57,6 +59,7 @@ class CpuExecutable final : public Executable {
     }
 
     void rows_stage(const Stage &stage, const Step &step, Worker worker) const noexcept;
+    const float *rope_factors(const Op &op, uint32_t context) const noexcept;
     void rope_angles(const Op &op, const Step &step, size_t row, float *table) const noexcept;
     void row_op(const Op &op, const Step &step, size_t row) const noexcept;
     void norm(const Op &op, const float *x, size_t n, float *out) const noexcept;

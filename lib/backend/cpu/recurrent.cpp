@@ -32,10 +32,9 @@ void CpuExecutable::recurrent_stage(const Op &op, const Step &step, Worker worke
 // The state of a sequence, from its part at `offset` on.
 CpuExecutable::StateSlots CpuExecutable::state_slots(const Step &step, int32_t sequence, uint32_t layer,
                                                      size_t offset) const noexcept {
-    const size_t floats = program_.state_layers[layer].floats;
     const int32_t before = step.state_before[sequence], after = step.state_after[sequence];
-    return {before < 0 ? nullptr : memory_.state[layer] + size_t(before) * floats + offset,
-            memory_.state[layer] + size_t(after) * floats + offset};
+    return {before < 0 ? nullptr : memory_.host.state(layer, before) + offset,
+            memory_.host.state(layer, after) + offset};
 }
 
 void CpuExecutable::short_conv(const Op &op, const Step &step, const SequenceTokens &tokens,

@@ -18,15 +18,19 @@ void CpuExecutable::rows_stage(const Stage &stage, const Step &step, Worker work
     }
 }
 
+const float *CpuExecutable::rope_factors(const Op &op, uint32_t context) const noexcept {
+    const bool is_long = op.rope.original_context && context > op.rope.original_context;
+    return store_.vector(op.weight[is_long ? 1 : 0]);
+}
+
 void CpuExecutable::rope_angles(const Op &op, const Step &step, size_t row, float *table) const noexcept {
     const uint32_t half = op.rope.dims / 2;
-    const bool is_long = op.rope.original_context && step.limits.context > op.rope.original_context;
     const float *frequencies = program_.constants.data() + op.rope.frequency,
-                *factors = store_.vector(op.weight[is_long ? 1 : 0]);
-    for (uint32_t i = 0; i < half; i++) {
-        float angle = float(step.position[row]) * frequencies[i] / (factors ? factors[i] : 1.0f);
-        table[i] = std::cos(angle) * op.rope.magnitude;
-        table[half + i] = std::sin(angle) * op.rope.magnitude;
+                *factors = rope_factors(op, step.limits.context);
+    for (uint32_t i = 0; i < half; i++) {  // in double: sequences may go on for millions of tokens
+        const double angle = step.position[row] * double(frequencies[i]) / (factors ? factors[i] : 1.0f);
+        table[i] = float(std::cos(angle)) * op.rope.magnitude;
+        table[half + i] = float(std::sin(angle)) * op.rope.magnitude;
     }
 }
 

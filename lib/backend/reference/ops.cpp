@@ -40,8 +40,9 @@ void rope(const RopeArgs &args, const float *frequencies, const float *factors, 
     const bool interleaved = args.pairs == RopePairs::kInterleaved;
     std::copy_n(x, size_t(args.n_heads) * args.head_dim, out);
     for (uint32_t i = 0; i < half; ++i) {
-        float angle = float(position) * frequencies[i] / (factors ? factors[i] : 1.0f);
-        float c = std::cos(angle) * args.magnitude, s = std::sin(angle) * args.magnitude;
+        // In double: sequences may go on for millions of tokens.
+        const double angle = position * double(frequencies[i]) / (factors ? factors[i] : 1.0f);
+        const float c = float(std::cos(angle)) * args.magnitude, s = float(std::sin(angle)) * args.magnitude;
         uint32_t first = interleaved ? 2 * i : i, second = interleaved ? 2 * i + 1 : i + half;
         for (uint32_t h = 0; h < args.n_heads; ++h) {
             const float *from = x + size_t(h) * args.head_dim;
@@ -61,6 +62,10 @@ void attend(const AttentionInput &in, const float *q, float *out) {
     };
     float highest = in.sink ? *in.sink : -INFINITY;
     for (int32_t i = in.begin; i < in.end; ++i) {
+        if (!Step::sees(in.ancestors, i, in.end)) {
+            in.scores[i - in.begin] = -INFINITY;
+            continue;
+        }
         decode(*in.k, i);
         float score = dot(q, in.row, in.k->head_dim) * in.scale;
         if (in.soft_cap > 0) score = in.soft_cap * std::tanh(score / in.soft_cap);
@@ -72,6 +77,7 @@ void attend(const AttentionInput &in, const float *q, float *out) {
         sum += in.scores[i - in.begin] = std::exp(in.scores[i - in.begin] - highest);
     std::fill_n(out, in.v->head_dim, 0.0f);
     for (int32_t i = in.begin; i < in.end; ++i) {
+        if (!Step::sees(in.ancestors, i, in.end)) continue;
         decode(*in.v, i);
         float share = in.scores[i - in.begin] / sum;
         for (uint32_t d = 0; d < in.v->head_dim; ++d) out[d] += share * in.row[d];

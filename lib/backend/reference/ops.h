@@ -1,22 +1,10 @@
 // The meaning of every op: one simple float32 function each, for a range of rows. Each output is made by one thread in
 // a fixed order, so results are bit-equal for any batch and any number of threads.
 #pragma once
+#include "backend/host/cache.h"
 #include "program/op.h"
 
 namespace el::reference {
-
-// Where a cache layer's rows lie: page-major planes, [page][kv head][token of the page][row].
-struct CachePlane {
-    std::byte *data = nullptr;
-    Format format = Format::kF32;
-    uint32_t n_kv_heads = 0, head_dim = 0;
-    size_t row_bytes = 0;
-
-    std::byte *row(int32_t slot, uint32_t kv_head) const {
-        size_t page = size_t(slot) / kPageTokens, in_page = size_t(slot) % kPageTokens;
-        return data + ((page * n_kv_heads + kv_head) * kPageTokens + in_page) * row_bytes;
-    }
-};
 
 // A matrix as it lies in the file.
 struct Matrix {
@@ -45,6 +33,7 @@ struct AttentionInput {
     const CachePlane *k, *v;
     const int32_t *pages;
     int32_t begin, end;
+    uint64_t ancestors;  // as Step says
     uint32_t kv_head;
     float scale, soft_cap;
     const float *sink;  // of this head: one more score, whose value is zero; NULL: none

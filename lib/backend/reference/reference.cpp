@@ -72,21 +72,11 @@ struct BufferPlan {
 
 // Everything an executable keeps in its context's arena.
 struct Memory {
-    std::vector<float *> values;   // per buffer: [max_tokens or max_outputs, width]
-    std::vector<CachePlane> k, v;  // per cache layer
-    std::vector<float *> state;    // per state layer: [n_state_slots, floats]
+    std::vector<float *> values;  // per buffer: [max_tokens or max_outputs, width]
+    HostCache cache;
     std::vector<float *> scratch;  // per thread
     float *logits = nullptr;       // [max_outputs, vocab]
 };
-
-CachePlane cache_plane(const CacheGroup &group, Format format, bool is_k) {
-    CachePlane plane;
-    plane.format = format;
-    plane.n_kv_heads = group.n_kv_heads;
-    plane.head_dim = is_k ? group.head_dim_k : group.head_dim_v;
-    plane.row_bytes = cache_row_bytes(format, plane.head_dim);
-    return plane;
-}
 
 size_t scratch_floats(const Program &program, const ExecutableLimits &limits) {
     size_t row = 0;
@@ -109,31 +99,11 @@ template <typename A> Memory lay_out(const Program &program, const BufferPlan &p
             return arena.used();
     };
     size_t begin = region_begin();
-    auto close = [&](const char *name) {
+    auto close = [&](const std::string &name) {
         if (regions) regions->push_back({"cpu", name, region_begin() - begin});
         begin = region_begin();
     };
-    for (const CacheLayer &layer : program.cache_layers) {
-        const CacheGroup &group = program.cache_groups[layer.group];
-        size_t rows = size_t(limits.n_pages[layer.group]) * group.n_kv_heads * kPageTokens;
-        m.k.push_back(cache_plane(group, limits.cache_k, true));
-        m.v.push_back(cache_plane(group, limits.cache_v, false));
-        size_t k_bytes, v_bytes;
-        if (__builtin_mul_overflow(rows, m.k.back().row_bytes, &k_bytes) ||
-            __builtin_mul_overflow(rows, m.v.back().row_bytes, &v_bytes))
-            fail(Status::kOutOfMemory, "a cache of {} rows is more than the address space holds", rows);
-        m.k.back().data = arena.template take<std::byte>(k_bytes);
-        m.v.back().data = arena.template take<std::byte>(v_bytes);
-    }
-    close("cache");
-    for (const StateLayer &layer : program.state_layers) {
-        size_t floats;
-        if (__builtin_mul_overflow(layer.floats, size_t(limits.step.n_state_slots), &floats))
-            fail(Status::kOutOfMemory, "recurrent state of {} sequences is more than the address space holds",
-                 limits.step.max_sequences);
-        m.state.push_back(arena.template take<float>(floats));
-    }
-    close("recurrent state");
+    m.cache = HostCache(program, limits, arena, close);
     for (const ValueInfo &b : plan.buffers)
         m.values.push_back(arena.template take<float>(
             size_t(b.rows == Rows::kTokens ? limits.step.max_tokens : limits.step.max_outputs) * b.width));
@@ -151,7 +121,10 @@ class ReferenceExecutable final : public Executable {
     ReferenceExecutable(const Program &program, const ExecutableLimits &limits, const ReferenceStore &store,
                         Arena &arena, ThreadPool &pool)
         : program_(program), plan_(program), store_(store), pool_(pool),
-          memory_(lay_out(program, plan_, limits, pool.size(), arena)) {}
+          memory_(lay_out(program, plan_, limits, pool.size(), arena)) {
+        const uint32_t context = limits.step.context;
+        memory_.cache.find_turns([&](const Op &op) { return rope_factors(op, context); });
+    }
 
     Status run(const Step &step) noexcept override {
         pool_.run([&](int worker, int n_workers) {
@@ -163,6 +136,7 @@ class ReferenceExecutable final : public Executable {
         return Status::kOk;
     }
     const float *logits() const noexcept override { return memory_.logits; }
+    CacheMemory &cache() noexcept override { return memory_.cache; }
 
   private:
     float *data(ValueId value) const {
@@ -216,8 +190,8 @@ class ReferenceExecutable final : public Executable {
             norm(op.norm, a, {vector(w), vector(op.weight[1]), w.rows * w.cols}, n, out);
             break;
         case OpKind::kRope:
-            rope(op.rope, program_.constants.data() + op.rope.frequency, rope_factors(op, step), step.position[t], a,
-                 out);
+            rope(op.rope, program_.constants.data() + op.rope.frequency, rope_factors(op, step.limits.context),
+                 step.position[t], a, out);
             break;
         case OpKind::kCacheWrite:
             cache_write(op, step, t, a, b, scratch);
@@ -256,8 +230,8 @@ class ReferenceExecutable final : public Executable {
         }
     }
 
-    const float *rope_factors(const Op &op, const Step &step) const {
-        const bool is_long = op.rope.original_context && step.limits.context > op.rope.original_context;
+    const float *rope_factors(const Op &op, uint32_t context) const {
+        const bool is_long = op.rope.original_context && context > op.rope.original_context;
         return vector(op.weight[is_long ? 1 : 0]);
     }
 
@@ -314,9 +288,8 @@ class ReferenceExecutable final : public Executable {
         const int32_t before = tokens.step.state_before[tokens.sequence],
                       after = tokens.step.state_after[tokens.sequence];
         auto slots = [&](uint32_t layer, size_t offset) {
-            const size_t floats = program_.state_layers[layer].floats;
-            return StateSlots{before < 0 ? nullptr : memory_.state[layer] + size_t(before) * floats + offset,
-                              memory_.state[layer] + size_t(after) * floats + offset};
+            return StateSlots{before < 0 ? nullptr : memory_.cache.state(layer, before) + offset,
+                              memory_.cache.state(layer, after) + offset};
         };
         float *out = data(op.out);
         if (op.kind == OpKind::kShortConv) {
@@ -338,7 +311,7 @@ class ReferenceExecutable final : public Executable {
                      float *scratch) const noexcept {
         const uint32_t layer = op.cache_write.cache_layer;
         const int32_t slot = step.slot[size_t(program_.cache_layers[layer].group) * step.limits.max_tokens + t];
-        for (auto [plane, x] : {std::pair(memory_.k[layer], k), std::pair(memory_.v[layer], v)})
+        for (auto [plane, x] : {std::pair(memory_.cache.k(layer), k), std::pair(memory_.cache.v(layer), v)})
             for (uint32_t h = 0; h < plane.n_kv_heads; ++h)
                 write_row(plane, slot, h, x + size_t(h) * plane.head_dim, scratch);
     }
@@ -348,13 +321,14 @@ class ReferenceExecutable final : public Executable {
         const AttentionArgs &args = op.attention;
         const float *sinks = vector(op.weight[0]);
         const uint32_t group = program_.cache_layers[args.cache_layer].group;
-        const CachePlane k = memory_.k[args.cache_layer], v = memory_.v[args.cache_layer];
+        const CachePlane &k = memory_.cache.k(args.cache_layer), &v = memory_.cache.v(args.cache_layer);
         const size_t at = size_t(group) * step.limits.max_tokens + t;
         AttentionInput in{&k,
                           &v,
                           step.pages_of(group, step.sequence_of[t]),
                           step.visible_begin[at],
                           step.visible_end[at],
+                          step.ancestors[t],
                           0,
                           args.scale,
                           args.soft_cap,

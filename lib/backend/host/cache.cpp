@@ -1,0 +1,140 @@
+#include "backend/host/cache.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace el {
+
+CachePlane host::plane(const CacheGroup &group, Format format, uint32_t head_dim) {
+    return {nullptr, format, group.n_kv_heads, head_dim, cache_row_bytes(format, head_dim)};
+}
+
+size_t host::plane_bytes(const CachePlane &plane, const CacheGroup &group, uint32_t n_pages) {
+    size_t bytes;
+    if (__builtin_mul_overflow(plane.row_bytes * kPageTokens, size_t(plane.n_kv_heads), &bytes) ||
+        __builtin_mul_overflow(bytes, size_t(group.n_layers), &bytes) ||
+        __builtin_mul_overflow(bytes, size_t(n_pages), &bytes))
+        fail(Status::kOutOfMemory, "a cache of {} pages of {} layers is more than the address space holds", n_pages,
+             group.n_layers);
+    return bytes;
+}
+
+size_t host::state_floats(const StateLayer &layer, uint32_t n_slots) {
+    size_t floats;
+    if (__builtin_mul_overflow(layer.floats, size_t(n_slots), &floats))
+        fail(Status::kOutOfMemory, "{} slots of recurrent state are more than the address space holds", n_slots);
+    return floats;
+}
+
+// The rope behind each layer's keys is the op that made what is written; a norm in between cannot be undone.
+void HostCache::find_turns(const Factors &factors) {
+    std::vector<const Op *> maker(program_->values.size(), nullptr);
+    for (const Op &op : program_->ops) {
+        if (op.out != kNoValue) maker[size_t(op.out)] = &op;
+        if (op.kind != OpKind::kCacheWrite) continue;
+        const Op *made = maker[size_t(op.in[0])];
+        if (made && made->kind == OpKind::kRope) turns_[op.cache_write.cache_layer] = {&made->rope, factors(*made)};
+        if (made && made->kind == OpKind::kNorm && maker[size_t(made->in[0])] &&
+            maker[size_t(made->in[0])]->kind == OpKind::kRope)
+            can_turn_ = false;
+    }
+}
+
+// Calls visit(plane, cache layer) for K and V of all layers of a group, in a fixed order.
+template <typename Visit> void HostCache::for_planes(uint32_t group, Visit visit) const {
+    for (uint32_t i = 0; i < k_.size(); ++i) {
+        if (program_->cache_layers[i].group != group) continue;
+        visit(k_[i]);
+        visit(v_[i]);
+    }
+}
+
+void HostCache::copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n) noexcept {
+    for_planes(group, [&](const CachePlane &p) {
+        for (size_t i = 0; i < n; ++i)
+            for (uint32_t h = 0; h < p.n_kv_heads; ++h) std::memcpy(p.row(to[i], h), p.row(from[i], h), p.row_bytes);
+    });
+}
+
+void HostCache::turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) noexcept {
+    for (uint32_t layer = 0; layer < k_.size(); ++layer) {
+        const Turn &t = turns_[layer];
+        if (program_->cache_layers[layer].group != group || !t.rope) continue;
+        const uint32_t half = t.rope->dims / 2;
+        for (uint32_t i = 0; i < half; ++i) {
+            const double angle = double(program_->constants[t.rope->frequency + i]) / (t.factors ? t.factors[i] : 1.0f);
+            cos_[i] = float(std::cos(angle * positions));
+            cos_[half + i] = float(std::sin(angle * positions));
+        }
+        for (size_t i = 0; i < n; ++i) turn(k_[layer], t, slots[i]);
+    }
+}
+
+void HostCache::turn(const CachePlane &plane, const Turn &t, int32_t slot) noexcept {
+    const FormatInfo &format = format_info(plane.format);
+    const uint32_t half = t.rope->dims / 2;
+    const bool interleaved = t.rope->pairs == RopePairs::kInterleaved;
+    for (uint32_t h = 0; h < plane.n_kv_heads; ++h) {
+        std::byte *row = plane.row(slot, h);
+        format.decode(row, plane.values(), row_);
+        for (uint32_t i = 0; i < half; ++i) {
+            float &a = row_[interleaved ? 2 * i : i], &b = row_[interleaved ? 2 * i + 1 : i + half];
+            const float x = a, y = b;
+            a = x * cos_[i] - y * cos_[half + i];
+            b = x * cos_[half + i] + y * cos_[i];
+        }
+        format.encode(row_, plane.values(), row);
+    }
+}
+
+void HostCache::copy_state(int32_t from, int32_t to) noexcept {
+    for (uint32_t i = 0; i < state_.size(); ++i)
+        std::copy_n(state(i, from), program_->state_layers[i].floats, state(i, to));
+}
+
+size_t HostCache::row_bytes(uint32_t group) const noexcept {
+    size_t bytes = 0;
+    for_planes(group, [&](const CachePlane &p) { bytes += p.n_kv_heads * p.row_bytes; });
+    return bytes;
+}
+
+void HostCache::read_rows(uint32_t group, const int32_t *slots, size_t n, std::byte *out) const noexcept {
+    for (size_t i = 0; i < n; ++i)
+        for_planes(group, [&](const CachePlane &p) {
+            for (uint32_t h = 0; h < p.n_kv_heads; ++h, out += p.row_bytes)
+                std::memcpy(out, p.row(slots[i], h), p.row_bytes);
+        });
+}
+
+void HostCache::write_rows(uint32_t group, const int32_t *slots, size_t n, const std::byte *in) noexcept {
+    for (size_t i = 0; i < n; ++i)
+        for_planes(group, [&](const CachePlane &p) {
+            for (uint32_t h = 0; h < p.n_kv_heads; ++h, in += p.row_bytes)
+                std::memcpy(p.row(slots[i], h), in, p.row_bytes);
+        });
+}
+
+size_t HostCache::state_bytes() const noexcept {
+    size_t floats = 0;
+    for (const StateLayer &layer : program_->state_layers) floats += layer.floats;
+    return floats * sizeof(float);
+}
+
+void HostCache::read_state(int32_t slot, std::byte *out) const noexcept {
+    for (uint32_t i = 0; i < state_.size(); ++i) {
+        const size_t bytes = program_->state_layers[i].floats * sizeof(float);
+        std::memcpy(out, state(i, slot), bytes);
+        out += bytes;
+    }
+}
+
+void HostCache::write_state(int32_t slot, const std::byte *in) noexcept {
+    for (uint32_t i = 0; i < state_.size(); ++i) {
+        const size_t bytes = program_->state_layers[i].floats * sizeof(float);
+        std::memcpy(state(i, slot), in, bytes);
+        in += bytes;
+    }
+}
+
+}  // namespace el
