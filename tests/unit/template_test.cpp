@@ -395,10 +395,10 @@ TEST_CASE("the else of a loop runs unless a turn went to its end") {
 }
 
 TEST_CASE("letters of all scripts change case") {
-    check("{{ 'ΟΔΟΣ ΣΑΣ'|lower }} {{ 'ὀδός ა ƀ ａ ꭰ ǆ straße'|upper }} {{ 'ǆ ა 𐐨'.title() }} {{ 'İ'|lower }} "
-          "{{ "
-          "'ΑΣ-βΣ'|title }} {{ 'ǆΣ'|capitalize }}",
-          "οδος σας ὈΔΌΣ Ა Ƀ Ａ Ꭰ Ǆ STRASSE ǅ ა 𐐀 i̇ Ασ-Βσ ǅς");
+    check("{{ 'ΟΔΟΣ ΣΑΣ'|lower }} {{ 'İ'|lower }}", "οδος σας i̇");
+    check("{{ 'ὀδός ა ƀ ａ ꭰ ǆ straße'|upper }}", "ὈΔΌΣ Ა Ƀ Ａ Ꭰ Ǆ STRASSE");
+    check("{{ 'ǆ ა 𐐨'.title() }}", "ǅ ა 𐐀");
+    check("{{ 'ΑΣ-βΣ'|title }} {{ 'ǆΣ'|capitalize }}", "Ασ-Βσ ǅς");
 }
 
 TEST_CASE("filters for HTML, wrapped text and large numbers") {
