@@ -155,12 +155,12 @@ void put_as_text(const el::GgufFile &file, const Options &options) {
         put(fmt::format("  {}: {}\n", printable(entry.key), value_text(entry, options.full)));
     put("\ntensors (slowest dimension first)\n");
     for (const el::TensorInfo &tensor : file.tensors())
-        put(fmt::format("  {:<36} {:<5} {:>12}  {}\n", printable(tensor.name), el::format_info(tensor.format).name,
+        put(fmt::format("  {:<36} {:<7} {:>12}  {}\n", printable(tensor.name), el::format_info(tensor.format).name,
                         tensor.bytes, shape_text(tensor)));
     const Totals totals(file);
     put("\ntotals\n");
     auto put_total = [](const std::string &name, const Total &total) {
-        put(fmt::format("  {:<5} {:>5} tensors {:>14} values  {}\n", name, total.tensors, total.values,
+        put(fmt::format("  {:<7} {:>5} tensors {:>14} values  {}\n", name, total.tensors, total.values,
                         bytes_text(double(total.bytes))));
     };
     for (const auto &[name, total] : totals.by_format) put_total(name, total);

@@ -80,6 +80,9 @@ int main(int argc, char **argv) {
         {"q8_0", {2, 32, 2, 1, 16, 32, 32, true, kQ8_0, kQ8_0, kQ8_0, kF32, "linear", true}},
         {"q4_0", {2, 32, 4, 2, 8, 64, 32, false, kQ4_0, kQ4_1, kQ5_0, kF32, "none", true}},
         {"q4_k", {1, 256, 2, 1, 2, 6, 12, true, kQ4_K, kF16, kF16, kF32, "none", false}},
+        {"iq2_s", {1, 256, 2, 1, 2, 32, 12, true, kIQ2_S, kF16, kMXFP4, kF32, "none", false}},
+        {"iq1_m", {1, 256, 2, 1, 2, 6, 12, true, kIQ1_M, kF16, kF16, kF32, "none", false}},
+        {"nvfp4", {1, 64, 2, 2, 16, 64, 32, true, kNVFP4, kIQ4_NL, kNVFP4, kF32, "none", false}},
     };
     try {
         for (const auto &[name, shape] : models) write_model(std::string(argv[1]) + "/" + name + ".gguf", shape);
