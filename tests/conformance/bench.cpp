@@ -1,4 +1,4 @@
-// Speed of the matrix kernels, one thread: GB/s of weights for one token, GFLOP/s for many.
+// Speed of kernels and of ops, one thread: GB/s of weights or state for one token, GFLOP/s or time for many.
 #include "backend/cpu/tile.h"
 #include "harness.h"
 
@@ -49,8 +49,49 @@ void bench_format(const Kernels &kernels, Format format) {
     };
     const double one = multiply(1, 1), group = size_t(kernels.group_tokens),
                  many = multiply(size_t(group), n_tokens / size_t(group));
-    std::printf("%-8s %-6s %8.1f GB/s %8.1f GFLOP/s\n", kernels.name, format_info(format).name,
+    std::printf("%-8s %-7s %8.1f GB/s %8.1f GFLOP/s\n", kernels.name, format_info(format).name,
                 double(m.bytes()) / one / 1e9, 2.0 * rows * cols * n_tokens / many / 1e9);
+}
+
+// Of a step of n tokens.
+double seconds(const Model &m, Isa isa, int n) {
+    const std::unique_ptr<Backend> backend = create_cpu_backend();
+    Session session(*backend, m, {.isa = isa, .max_rows = 2048}, uint32_t(n));
+    Tokens tokens{std::vector<int>(size_t(n), 0), true};
+    session.prepare(tokens);
+    return time_of([&] { session.run(); });
+}
+
+void bench_experts(Isa isa, Format format, const Experts &e) {
+    const uint32_t width = 2048;
+    Model m(1);
+    ValueId x = m.embed(50, width);
+    m.finish(mixture(m, x, format, e, ActivationKind::kSilu));
+    const double values = 3.0 * e.used * e.ffn * width;  // of the experts of one token
+    const FormatInfo &info = format_info(format);
+    std::printf("%-8s %-6s %3u of %3u experts %8.1f GB/s %8.1f GFLOP/s\n", isa_name(isa), info.name, e.used, e.n,
+                values / info.values * double(info.bytes) / seconds(m, isa, 1) / 1e9,
+                2 * values * 512 / seconds(m, isa, 512) / 1e9);
+}
+
+// One token: bytes of state read and written; many: time. What the step costs without the op is left out.
+void bench_recurrent(Isa isa, const char *name, const Model &m) {
+    const double bytes = 2.0 * sizeof(float) * double(m.program.state_layers[0].floats);
+    Model without = m;
+    without.program.ops.erase(without.program.ops.end() - 2);
+    auto cost = [&](int n) { return seconds(m, isa, n) - seconds(without, isa, n); };
+    std::printf("%-8s %-24s %8.1f GB/s %8.2f us per token of 512\n", isa_name(isa), name, bytes / cost(1) / 1e9,
+                cost(512) / 512 * 1e6);
+}
+
+void bench_states(Isa isa) {
+    Model conv(1), delta(1), scan(1);
+    conv.finish(short_conv(conv, conv.embed(50, 6144), 4, false, ActivationKind::kSilu));
+    bench_recurrent(isa, "conv 6144 x 4", conv);
+    delta.finish(delta_rule(delta, delta.embed(50, 4), {0, 16, 32, 128, 128, 1e-6f}));
+    bench_recurrent(isa, "delta 32 x 128 x 128", delta);
+    scan.finish(selective_scan(scan, scan.embed(50, 4), {0, 48, 64, 1, 128}));
+    bench_recurrent(isa, "scan 48 x 64 x 128", scan);
 }
 
 }  // namespace
@@ -59,6 +100,12 @@ void bench(const Options &options, Isa isa) {
     for (Format format : formats(true))
         if (fmt::format("{} {}", isa_name(isa), format_info(format).name).find(options.only) != std::string::npos)
             bench_format(kernels_of(isa), format);
+    auto wanted = [&](const char *what) {
+        return fmt::format("{} {}", isa_name(isa), what).find(options.only) != std::string::npos;
+    };
+    if (wanted("experts"))
+        for (const Experts &e : {Experts{32, 4, 1024}, {64, 8, 1024}}) bench_experts(isa, Format::kQ4_K, e);
+    if (wanted("recurrent")) bench_states(isa);
 }
 
 }  // namespace el::conformance

@@ -271,41 +271,68 @@ void load_weights(const Model &model, WeightStore &store) {
 
 }  // namespace
 
-std::vector<std::vector<float>> run(const Backend &backend, const Model &model, const Setup &setup,
-                                    const std::vector<Tokens> &steps) {
-    const Program &program = model.program;
-    Pages pages(setup, program.cache_groups.size());
+struct Session::Parts {
+    const Model &model;
+    Pages pages;
     ExecutableLimits limits;
-    for (const Tokens &t : steps)
-        limits.step.max_tokens = std::max(limits.step.max_tokens, uint32_t(t.sequence.size()));
-    limits.step.max_outputs = limits.step.max_tokens;
+    ThreadPool pool;
+    std::unique_ptr<WeightStore> store;
+    Arena arena, step_arena;
+    std::unique_ptr<Executable> executable;
+    Step step;
+    Random random{99};
+
+    Parts(const Model &model, const Setup &setup)
+        : model(model), pages(setup, model.program.cache_groups.size()), pool({.threads = setup.threads}) {}
+};
+
+Session::Session(const Backend &backend, const Model &model, const Setup &setup, uint32_t max_tokens)
+    : parts_(std::make_unique<Parts>(model, setup)) {
+    const Program &program = model.program;
+    ExecutableLimits &limits = parts_->limits;
+    limits.step.max_tokens = limits.step.max_outputs = max_tokens;
     limits.step.max_sequences = kSequences;
     limits.step.n_groups = uint32_t(program.cache_groups.size());
-    limits.step.max_pages = pages.per_sequence();
+    limits.step.max_pages = parts_->pages.per_sequence();
     limits.step.context = setup.max_rows;
     limits.step.n_state_slots = 2 * kSequences;
     limits.cache_k = setup.cache_k;
     limits.cache_v = setup.cache_v;
-    limits.n_pages.assign(program.cache_groups.size(), kSequences * pages.per_sequence());
+    limits.n_pages.assign(program.cache_groups.size(), kSequences * parts_->pages.per_sequence());
 
-    ThreadPool pool({.threads = setup.threads});
-    std::unique_ptr<WeightStore> store = backend.create_store(model.tensors, {setup.isa});
-    load_weights(model, *store);
+    parts_->store = backend.create_store(model.tensors, {setup.isa});
+    load_weights(model, *parts_->store);
     uint64_t bytes = 0;
-    for (const MemoryRegion &r : backend.memory(program, limits, pool.size())) bytes += r.bytes;
+    for (const MemoryRegion &r : backend.memory(program, limits, parts_->pool.size())) bytes += r.bytes;
     ArenaSizer sizer;
     lay_out_step(limits.step, sizer);
-    Arena arena(bytes), step_arena(sizer.bytes());
-    std::unique_ptr<Executable> executable = backend.compile(program, limits, *store, arena, pool);
-    Step step = lay_out_step(limits.step, step_arena);
+    parts_->arena = Arena(bytes);
+    parts_->step_arena = Arena(sizer.bytes());
+    parts_->executable = backend.compile(program, limits, *parts_->store, parts_->arena, parts_->pool);
+    parts_->step = lay_out_step(limits.step, parts_->step_arena);
+}
 
-    Random random(99);
+Session::~Session() = default;
+
+void Session::prepare(const Tokens &tokens) {
+    fill_step(parts_->step, tokens, parts_->pages, parts_->random, parts_->model);
+}
+
+std::vector<float> Session::run() {
+    if (parts_->executable->run(parts_->step) != Status::kOk) return {};
+    const float *logits = parts_->executable->logits();
+    return {logits, logits + size_t(parts_->step.n_outputs) * parts_->model.program.vocab};
+}
+
+std::vector<std::vector<float>> run(const Backend &backend, const Model &model, const Setup &setup,
+                                    const std::vector<Tokens> &steps) {
+    size_t most = 0;
+    for (const Tokens &t : steps) most = std::max(most, t.sequence.size());
+    Session session(backend, model, setup, uint32_t(most));
     std::vector<std::vector<float>> results;
     for (const Tokens &tokens : steps) {
-        fill_step(step, tokens, pages, random, model);
-        if (executable->run(step) != Status::kOk) return {};
-        const float *logits = executable->logits();
-        results.emplace_back(logits, logits + size_t(step.n_outputs) * program.vocab);
+        session.prepare(tokens);
+        results.push_back(session.run());
     }
     return results;
 }

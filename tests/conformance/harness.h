@@ -92,6 +92,19 @@ struct Setup {
     uint32_t max_rows = 64;  // per sequence
 };
 
+// A model with its weights in a backend, and the state of its sequences.
+class Session {
+  public:
+    Session(const Backend &backend, const Model &model, const Setup &setup, uint32_t max_tokens);
+    ~Session();
+    void prepare(const Tokens &tokens);  // the next step
+    std::vector<float> run();            // its outputs
+
+  private:
+    struct Parts;
+    std::unique_ptr<Parts> parts_;
+};
+
 // Runs the steps one after the other; the result is the outputs of each.
 std::vector<std::vector<float>> run(const Backend &backend, const Model &model, const Setup &setup,
                                     const std::vector<Tokens> &steps);
@@ -116,6 +129,16 @@ std::vector<float> flat(const std::vector<std::vector<float>> &parts);
 void test_kernels(const Options &options, Report &report, Isa isa);
 void test_programs(const Options &options, Report &report, Isa isa);
 void test_ops(const Options &options, Report &report, Isa isa);
+
+// Parts of models, for tests and timings.
+struct Experts {
+    uint32_t n, used, ffn;
+    bool bias = false, normalize = true;
+};
+ValueId mixture(Model &m, ValueId x, Format format, const Experts &e, ActivationKind activation);
+ValueId short_conv(Model &m, ValueId x, uint32_t kernel, bool bias, ActivationKind activation);
+ValueId delta_rule(Model &m, ValueId x, DeltaRuleArgs args);  // args.state is set
+ValueId selective_scan(Model &m, ValueId x, SelectiveScanArgs args);
 void bench(const Options &options, Isa isa);
 
 }  // namespace el::conformance

@@ -166,11 +166,6 @@ void test_factors(Context &c) {
 
 // ---- experts
 
-struct Experts {
-    uint32_t n, used, ffn;
-    bool bias = false, normalize = true;
-};
-
 ValueId route(Model &m, ValueId x, const Experts &e) {
     Op op = unary(OpKind::kRoute, dense(m, x, e.n));
     op.route = {e.n, e.used, e.normalize, 1.3f};
@@ -193,12 +188,16 @@ ValueId combine(Model &m, ValueId parts, ValueId route, uint32_t rows) {
     return m.push(op, rows);
 }
 
+}  // namespace
+
 ValueId mixture(Model &m, ValueId x, Format format, const Experts &e, ActivationKind activation) {
     const uint32_t n = width(m, x);
     ValueId y = norm(m, x, NormKind::kRms, {}), r = route(m, y, e);
     ValueId a = experts(m, y, r, format, e.ffn, e, false), b = experts(m, y, r, format, e.ffn, e, false);
     return combine(m, experts(m, gate(m, activation, a, b), r, format, n, e, true), r, n);
 }
+
+namespace {
 
 // As many tokens as 33 reach experts with every size of group; several sequences do not matter here.
 void compare_experts(Context &c, const std::string &name, const Model &m, double tolerance) {
@@ -293,6 +292,8 @@ void test_expert_orders(Context &c) {
 
 // ---- recurrent state
 
+}  // namespace
+
 ValueId short_conv(Model &m, ValueId x, uint32_t kernel, bool bias, ActivationKind activation) {
     const uint32_t channels = width(m, x);
     Op op = unary(OpKind::kShortConv, x);
@@ -327,6 +328,8 @@ ValueId selective_scan(Model &m, ValueId x, SelectiveScanArgs args) {
     m.program.state_layers.push_back({size_t(args.n_heads) * args.head_dim * args.state_dim});
     return m.push(op, args.n_heads * args.head_dim);
 }
+
+namespace {
 
 // One batch, chunks, token by token; tokens of several sequences in turns.
 void compare_recurrent(Context &c, const std::string &name, const Model &m) {

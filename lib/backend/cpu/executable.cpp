@@ -56,6 +56,7 @@ template <typename A> Memory CpuExecutable::lay_out(const Program &program, cons
         w.row = arena.template take<float>(plan.row_floats);
         w.prepared = arena.template take<uint8_t>(plan.prepared_row_bytes);
         w.attention = arena.template take<float>(plan.attention_floats);
+        w.state = arena.template take<float>(plan.state_floats);
     }
     close("scratch");
     return m;

@@ -19,6 +19,7 @@ struct Memory {
         float *row = nullptr;
         uint8_t *prepared = nullptr;
         float *attention = nullptr;
+        float *state = nullptr;
     };
     HostCache host;
     std::vector<Planes> cache;  // of `host`, per group
@@ -99,7 +100,8 @@ class CpuExecutable final : public Executable {
     void recurrent_stage(const Op &op, const Step &step, Worker worker) const noexcept;
     StateSlots state_slots(const Step &step, int32_t sequence, uint32_t layer, size_t offset) const noexcept;
     void short_conv(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t block) const noexcept;
-    void delta_rule(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t part) const noexcept;
+    void delta_rule(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t part,
+                    float *scratch) const noexcept;
     void selective_scan(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t head) const noexcept;
 
     void attention_stage(const Op &op, const Step &step, Worker worker) const noexcept;

@@ -184,8 +184,14 @@ struct DeltaRuleCall {
     float epsilon;
     const float *before;  // [dim_k, dim_v]
     float *after;
-    float *out;  // of the head; n_v_heads * dim_v from token to token
+    float *out;      // of the head; n_v_heads * dim_v from token to token
+    float *scratch;  // delta_rule_scratch_floats()
 };
+
+constexpr uint32_t kDeltaColumns = 64;  // that are done together
+[[maybe_unused]] static constexpr size_t delta_rule_scratch_floats(uint32_t dim_k) {
+    return size_t(dim_k) * kDeltaColumns;
+}
 
 struct SelectiveScanCall {
     SequenceTokens tokens;

@@ -8,15 +8,10 @@ namespace {
 
 inline float softplus(float x) { return x > 20 ? x : __builtin_log1pf(__builtin_expf(x)); }
 
-// Calls visit(t) for the sequence's tokens; false if there are none.
-template <typename Visit> bool for_tokens(const SequenceTokens &tokens, Visit visit) {
-    bool any = false;
-    for (int32_t t = tokens.first; t < tokens.n_tokens; t++) {
-        if (tokens.sequence_of[t] != tokens.sequence) continue;
-        visit(static_cast<size_t>(t));
-        any = true;
-    }
-    return any;
+// Calls visit(t) for the sequence's tokens.
+template <typename Visit> void for_tokens(const SequenceTokens &tokens, Visit visit) {
+    for (int32_t t = tokens.first; t < tokens.n_tokens; t++)
+        if (tokens.sequence_of[t] == tokens.sequence) visit(static_cast<size_t>(t));
 }
 
 // A vector of a row, or the first lanes of one.
@@ -26,45 +21,58 @@ struct Lanes {
     void put(float *p, F x) const { store_n(p, n, x); }
 };
 
-// ---- short convolution: `n` channels from `channel` on, with their last inputs in registers. K is the kernel's size;
-// 0: any.
+// ---- short convolution: V vectors of channels, with their last inputs in registers. K is the kernel's size; 0: any.
 
-template <int K> void convolve(const ShortConvCall &c, uint32_t channel, Lanes lanes) {
+template <int K, int V> void convolve(const ShortConvCall &c, uint32_t channel, Lanes lanes) {
     constexpr uint32_t kMost = K ? K : kMaxKernel;
     const uint32_t kernel = K ? K : c.kernel, past = kernel - 1;
-    F weight[kMost], window[kMost];
-    for (uint32_t i = 0; i < kernel; i++) {
-        float column[kLanes] = {};
-        for (size_t j = 0; j < lanes.n; j++) column[j] = c.weight[(channel + j) * kernel + i];
-        weight[i] = load(column);
+    F weight[kMost][V], window[kMost][V], bias[V];
+    for (int v = 0; v < V; v++) {
+        const uint32_t at = channel + static_cast<uint32_t>(v) * kLanes;
+        for (uint32_t i = 0; i < kernel; i++) {
+            float column[kLanes] = {};
+            for (size_t j = 0; j < lanes.n; j++) column[j] = c.weight[(at + j) * kernel + i];
+            weight[i][v] = load(column);
+        }
+        for (uint32_t i = 0; i < past; i++) window[i][v] = c.before ? lanes.get(c.before + i * c.stride + at) : zero();
+        bias[v] = c.bias ? lanes.get(c.bias + at) : zero();
     }
-    for (uint32_t i = 0; i < past; i++) window[i] = c.before ? lanes.get(c.before + i * c.stride + channel) : zero();
-    const F bias = c.bias ? lanes.get(c.bias + channel) : zero();
     for_tokens(c.tokens, [&](size_t t) {
-        const F x = lanes.get(c.x + t * c.stride + channel);
-        F sum = bias;
-        for (uint32_t i = 0; i < past; i++) sum = fma(weight[i], window[i], sum);
-        sum = fma(weight[past], x, sum);
-        lanes.put(c.out + t * c.stride + channel, c.activation == Activation::kSilu ? silu(sum) : sum);
-        for (uint32_t i = 0; i + 1 < past; i++) window[i] = window[i + 1];
-        if (past) window[past - 1] = x;
+        const float *from = c.x + t * c.stride + channel;
+        float *to = c.out + t * c.stride + channel;
+        for (int v = 0; v < V; v++) {
+            const F x = lanes.get(from + v * kLanes);
+            F sum = bias[v];
+            for (uint32_t i = 0; i < past; i++) sum = fma(weight[i][v], window[i][v], sum);
+            sum = fma(weight[past][v], x, sum);
+            lanes.put(to + v * kLanes, c.activation == Activation::kSilu ? silu(sum) : sum);
+            for (uint32_t i = 0; i + 1 < past; i++) window[i][v] = window[i + 1][v];
+            if (past) window[past - 1][v] = x;
+        }
     });
-    for (uint32_t i = 0; i < past; i++) lanes.put(c.after + i * c.stride + channel, window[i]);
+    for (uint32_t i = 0; i < past; i++)
+        for (int v = 0; v < V; v++) lanes.put(c.after + i * c.stride + channel + v * kLanes, window[i][v]);
+}
+
+template <int K> void convolve_all(const ShortConvCall &c) {
+    constexpr int kMost = K ? 4 : 1;
+    uint32_t channel = c.begin;
+    for (; channel + kMost * kLanes <= c.end; channel += kMost * kLanes) convolve<K, kMost>(c, channel, {});
+    for (; channel + kLanes <= c.end; channel += kLanes) convolve<K, 1>(c, channel, {});
+    if (channel < c.end) convolve<K, 1>(c, channel, {c.end - channel});
 }
 
 void short_conv(const ShortConvCall &c) {
-    for (uint32_t channel = c.begin; channel < c.end; channel += kLanes) {
-        const Lanes lanes{c.end - channel < kLanes ? c.end - channel : kLanes};
-        if (c.kernel == 3)
-            convolve<3>(c, channel, lanes);
-        else if (c.kernel == 4)
-            convolve<4>(c, channel, lanes);
-        else
-            convolve<0>(c, channel, lanes);
-    }
+    if (c.kernel == 3)
+        convolve_all<3>(c);
+    else if (c.kernel == 4)
+        convolve_all<4>(c);
+    else
+        convolve_all<0>(c);
 }
 
-// ---- delta rule: V vectors of columns, whose part of the state stays in the first cache for all tokens
+// ---- delta rule: V vectors of columns. Between tokens their part of the state lies in scratch memory without gaps,
+// which the first cache holds.
 
 float squares(const float *x, uint32_t n) {
     F total = zero();
@@ -75,54 +83,68 @@ float squares(const float *x, uint32_t n) {
     return sum(total);
 }
 
-template <int V> void delta_columns(const DeltaRuleCall &c, uint32_t column, Lanes lanes) {
-    const float *from = c.before ? c.before + column : nullptr;
-    float *state = c.after + column;
-    if (!from) {
-        for (uint32_t i = 0; i < c.dim_k; i++)
-            for (int v = 0; v < V; v++) lanes.put(state + static_cast<size_t>(i) * c.dim_v + v * kLanes, zero());
-        from = state;
+// A part of the state: rows of V vectors.
+struct Columns {
+    float *p;
+    size_t stride;
+};
+
+template <int V>
+void delta_token(const DeltaRuleCall &c, size_t t, uint32_t column, Lanes lanes, Columns from, Columns to) {
+    const float *q = c.q + t * c.qkv_stride, *k = c.k + t * c.qkv_stride, *value = c.v + t * c.qkv_stride + column;
+    // q and k are as they came: what brings them to length 1 is multiplied where it costs least.
+    const float k_scale = 1.0f / __builtin_sqrtf(squares(k, c.dim_k) + c.epsilon);
+    const float q_scale =
+        1.0f / (__builtin_sqrtf(squares(q, c.dim_k) + c.epsilon) * __builtin_sqrtf(static_cast<float>(c.dim_k)));
+    const float decay = __builtin_expf(c.rate * softplus(c.decay[t * c.n_v_heads] + c.bias));
+    const float strength = 1.0f / (1.0f + __builtin_expf(-c.strength[t * c.n_v_heads]));
+    F delta[V], more[V], out[V];
+    for (int v = 0; v < V; v++) delta[v] = more[v] = out[v] = zero();
+    for (uint32_t i = 0; i < c.dim_k; i += 2) {  // two sums, as one would wait for its additions
+        const float *row = from.p + i * from.stride;
+        for (int v = 0; v < V; v++) delta[v] = fma(lanes.get(row + v * kLanes), set(k[i]), delta[v]);
+        if (i + 1 == c.dim_k) break;
+        row += from.stride;
+        for (int v = 0; v < V; v++) more[v] = fma(lanes.get(row + v * kLanes), set(k[i + 1]), more[v]);
     }
-    for_tokens(c.tokens, [&](size_t t) {
-        const float *q = c.q + t * c.qkv_stride, *k = c.k + t * c.qkv_stride, *value = c.v + t * c.qkv_stride + column;
-        // q and k are as they came: what brings them to length 1 is multiplied where it costs least.
-        const float k_scale = 1.0f / __builtin_sqrtf(squares(k, c.dim_k) + c.epsilon);
-        const float q_scale =
-            1.0f / (__builtin_sqrtf(squares(q, c.dim_k) + c.epsilon) * __builtin_sqrtf(static_cast<float>(c.dim_k)));
-        const float decay = __builtin_expf(c.rate * softplus(c.decay[t * c.n_v_heads] + c.bias));
-        const float strength = 1.0f / (1.0f + __builtin_expf(-c.strength[t * c.n_v_heads]));
-        F delta[V], out[V];
-        for (int v = 0; v < V; v++) delta[v] = out[v] = zero();
-        for (uint32_t i = 0; i < c.dim_k; i++) {
-            const float *row = from + static_cast<size_t>(i) * c.dim_v;
-            for (int v = 0; v < V; v++) delta[v] = fma(lanes.get(row + v * kLanes), set(k[i]), delta[v]);
-        }
+    for (int v = 0; v < V; v++) {
+        const F expected = mul(add(delta[v], more[v]), set(decay * k_scale));
+        delta[v] = mul(sub(lanes.get(value + v * kLanes), expected), set(strength * k_scale));
+    }
+    for (uint32_t i = 0; i < c.dim_k; i++) {
+        const float *before = from.p + i * from.stride;
+        float *after = to.p + i * to.stride;
         for (int v = 0; v < V; v++) {
-            const F expected = mul(delta[v], set(decay * k_scale));
-            delta[v] = mul(sub(lanes.get(value + v * kLanes), expected), set(strength * k_scale));
+            const F s = fma(delta[v], set(k[i]), mul(lanes.get(before + v * kLanes), set(decay)));
+            lanes.put(after + v * kLanes, s);
+            out[v] = fma(s, set(q[i]), out[v]);
         }
-        for (uint32_t i = 0; i < c.dim_k; i++) {
-            const size_t row = static_cast<size_t>(i) * c.dim_v;
-            for (int v = 0; v < V; v++) {
-                F s = mul(lanes.get(from + row + v * kLanes), set(decay));
-                s = fma(delta[v], set(k[i]), s);
-                lanes.put(state + row + v * kLanes, s);
-                out[v] = fma(s, set(q[i]), out[v]);
-            }
-        }
-        float *to = c.out + t * c.n_v_heads * c.dim_v + column;
-        for (int v = 0; v < V; v++) lanes.put(to + v * kLanes, mul(out[v], set(q_scale)));
-        from = state;
-    });
-    if (from == state) return;
-    for (uint32_t i = 0; i < c.dim_k; i++) {  // a sequence without tokens
-        const size_t row = static_cast<size_t>(i) * c.dim_v;
-        for (int v = 0; v < V; v++) lanes.put(state + row + v * kLanes, lanes.get(from + row + v * kLanes));
     }
+    float *result = c.out + t * c.n_v_heads * c.dim_v + column;
+    for (int v = 0; v < V; v++) lanes.put(result + v * kLanes, mul(out[v], set(q_scale)));
+}
+
+template <int V> void delta_columns(const DeltaRuleCall &c, uint32_t column, Lanes lanes) {
+    const Columns scratch{c.scratch, V * kLanes}, after{c.after + column, c.dim_v};
+    Columns from{const_cast<float *>(c.before) + column, c.dim_v};
+    if (!c.before) {
+        memset(c.scratch, 0, sizeof(float) * V * kLanes * c.dim_k);
+        from = scratch;
+    }
+    int32_t last = -1;
+    for_tokens(c.tokens, [&](size_t t) { last = static_cast<int32_t>(t); });
+    for_tokens(c.tokens, [&](size_t t) {
+        delta_token<V>(c, t, column, lanes, from, static_cast<int32_t>(t) == last ? after : scratch);
+        from = scratch;
+    });
+    if (last >= 0) return;
+    for (uint32_t i = 0; i < c.dim_k; i++)
+        for (int v = 0; v < V; v++)
+            lanes.put(after.p + i * after.stride + v * kLanes, lanes.get(from.p + i * from.stride + v * kLanes));
 }
 
 void delta_rule(const DeltaRuleCall &c) {
-    constexpr uint32_t kMost = kLanes >= 8 ? 64 / kLanes : 4;
+    constexpr uint32_t kMost = kLanes >= 8 ? kDeltaColumns / kLanes : 4;
     uint32_t column = c.begin;
     for (; column + kMost * kLanes <= c.end; column += kMost * kLanes) delta_columns<kMost>(c, column, {});
     for (; column + kLanes <= c.end; column += kLanes) delta_columns<1>(c, column, {});
@@ -148,12 +170,18 @@ void selective_scan(const SelectiveScanCall &c) {
             float *after = c.after + static_cast<size_t>(d) * c.state_dim;
             const F input = set(step * x[d]);
             F total[2] = {zero(), zero()};
-            for_lanes(c.state_dim, [&](size_t i, size_t lanes) {
-                const F h = fma(input, load_n(b + i, lanes), mul(load_n(before + i, lanes), decay));
-                store_n(after + i, lanes, h);
-                F &part = total[i / kLanes % 2];
-                part = fma(h, load_n(read + i, lanes), part);
-            });
+            auto part = [&](size_t i, Lanes lanes, F &sum) {
+                const F h = fma(input, lanes.get(b + i), mul(lanes.get(before + i), decay));
+                lanes.put(after + i, h);
+                sum = fma(h, lanes.get(read + i), sum);
+            };
+            uint32_t i = 0;
+            for (; i + 2 * kLanes <= c.state_dim; i += 2 * kLanes) {
+                part(i, {}, total[0]);
+                part(i + kLanes, {}, total[1]);
+            }
+            for (; i < c.state_dim; i += kLanes)
+                part(i, {c.state_dim - i < kLanes ? c.state_dim - i : kLanes}, total[0]);
             out[d] = sum(add(total[0], total[1])) + c.skip * x[d];
         }
         from = c.after;

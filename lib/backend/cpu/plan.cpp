@@ -293,6 +293,8 @@ class Planner {
             }
         }
         for (const Op &op : program_.ops) {
+            if (op.kind == OpKind::kDeltaRule)
+                plan_.state_floats = std::max(plan_.state_floats, delta_rule_scratch_floats(op.delta_rule.dim_k));
             if (op.kind != OpKind::kAttention) continue;
             const AttentionArgs &a = op.attention;
             uint32_t rows = std::max(kAttentionRows, a.n_heads / a.n_kv_heads);

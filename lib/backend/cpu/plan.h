@@ -58,6 +58,7 @@ struct Plan {
     size_t n_experts = 0;
     size_t row_floats = 0;        // the longest row that a worker needs
     size_t attention_floats = 0;  // scratch of one worker
+    size_t state_floats = 0;      // the same, for recurrent ops
     size_t split_floats = 0;      // results of attention that is cut into parts
     size_t split_statistics = 0;
 

@@ -6,7 +6,7 @@
 namespace el::cpu {
 namespace {
 
-constexpr uint32_t kBlock = 64;  // channels, or columns of a head's state, of one task
+constexpr uint32_t kBlock = kDeltaColumns;  // channels, or columns of a head's state, of one task
 
 uint32_t blocks(size_t n) { return uint32_t((n + kBlock - 1) / kBlock); }
 
@@ -23,7 +23,7 @@ void CpuExecutable::recurrent_stage(const Op &op, const Step &step, Worker worke
         if (op.kind == OpKind::kShortConv)
             short_conv(op, step, tokens, uint32_t(i % parts));
         else if (op.kind == OpKind::kDeltaRule)
-            delta_rule(op, step, tokens, uint32_t(i % parts));
+            delta_rule(op, step, tokens, uint32_t(i % parts), memory_.workers[size_t(worker.number)].state);
         else
             selective_scan(op, step, tokens, uint32_t(i % parts));
     }
@@ -56,8 +56,8 @@ void CpuExecutable::short_conv(const Op &op, const Step &step, const SequenceTok
     kernels_.short_conv(call);
 }
 
-void CpuExecutable::delta_rule(const Op &op, const Step &step, const SequenceTokens &tokens,
-                               uint32_t part) const noexcept {
+void CpuExecutable::delta_rule(const Op &op, const Step &step, const SequenceTokens &tokens, uint32_t part,
+                               float *scratch) const noexcept {
     const DeltaRuleArgs &a = op.delta_rule;
     const uint32_t head = part / blocks(a.dim_v), keys = a.n_k_heads * a.dim_k;
     const StateSlots state = state_slots(step, tokens.sequence, a.state, size_t(head) * a.dim_k * a.dim_v);
@@ -80,6 +80,7 @@ void CpuExecutable::delta_rule(const Op &op, const Step &step, const SequenceTok
     call.before = state.before;
     call.after = state.after;
     call.out = data(op.out) + size_t(head) * a.dim_v;
+    call.scratch = scratch;
     kernels_.delta_rule(call);
 }
 
