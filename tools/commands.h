@@ -14,5 +14,6 @@ void add_inspect(CLI::App &program);
 void add_bench(CLI::App &program);
 void add_synth(CLI::App &program);
 void add_devices(CLI::App &program);
+void add_models(CLI::App &program);
 
 }  // namespace tool

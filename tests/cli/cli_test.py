@@ -469,6 +469,21 @@ class Files(Case):
         self.assertFalse(data["gpu"]["available"])
         self.assertIn("GPU", self.ok("devices").text)
 
+    def test_models(self):
+        models = json.loads(self.ok("models", "--json").text)["models"]
+        keys = {"family", "size", "parameters", "context", "license", "architecture", "runs", "q4_k_m_bytes",
+                "bytes_format", "bytes_from"}
+        text = self.ok("models").text
+        for model in models:
+            self.assertEqual(set(model), keys)
+            self.assertIn(f"{model['family']} {model['size']} ", text)
+            self.assertIn(model["runs"], ("real file", "golden model", "expected"))
+            self.assertIn(model["bytes_from"], ("geometry", "parameters", "file"))
+            self.assertLess(model["q4_k_m_bytes"], 1.1 * model["parameters"])
+        default = next(model for model in models if (model["family"], model["size"]) == ("SmolLM2", "135M"))
+        self.assertEqual((default["runs"], default["architecture"]), ("real file", "llama"))
+        self.fails(2, "unexpected", "models", "unexpected")
+
 
 class Synth(Case):
     def synth(self, shape, *options):
