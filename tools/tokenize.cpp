@@ -55,7 +55,8 @@ void add_tokenize(CLI::App &program) {
     auto options = std::make_shared<Options>();
     CLI::App *command = program.add_subcommand("tokenize", "text to token ids, as a JSON array");
     add_model_option(*command, options->model);
-    command->add_flag("--no-bos", options->no_bos, "add no begin- or end-of-sequence token even if the model wants them");
+    command->add_flag("--no-bos", options->no_bos,
+                      "add no begin- or end-of-sequence token even if the model wants them");
     command->add_flag("--parse-special", options->parse_special, "special tokens in the text are tokens");
     command->add_flag("--jsonl", options->jsonl, "a JSON string on each input line, an array on each output line");
     CLI::Option *text = command->add_option("text", options->text, "the text (default: standard input)");
