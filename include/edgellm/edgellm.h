@@ -327,6 +327,17 @@ typedef int32_t edgellm_sequence; /* 0 to max_sequences - 1; each is empty at fi
 typedef int32_t edgellm_format;
 enum { EDGELLM_FORMAT_F32 = 0, EDGELLM_FORMAT_F16 = 1 };
 
+/* What becomes of a sequence that has filled its context_tokens. Layers that see only a window anyway drop what lies
+ * behind it under every policy. */
+typedef int32_t edgellm_cache_policy;
+enum {
+    EDGELLM_CACHE_FULL = 0,   /* it is full */
+    EDGELLM_CACHE_WINDOW = 1, /* the oldest 32 tokens are dropped, again and again */
+    EDGELLM_CACHE_SINKS = 2   /* the same, but the first 32 tokens stay: text goes on for ever without falling apart */
+};
+
+#define EDGELLM_CONTEXT_NO_PREFIX_REUSE 0x1u /* generate computes every prompt anew */
+
 typedef struct edgellm_context_options {
     uint32_t struct_size;
     int32_t context_tokens;   /* room of each sequence; 0: as many as the model was trained with, which is the most */
@@ -338,9 +349,11 @@ typedef struct edgellm_context_options {
     int32_t n_threads;        /* with the caller's; 0: as many as CPUs that the process (and cpu_mask) may use */
     uint64_t cpu_mask; /* bit i: the pool's own threads may run on CPU i; 0: anywhere. The caller's is not moved */
     int64_t spin_ns;   /* how long an idle pool thread looks for work before it sleeps. Default 200,000 */
+    edgellm_cache_policy cache_policy; /* other than FULL: context_tokens is at least 128, a step at most half of it */
+    uint32_t flags;                    /* EDGELLM_CONTEXT_... */
 } edgellm_context_options;
 #define EDGELLM_CONTEXT_OPTIONS_INIT                                                                                   \
-    { sizeof(edgellm_context_options), 0, 1, 512, 0, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_F16, 0, 0, 200000 }
+    { sizeof(edgellm_context_options), 0, 1, 512, 0, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_F16, 0, 0, 200000, 0, 0 }
 
 /* Allocates everything the context will ever use and touches it, and starts its threads. The context keeps the model
  * alive. Errors: NO_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY (also: a thread cannot be started). */
@@ -358,9 +371,11 @@ typedef struct edgellm_context_info {
     edgellm_format cache_v;
     int32_t n_threads;
     uint64_t memory_bytes; /* in all, without the model's weights */
+    edgellm_cache_policy cache_policy;
+    uint32_t flags; /* EDGELLM_CONTEXT_... */
 } edgellm_context_info;
 #define EDGELLM_CONTEXT_INFO_INIT                                                                                      \
-    { sizeof(edgellm_context_info), 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(edgellm_context_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* May be called while another thread uses the context. */
 EDGELLM_API edgellm_status edgellm_context_get_info(const edgellm_context *context, edgellm_context_info *info);
@@ -373,16 +388,24 @@ typedef struct edgellm_batch {
     const int32_t *positions;          /* [n_tokens] in the token's sequence. NULL: appended. Other positions than those
                                         * that appending gives are UNSUPPORTED */
     const uint8_t *outputs; /* [n_tokens] 1: compute logits after this token. NULL: after the last one only */
+    const int32_t *parents; /* [n_tokens] a tree of drafts, at most 64 tokens of a sequence: index in the batch of the
+                             * token before it, -1: the last one of the sequence. A token sees the sequence and its
+                             * own branch; positions count along it. The sequence takes no more tokens until the tree
+                             * is removed again. NULL: no tree */
 } edgellm_batch;
 #define EDGELLM_BATCH_INIT                                                                                             \
-    { sizeof(edgellm_batch), 0, NULL, NULL, NULL, NULL }
+    { sizeof(edgellm_batch), 0, NULL, NULL, NULL, NULL, NULL }
 
 typedef struct edgellm_decode_options {
     uint32_t struct_size;
-    uint32_t flags; /* 0: none are known */
+    uint32_t flags;      /* 0: none are known */
+    int64_t deadline_ns; /* of edgellm_now_ns(): the step does not begin after it; 0 (default): none */
 } edgellm_decode_options;
 #define EDGELLM_DECODE_OPTIONS_INIT                                                                                    \
-    { sizeof(edgellm_decode_options), 0 }
+    { sizeof(edgellm_decode_options), 0, 0 }
+
+/* The monotonic clock that deadlines are told by, in nanoseconds. */
+EDGELLM_API int64_t edgellm_now_ns(void);
 
 typedef struct edgellm_decode_result {
     uint32_t struct_size;
@@ -394,8 +417,9 @@ typedef struct edgellm_decode_result {
 /* Runs the model over a batch of tokens: one step. Their keys and values go to the cache, and the logits that were
  * asked for can be read. All or nothing: after an error the sequences are as they were (there are no logits then).
  * options and result may be NULL. Allocates nothing.
- * Errors: BUSY, CANCELLED (edgellm_context_cancel() came before or during the call), CONTEXT_FULL (no room for the
- * tokens), INVALID_ARGUMENT (token, sequence, too many tokens or outputs), UNSUPPORTED. */
+ * Errors: BUSY, CANCELLED (edgellm_context_cancel() came before or during the call), DEADLINE_EXCEEDED, CONTEXT_FULL
+ * (no room for the tokens), INVALID_ARGUMENT (token, sequence, too many tokens or outputs), LIMIT_EXCEEDED (tree),
+ * UNSUPPORTED. */
 EDGELLM_API edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_batch *batch,
                                                   const edgellm_decode_options *options, edgellm_decode_result *result);
 
@@ -424,20 +448,36 @@ EDGELLM_API edgellm_status edgellm_context_cancel(edgellm_context *context);
 
 typedef struct edgellm_sequence_info {
     uint32_t struct_size;
-    int32_t n_tokens; /* in the cache, which is the position of the next token */
+    int32_t n_tokens;      /* in the cache */
+    int32_t next_position; /* that an appended token gets: n_tokens, unless some were removed or dropped */
 } edgellm_sequence_info;
 #define EDGELLM_SEQUENCE_INFO_INIT                                                                                     \
-    { sizeof(edgellm_sequence_info), 0 }
+    { sizeof(edgellm_sequence_info), 0, 0 }
 
 /* Errors: BUSY. */
 EDGELLM_API edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm_sequence sequence,
                                                      edgellm_sequence_info *info);
 
 /* Forgets the tokens at positions begin <= p < end; end -1: up to the last. (0, -1) empties the sequence, (n, -1) goes
- * back to the first n tokens: a conversation goes on from its unchanged beginning. Allocates nothing.
- * Errors: BUSY, UNSUPPORTED (tokens would be left behind the gap). */
+ * back to the first n tokens: a conversation goes on from its unchanged beginning. Tokens behind a gap keep their
+ * positions and what they learned from those before them; edgellm_sequence_shift() closes it. Allocates nothing.
+ * Errors: BUSY, CONTEXT_FULL (pages shared with other sequences cannot be copied), UNSUPPORTED: a window or a policy
+ * has dropped what is needed; a recurrent model can only be emptied or go back by its last step. */
 EDGELLM_API edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
                                                    int32_t end);
+
+/* `to` becomes a copy of `from`; what it was is forgotten. They share memory until they differ. Allocates nothing.
+ * Errors: BUSY, INVALID_ARGUMENT. */
+EDGELLM_API edgellm_status edgellm_sequence_fork(edgellm_context *context, edgellm_sequence from, edgellm_sequence to);
+
+/* Moves the tokens at positions begin <= p < end by `delta` positions, not past their neighbours. Allocates nothing.
+ * Errors: BUSY, INVALID_ARGUMENT, CONTEXT_FULL as above, UNSUPPORTED: quantized keys, recurrent models, and models
+ * that change keys after their rotation. */
+EDGELLM_API edgellm_status edgellm_sequence_shift(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
+                                                  int32_t end, int32_t delta);
+
+/* Empties all other sequences. Allocates nothing. Errors: BUSY. */
+EDGELLM_API edgellm_status edgellm_sequence_keep(edgellm_context *context, edgellm_sequence sequence);
 
 /* ---- sampler ---------------------------------------------------------------------------------------------------- */
 
@@ -550,19 +590,22 @@ typedef struct edgellm_generate_options {
     const char *const *stop_strings; /* [n_stop_strings] not empty, of at most 255 bytes each */
     uint32_t n_stop_strings;         /* at most 16 */
     uint32_t reserved;               /* 0 */
+    int64_t deadline_ns; /* of edgellm_now_ns(): no step begins after it, so that the call returns at the latest one
+                          * step later; 0 (default): none */
 } edgellm_generate_options;
 #define EDGELLM_GENERATE_OPTIONS_INIT                                                                                  \
-    { sizeof(edgellm_generate_options), 0, 0, 0, NULL, 0, 0 }
+    { sizeof(edgellm_generate_options), 0, 0, 0, NULL, 0, 0, 0 }
 
 typedef int32_t edgellm_stop_reason;
 enum {
     EDGELLM_STOP_NONE = 0,
-    EDGELLM_STOP_END_OF_TURN = 1, /* the model said an end-of-turn token; it is not part of the text */
-    EDGELLM_STOP_LENGTH = 2,      /* max_tokens */
-    EDGELLM_STOP_STRING = 3,      /* a stop string; neither it nor what follows is part of the text */
-    EDGELLM_STOP_CALLBACK = 4,    /* the callback returned non-zero */
-    EDGELLM_STOP_CANCELLED = 5,   /* edgellm_context_cancel(); the status is EDGELLM_CANCELLED */
-    EDGELLM_STOP_CONTEXT_FULL = 6 /* no room for one more token */
+    EDGELLM_STOP_END_OF_TURN = 1,  /* the model said an end-of-turn token; it is not part of the text */
+    EDGELLM_STOP_LENGTH = 2,       /* max_tokens */
+    EDGELLM_STOP_STRING = 3,       /* a stop string; neither it nor what follows is part of the text */
+    EDGELLM_STOP_CALLBACK = 4,     /* the callback returned non-zero */
+    EDGELLM_STOP_CANCELLED = 5,    /* edgellm_context_cancel(); the status is EDGELLM_CANCELLED */
+    EDGELLM_STOP_CONTEXT_FULL = 6, /* no room for one more token */
+    EDGELLM_STOP_DEADLINE = 7      /* the deadline has passed; the status is EDGELLM_DEADLINE_EXCEEDED */
 };
 
 typedef struct edgellm_generate_result {
@@ -575,16 +618,21 @@ typedef struct edgellm_generate_result {
                           * so the last one is usually not in the cache yet. edgellm_sequence_get_info() */
     int64_t prompt_ns;   /* time until the prompt was worked off */
     int64_t generate_ns; /* time of everything after it */
+    int32_t n_reused_tokens; /* of n_prompt_tokens: taken over from earlier prompts with the same beginning */
+    int32_t reserved;
 } edgellm_generate_result;
 #define EDGELLM_GENERATE_RESULT_INIT                                                                                   \
-    { sizeof(edgellm_generate_result), 0, -1, 0, 0, 0, 0, 0 }
+    { sizeof(edgellm_generate_result), 0, -1, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Appends prompt [n_prompt], 1 or more tokens, to `sequence` and generates until something says stop. Each token
  * is chosen by `sampler`, accepted, and given to `callback` (which may be NULL) with `user`. Prompt tokens are not
  * accepted. Options and result may be NULL. Allocates nothing.
- * The status is EDGELLM_OK for every stop reason but EDGELLM_STOP_CANCELLED; result is filled in then, too.
- * Errors: BUSY, CANCELLED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY, INVALID_ARGUMENT, LIMIT_EXCEEDED
- * (stop strings, n_top), LOGITS_INVALID. */
+ * The prompt of an empty sequence need not be computed as far as an earlier one of this context began with the same
+ * tokens and their pages are still there: they are used for new tokens only when no others are free.
+ * The status is EDGELLM_OK for every stop reason but EDGELLM_STOP_CANCELLED and EDGELLM_STOP_DEADLINE; result is filled
+ * in then, too.
+ * Errors: BUSY, CANCELLED, DEADLINE_EXCEEDED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY,
+ * INVALID_ARGUMENT, LIMIT_EXCEEDED (stop strings, n_top), LOGITS_INVALID. */
 EDGELLM_API edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequence sequence,
                                                     edgellm_sampler *sampler, const edgellm_token *prompt,
                                                     size_t n_prompt, const edgellm_generate_options *options,

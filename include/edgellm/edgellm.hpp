@@ -339,6 +339,8 @@ struct ContextOptions {
     int32_t n_threads = 0;
     uint64_t cpu_mask = 0;
     int64_t spin_ns = 200'000;
+    edgellm_cache_policy cache_policy = EDGELLM_CACHE_FULL;
+    bool reuse_prefixes = true;
 };
 
 struct GenerateOptions {
@@ -346,8 +348,9 @@ struct GenerateOptions {
     std::vector<std::string> stop_strings = {};
     bool ignore_end = false;
     Sequence sequence = 0;
-    bool logprobs = false;  // tell the log-probability of each token
-    uint32_t n_top = 0;     // the same, and that of so many likeliest tokens
+    bool logprobs = false;    // tell the log-probability of each token
+    uint32_t n_top = 0;       // the same, and that of so many likeliest tokens
+    int64_t deadline_ns = 0;  // of edgellm_now_ns(); 0: none
 };
 
 struct TokenEvent {
@@ -377,6 +380,8 @@ class Context {
         c.n_threads = options.n_threads;
         c.cpu_mask = options.cpu_mask;
         c.spin_ns = options.spin_ns;
+        c.cache_policy = options.cache_policy;
+        c.flags = options.reuse_prefixes ? 0 : EDGELLM_CONTEXT_NO_PREFIX_REUSE;
         edgellm_context *handle = nullptr;
         detail::check(edgellm_context_create(model.get(), &c, &handle));
         handle_.reset(handle);
@@ -398,9 +403,11 @@ class Context {
         decode(batch);
     }
     // Returns the number of output rows.
-    size_t decode(const edgellm_batch &batch) {
+    size_t decode(const edgellm_batch &batch, int64_t deadline_ns = 0) {
+        edgellm_decode_options options = EDGELLM_DECODE_OPTIONS_INIT;
+        options.deadline_ns = deadline_ns;
         edgellm_decode_result result = EDGELLM_DECODE_RESULT_INIT;
-        detail::check(edgellm_context_decode(get(), &batch, nullptr, &result));
+        detail::check(edgellm_context_decode(get(), &batch, &options, &result));
         return static_cast<size_t>(result.n_outputs);
     }
 
@@ -431,7 +438,8 @@ class Context {
     void cancel() noexcept { edgellm_context_cancel(get()); }
 
     // Calls on_token(const TokenEvent &) for each token. If that returns something, false stops; what it throws stops
-    // too, and is thrown from here. A cancelled generation returns, with stop_reason EDGELLM_STOP_CANCELLED.
+    // too, and is thrown from here. A cancelled generation returns, with stop_reason EDGELLM_STOP_CANCELLED, and so
+    // does one whose deadline has passed.
     template <typename OnToken> edgellm_generate_result
     generate(Sampler &sampler, std::span<const Token> prompt, OnToken &&on_token, const GenerateOptions &options = {}) {
         std::vector<const char *> stop_strings = detail::c_strings(options.stop_strings);
@@ -441,13 +449,14 @@ class Context {
         c.flags =
             (options.ignore_end ? EDGELLM_GENERATE_IGNORE_END : 0) | (options.logprobs ? EDGELLM_GENERATE_LOGPROBS : 0);
         c.n_top = options.n_top;
+        c.deadline_ns = options.deadline_ns;
         c.stop_strings = stop_strings.data();
         edgellm_generate_result result = EDGELLM_GENERATE_RESULT_INIT;
         Call<std::remove_reference_t<OnToken>> call{on_token, nullptr};
         edgellm_status status = edgellm_context_generate(get(), options.sequence, sampler.get(), prompt.data(),
                                                          prompt.size(), &c, call.on_event, &call, &result);
         if (call.thrown) std::rethrow_exception(call.thrown);
-        if (status != EDGELLM_CANCELLED) detail::check(status);
+        if (status != EDGELLM_CANCELLED && status != EDGELLM_DEADLINE_EXCEEDED) detail::check(status);
         return result;
     }
 
@@ -461,6 +470,12 @@ class Context {
     void sequence_remove(Sequence sequence, int32_t begin = 0, int32_t end = -1) {
         detail::check(edgellm_sequence_remove(get(), sequence, begin, end));
     }
+
+    void sequence_fork(Sequence from, Sequence to) { detail::check(edgellm_sequence_fork(get(), from, to)); }
+    void sequence_shift(Sequence sequence, int32_t begin, int32_t end, int32_t delta) {
+        detail::check(edgellm_sequence_shift(get(), sequence, begin, end, delta));
+    }
+    void sequence_keep(Sequence sequence) { detail::check(edgellm_sequence_keep(get(), sequence)); }
 
     edgellm_context *get() const noexcept { return handle_.get(); }
 

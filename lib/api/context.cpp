@@ -6,6 +6,9 @@ using namespace el;
 
 namespace {
 
+static_assert(int(Eviction::kNone) == EDGELLM_CACHE_FULL && int(Eviction::kWindow) == EDGELLM_CACHE_WINDOW &&
+              int(Eviction::kSinks) == EDGELLM_CACHE_SINKS);
+
 uint32_t count(int32_t value, const char *name) {
     if (value < 0) fail(Status::kInvalidArgument, "{} is {}; it must not be negative", name, value);
     return static_cast<uint32_t>(value);
@@ -29,6 +32,11 @@ ContextOptions context_options(const edgellm_context_options *given) {
     options.max_outputs = count(in.max_outputs, "options.max_outputs");
     options.cache_k = cache_format(in.cache_k, "options.cache_k");
     options.cache_v = cache_format(in.cache_v, "options.cache_v");
+    if (in.cache_policy < EDGELLM_CACHE_FULL || in.cache_policy > EDGELLM_CACHE_SINKS)
+        fail(Status::kInvalidArgument, "options.cache_policy is {}; there is no such policy", in.cache_policy);
+    options.eviction = static_cast<Eviction>(in.cache_policy);
+    check_flags(in.flags, EDGELLM_CONTEXT_NO_PREFIX_REUSE, "options.flags");
+    options.reuse_prefixes = !(in.flags & EDGELLM_CONTEXT_NO_PREFIX_REUSE);
     options.threads.threads = in.n_threads;
     options.threads.cpu_mask = in.cpu_mask;
     options.threads.spin_ns = in.spin_ns;
@@ -39,13 +47,6 @@ const float *logits_of(edgellm_context *context, size_t row) {
     if (row >= context->context.n_outputs())
         fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, context->context.n_outputs());
     return context->context.logits(static_cast<uint32_t>(row));
-}
-
-uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence) {
-    uint32_t n = context.context.options().max_sequences;
-    if (sequence < 0 || static_cast<uint32_t>(sequence) >= n)
-        fail(Status::kInvalidArgument, "sequence is {}; the context has {}, from 0", sequence, n);
-    return static_cast<uint32_t>(sequence);
 }
 
 }  // namespace
@@ -77,6 +78,8 @@ edgellm_status edgellm_context_get_info(const edgellm_context *context, edgellm_
         result.cache_v = static_cast<edgellm_format>(options.cache_v);
         result.n_threads = context->context.n_threads();
         result.memory_bytes = context->context.memory_bytes();
+        result.cache_policy = static_cast<edgellm_cache_policy>(options.eviction);
+        result.flags = options.reuse_prefixes ? 0 : EDGELLM_CONTEXT_NO_PREFIX_REUSE;
         write_struct(info, result);
     });
 }
@@ -97,6 +100,8 @@ edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_ba
         step.sequences = in.sequences;
         step.positions = in.positions;
         step.outputs = in.outputs;
+        step.parents = in.parents;
+        step.deadline_ns = how.deadline_ns;
         step.n = count(in.n_tokens, "batch.n_tokens");
 
         Use use(*context);
@@ -154,31 +159,4 @@ edgellm_status edgellm_context_cancel(edgellm_context *context) {
     return EDGELLM_OK;
 }
 
-edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm_sequence sequence,
-                                         edgellm_sequence_info *info) {
-    return guard([&] {
-        need(context, "context");
-        need(info, "info");
-        check_out(info, "info");
-        Use use(*context);
-        use.check();
-        edgellm_sequence_info result = EDGELLM_SEQUENCE_INFO_INIT;
-        result.n_tokens = static_cast<int32_t>(context->context.length(check_sequence(*context, sequence)));
-        write_struct(info, result);
-    });
-}
-
-edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
-                                       int32_t end) {
-    return guard([&] {
-        need(context, "context");
-        Use use(*context);
-        use.check();
-        uint32_t s = check_sequence(*context, sequence);
-        if (end < -1) fail(Status::kInvalidArgument, "end is {}; it must be a position, or -1 for the last", end);
-        Report report;
-        if (begin < 0) fail(Status::kInvalidArgument, "begin is {}; it must be a position", begin);
-        context->context.remove(s, begin, end == -1 ? INT32_MAX : end, report);
-        return finish(report);
-    });
-}
+int64_t edgellm_now_ns(void) { return now_ns(); }

@@ -18,6 +18,7 @@ constexpr bool reasons_agree() {
         {StopReason::kCallback, EDGELLM_STOP_CALLBACK},
         {StopReason::kCancelled, EDGELLM_STOP_CANCELLED},
         {StopReason::kContextFull, EDGELLM_STOP_CONTEXT_FULL},
+        {StopReason::kDeadline, EDGELLM_STOP_DEADLINE},
     };
     for (auto [reason, number] : kPairs)
         if (static_cast<edgellm_stop_reason>(reason) != number) return false;
@@ -55,6 +56,7 @@ edgellm_generate_result to_c(const GenerateResult &result, uint32_t n_tokens) {
     out.n_tokens = static_cast<int32_t>(n_tokens);
     out.prompt_ns = result.prompt_ns;
     out.generate_ns = result.generate_ns;
+    out.n_reused_tokens = result.n_reused;
     return out;
 }
 
@@ -99,6 +101,7 @@ edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequen
         how.ignore_end = in.flags & EDGELLM_GENERATE_IGNORE_END;
         how.logprobs = in.flags & EDGELLM_GENERATE_LOGPROBS;
         how.n_top = in.n_top;
+        how.deadline_ns = in.deadline_ns;
         if (callback) how.callback = Listener::on_token;
         how.user = &listener;
 

@@ -89,6 +89,7 @@ class Life {
     bool create() {
         edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
         options.context_tokens = 96;
+        options.max_sequences = 2;
         options.n_threads = 2;
         options.max_batch_tokens = 16;
         options.max_outputs = 3;
@@ -226,7 +227,7 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     float logprobs[8];
     const float *logits = nullptr;
     char text[64];
-    edgellm_status statuses[20] = {};
+    edgellm_status statuses[24] = {};
     size_t n = 0;
 
     allocations::arm(allocations::kNever, Mode::kOnce);
@@ -240,6 +241,10 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     statuses[n++] = edgellm_text_stream_flush(life.stream(), text, sizeof text, nullptr);
     statuses[n++] = edgellm_sampler_reset(life.sampler());
     statuses[n++] = edgellm_sequence_remove(life.context(), 0, 2, -1);
+    statuses[n++] = edgellm_sequence_fork(life.context(), 0, 1);
+    statuses[n++] = edgellm_sequence_remove(life.context(), 1, 0, 1);
+    statuses[n++] = edgellm_sequence_shift(life.context(), 1, 0, -1, -1);
+    statuses[n++] = edgellm_sequence_keep(life.context(), 0);
     statuses[n++] = edgellm_sequence_get_info(life.context(), 0, &sequence);
     statuses[n++] = edgellm_context_get_info(life.context(), &info);
     statuses[n++] = life.answer() ? EDGELLM_OK : EDGELLM_INTERNAL;

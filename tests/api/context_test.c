@@ -88,6 +88,9 @@ static void test_context_options(void) {
     REFUSED(cache_k, 99, EDGELLM_UNSUPPORTED);
     REFUSED(cache_v, -1, EDGELLM_UNSUPPORTED);
     REFUSED(spin_ns, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(cache_policy, 3, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(cache_policy, -1, EDGELLM_INVALID_ARGUMENT);
+    REFUSED(flags, 0x40u, EDGELLM_UNSUPPORTED);
 #undef REFUSED
     edgellm_model_free(model);
 }
@@ -103,8 +106,6 @@ static void test_sequences(void) {
     CHECK_OK(decode(context, 0, tokens, 4));
     CHECK_OK(edgellm_context_get_logits(context, 0, &logits, &n));
     memcpy(first, logits, sizeof first);
-    CHECK_STATUS(edgellm_sequence_remove(context, 0, 1, 3), EDGELLM_UNSUPPORTED, "gap");
-    CHECK(length_of(context, 0) == 4);
     CHECK_OK(edgellm_sequence_remove(context, 0, 3, -1));
     CHECK(length_of(context, 0) == 3);
     CHECK_OK(decode(context, 0, tokens + 3, 1));
@@ -119,6 +120,110 @@ static void test_sequences(void) {
     CHECK_STATUS(edgellm_sequence_remove(context, 5, 0, -1), EDGELLM_INVALID_ARGUMENT, "sequence is 5");
     CHECK_STATUS(edgellm_sequence_get_info(context, -1, &info), EDGELLM_INVALID_ARGUMENT, "sequence is -1");
     edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
+static void test_forks(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = create(model);
+    edgellm_sequence_info info = EDGELLM_SEQUENCE_INFO_INIT;
+    const edgellm_token tokens[6] = {10, 20, 30, 40, 50, 60};
+    const float *logits = NULL;
+    static float first[264];
+    CHECK_OK(decode(context, 0, tokens, 6));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
+    memcpy(first, logits, sizeof first);
+    CHECK_OK(edgellm_sequence_remove(context, 0, 5, -1));
+    CHECK_OK(edgellm_sequence_fork(context, 0, 1));
+    CHECK(length_of(context, 0) == 5 && length_of(context, 1) == 5);
+    CHECK_OK(decode(context, 1, tokens + 5, 1));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
+    CHECK(memcmp(first, logits, sizeof first) == 0);
+
+    CHECK_OK(edgellm_sequence_remove(context, 0, 1, 3));
+    CHECK_OK(edgellm_sequence_get_info(context, 0, &info));
+    CHECK(info.n_tokens == 3 && info.next_position == 5);
+    CHECK_STATUS(edgellm_sequence_shift(context, 0, 3, -1, -3), EDGELLM_INVALID_ARGUMENT, "neighbours");
+    CHECK_OK(edgellm_sequence_shift(context, 0, 3, -1, -2));
+    CHECK_OK(edgellm_sequence_get_info(context, 0, &info));
+    CHECK(info.n_tokens == 3 && info.next_position == 3);
+    CHECK_OK(edgellm_sequence_shift(context, 0, 0, -1, 7));
+    CHECK_OK(decode(context, 0, tokens, 2));
+    CHECK_OK(edgellm_sequence_keep(context, 1));
+    CHECK(length_of(context, 0) == 0 && length_of(context, 1) == 6);
+
+    CHECK_STATUS(edgellm_sequence_fork(context, 1, 1), EDGELLM_INVALID_ARGUMENT, "itself");
+    CHECK_STATUS(edgellm_sequence_fork(context, 9, 1), EDGELLM_INVALID_ARGUMENT, "from is 9");
+    CHECK_STATUS(edgellm_sequence_fork(context, 1, 9), EDGELLM_INVALID_ARGUMENT, "to is 9");
+    CHECK_STATUS(edgellm_sequence_shift(context, 1, -1, -1, 1), EDGELLM_INVALID_ARGUMENT, "begin");
+    CHECK_STATUS(edgellm_sequence_keep(context, -1), EDGELLM_INVALID_ARGUMENT, "sequence is -1");
+    CHECK_STATUS(edgellm_sequence_fork(NULL, 0, 1), EDGELLM_INVALID_ARGUMENT, "context is NULL");
+    CHECK_STATUS(edgellm_sequence_shift(NULL, 0, 0, 1, 1), EDGELLM_INVALID_ARGUMENT, "context is NULL");
+    CHECK_STATUS(edgellm_sequence_keep(NULL, 0), EDGELLM_INVALID_ARGUMENT, "context is NULL");
+    CHECK(length_of(context, 1) == 6);
+    edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
+static void test_trees_and_deadlines(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = create(model);
+    edgellm_batch batch = EDGELLM_BATCH_INIT;
+    edgellm_decode_options options = EDGELLM_DECODE_OPTIONS_INIT;
+    const edgellm_token tokens[3] = {10, 20, 30}, drafts[3] = {1, 2, 3}, path[2] = {1, 3};
+    const int32_t parents[3] = {-1, -1, 0}, wrong[3] = {-1, 1, 0};
+    const float *logits = NULL;
+    static float branch[264];
+    size_t i, n = 0;
+    CHECK_OK(decode(context, 0, tokens, 3));
+    batch.n_tokens = 3;
+    batch.tokens = drafts;
+    batch.parents = wrong;
+    CHECK_STATUS(edgellm_context_decode(context, &batch, NULL, NULL), EDGELLM_INVALID_ARGUMENT, "parent 1");
+    batch.parents = parents;
+    CHECK_OK(edgellm_context_decode(context, &batch, NULL, NULL));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
+    memcpy(branch, logits, sizeof branch);
+    CHECK_STATUS(decode(context, 0, tokens, 1), EDGELLM_UNSUPPORTED, "tree of drafts");
+    CHECK_OK(edgellm_sequence_remove(context, 0, 3, -1));
+    CHECK_OK(decode(context, 0, path, 2));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, &n));
+    for (i = 0; i < n; i++) CHECK(fabsf(branch[i] - logits[i]) < 1e-4f); /* steps of other shapes round otherwise */
+
+    batch.parents = NULL;
+    options.deadline_ns = edgellm_now_ns() - 1;
+    CHECK_STATUS(edgellm_context_decode(context, &batch, &options, NULL), EDGELLM_DEADLINE_EXCEEDED, "deadline");
+    CHECK(length_of(context, 0) == 5);
+    options.deadline_ns = edgellm_now_ns() + INT64_C(60000000000);
+    CHECK_OK(edgellm_context_decode(context, &batch, &options, NULL));
+    CHECK(length_of(context, 0) == 8);
+    edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
+static void test_policies(void) {
+    edgellm_model *model = load(tiny_path);
+    edgellm_context *context = NULL;
+    edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
+    edgellm_context_info info = EDGELLM_CONTEXT_INFO_INIT;
+    edgellm_sequence_info sequence = EDGELLM_SEQUENCE_INFO_INIT;
+    edgellm_token token = 0;
+    int32_t policy;
+    options.context_tokens = 100;
+    options.cache_policy = EDGELLM_CACHE_SINKS;
+    CHECK_STATUS(edgellm_context_create(model, &options, &context), EDGELLM_INVALID_ARGUMENT, "128");
+    options.context_tokens = 128;
+    for (policy = EDGELLM_CACHE_WINDOW; policy <= EDGELLM_CACHE_SINKS; policy++) {
+        options.cache_policy = policy;
+        CHECK_OK(edgellm_context_create(model, &options, &context));
+        CHECK_OK(edgellm_context_get_info(context, &info));
+        CHECK(info.cache_policy == policy && info.max_batch_tokens == 64);
+        for (token = 0; token < 250; token++) CHECK_OK(decode(context, 0, &token, 1));
+        CHECK_OK(edgellm_sequence_get_info(context, 0, &sequence));
+        CHECK(sequence.next_position == 250 && sequence.n_tokens <= 128 && sequence.n_tokens > 64);
+        CHECK_STATUS(edgellm_sequence_remove(context, 0, 100, 200), EDGELLM_UNSUPPORTED, "dropped");
+        edgellm_context_free(context);
+    }
     edgellm_model_free(model);
 }
 
@@ -285,6 +390,9 @@ int main(int argc, char **argv) {
         {"decode", test_decode},
         {"context options", test_context_options},
         {"sequences", test_sequences},
+        {"forks", test_forks},
+        {"trees and deadlines", test_trees_and_deadlines},
+        {"policies", test_policies},
         {"sampler", test_sampler},
         {"options of samplers", test_sampler_options},
         {"repetitions and breakers", test_repetitions_and_breakers},

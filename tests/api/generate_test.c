@@ -101,6 +101,29 @@ static void test_stop_reasons(void) {
     tear_down(&f);
 }
 
+static void test_deadline_and_reuse(void) {
+    fixture f;
+    edgellm_generate_options options = EDGELLM_GENERATE_OPTIONS_INIT;
+    edgellm_token prompt[70];
+    int i;
+    set_up(&f);
+    for (i = 0; i < 70; i++) prompt[i] = 10 + i;
+    options.max_tokens = 2;
+    CHECK_OK(edgellm_context_generate(f.context, 0, f.says_a, prompt, 70, &options, NULL, NULL, &f.result));
+    CHECK(f.result.n_prompt_tokens == 70 && f.result.n_reused_tokens == 0);
+    CHECK_OK(edgellm_sequence_remove(f.context, 0, 0, -1));
+    prompt[69] = 5;
+    CHECK_OK(edgellm_context_generate(f.context, 0, f.says_a, prompt, 70, &options, NULL, NULL, &f.result));
+    CHECK(f.result.n_prompt_tokens == 70 && f.result.n_reused_tokens == 64 && f.result.n_tokens == 71);
+
+    options.deadline_ns = edgellm_now_ns() - 1;
+    CHECK_STATUS(edgellm_context_generate(f.context, 0, f.says_a, prompt, 3, &options, NULL, NULL, &f.result),
+                 EDGELLM_DEADLINE_EXCEEDED, "deadline");
+    CHECK(f.result.stop_reason == EDGELLM_STOP_DEADLINE && f.result.n_prompt_tokens == 0 && f.result.n_tokens == 71);
+    CHECK(length_of(f.context, 0) == 71);
+    tear_down(&f);
+}
+
 static void test_generate_arguments(void) {
     fixture f;
     edgellm_generate_options options = EDGELLM_GENERATE_OPTIONS_INIT;
@@ -377,6 +400,7 @@ static void test_one_model_many_threads(void) {
 int main(int argc, char **argv) {
     static const test_case tests[] = {
         {"stop reasons", test_stop_reasons},
+        {"deadline and reuse", test_deadline_and_reuse},
         {"arguments of generate", test_generate_arguments},
         {"same seed, same tokens", test_same_seed_same_tokens},
         {"log-probabilities", test_logprobs},

@@ -59,6 +59,8 @@ LAYOUT_MEMBER(edgellm_context_options, cache_v, 24);
 LAYOUT_MEMBER(edgellm_context_options, n_threads, 28);
 LAYOUT_MEMBER(edgellm_context_options, cpu_mask, 32);
 LAYOUT_MEMBER(edgellm_context_options, spin_ns, 40);
+LAYOUT_MEMBER(edgellm_context_options, cache_policy, 48);
+LAYOUT_MEMBER(edgellm_context_options, flags, 52);
 
 LAYOUT_SIZE(edgellm_context_info, 40);
 LAYOUT_MEMBER(edgellm_context_info, context_tokens, 4);
@@ -69,6 +71,8 @@ LAYOUT_MEMBER(edgellm_context_info, cache_k, 20);
 LAYOUT_MEMBER(edgellm_context_info, cache_v, 24);
 LAYOUT_MEMBER(edgellm_context_info, n_threads, 28);
 LAYOUT_MEMBER(edgellm_context_info, memory_bytes, 32);
+LAYOUT_MEMBER(edgellm_context_info, cache_policy, 40);
+LAYOUT_MEMBER(edgellm_context_info, flags, 44);
 
 LAYOUT_SIZE(edgellm_batch, 40);
 LAYOUT_MEMBER(edgellm_batch, n_tokens, 4);
@@ -76,13 +80,16 @@ LAYOUT_MEMBER(edgellm_batch, tokens, 8);
 LAYOUT_MEMBER(edgellm_batch, sequences, 16);
 LAYOUT_MEMBER(edgellm_batch, positions, 24);
 LAYOUT_MEMBER(edgellm_batch, outputs, 32);
+LAYOUT_MEMBER(edgellm_batch, parents, 40);
 
 LAYOUT_SIZE(edgellm_decode_options, 8);
 LAYOUT_MEMBER(edgellm_decode_options, flags, 4);
+LAYOUT_MEMBER(edgellm_decode_options, deadline_ns, 8);
 LAYOUT_SIZE(edgellm_decode_result, 8);
 LAYOUT_MEMBER(edgellm_decode_result, n_outputs, 4);
 LAYOUT_SIZE(edgellm_sequence_info, 8);
 LAYOUT_MEMBER(edgellm_sequence_info, n_tokens, 4);
+LAYOUT_MEMBER(edgellm_sequence_info, next_position, 8);
 
 LAYOUT_SIZE(edgellm_sampler_options, 136);
 LAYOUT_MEMBER(edgellm_sampler_options, flags, 4);
@@ -131,6 +138,7 @@ LAYOUT_MEMBER(edgellm_generate_options, n_top, 12);
 LAYOUT_MEMBER(edgellm_generate_options, stop_strings, 16);
 LAYOUT_MEMBER(edgellm_generate_options, n_stop_strings, 24);
 LAYOUT_MEMBER(edgellm_generate_options, reserved, 28);
+LAYOUT_MEMBER(edgellm_generate_options, deadline_ns, 32);
 
 LAYOUT_SIZE(edgellm_generate_result, 40);
 LAYOUT_MEMBER(edgellm_generate_result, stop_reason, 4);
@@ -140,5 +148,7 @@ LAYOUT_MEMBER(edgellm_generate_result, n_generated, 16);
 LAYOUT_MEMBER(edgellm_generate_result, n_tokens, 20);
 LAYOUT_MEMBER(edgellm_generate_result, prompt_ns, 24);
 LAYOUT_MEMBER(edgellm_generate_result, generate_ns, 32);
+LAYOUT_MEMBER(edgellm_generate_result, n_reused_tokens, 40);
+LAYOUT_MEMBER(edgellm_generate_result, reserved, 44);
 
 #endif

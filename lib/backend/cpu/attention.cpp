@@ -72,6 +72,7 @@ void CpuExecutable::attention_part(const Op &op, const Step &step, SplitRange to
     call.v_type = v_type_;
     call.visible_begin = step.visible_begin + at + tokens.begin;
     call.visible_end = step.visible_end + at + tokens.begin;
+    call.ancestors = step.ancestors + tokens.begin;
     const int32_t begin =
         *std::min_element(call.visible_begin, call.visible_begin + call.n_tokens) / int32_t(kPageTokens);
     const int32_t end = *std::max_element(call.visible_end, call.visible_end + call.n_tokens);

@@ -96,6 +96,7 @@ struct AttentionCall {
     size_t k_page_bytes, v_page_bytes, k_row_bytes, v_row_bytes;
     CacheType k_type, v_type;
     const int32_t *visible_begin, *visible_end;  // [n_tokens]
+    const uint64_t *ancestors;                   // [n_tokens] as Step says; 0: all that is visible
     int32_t begin, end;                          // logical rows to look at
     float *scratch;                              // attention_scratch_floats()
     float *out;                                  // of the first token and head; out[t * out_stride + h * dim_v + d]

@@ -165,10 +165,13 @@ class AttentionBlock {
         const uint32_t t = r / c.n_heads;
         const int32_t from = c.visible_begin[t] > c.begin ? c.visible_begin[t] : c.begin;
         const int32_t to = c.visible_end[t] < c.end ? c.visible_end[t] : c.end;
-        const bool partial = from > origin || to < origin + int32_t(kPage);
+        const uint64_t ancestors = c.ancestors[t];
+        const int32_t drafts =
+            ancestors ? c.visible_end[t] - 64 + __builtin_clzll(ancestors) : to;  // rows from here on
+        const bool partial = from > origin || to < origin + int32_t(kPage) || drafts < origin + int32_t(kPage);
         auto hide = [&](float value) {
-            for (int32_t i = 0; i < int32_t(kPage); i++)
-                if (origin + i < from || origin + i >= to) s[i] = value;
+            for (int32_t i = 0, row = origin; i < int32_t(kPage); i++, row++)
+                if (row < from || row >= to || (row >= drafts && !(ancestors >> (row - drafts) & 1))) s[i] = value;
         };
         if (c.soft_cap > 0)
             for (uint32_t i = 0; i < kPage; i += kLanes) store(s + i, cap_of(load(s + i), set(c.soft_cap)));

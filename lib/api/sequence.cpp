@@ -1,0 +1,89 @@
+#include "api/guard.h"
+#include "api/handles.h"
+
+using namespace el;
+
+namespace {
+
+uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence, const char *name = "sequence") {
+    uint32_t n = context.context.options().max_sequences;
+    if (sequence < 0 || static_cast<uint32_t>(sequence) >= n)
+        fail(Status::kInvalidArgument, "{} is {}; the context has {}, from 0", name, sequence, n);
+    return static_cast<uint32_t>(sequence);
+}
+
+// The end of a range of positions; -1 is beyond the last.
+int32_t check_range(int32_t begin, int32_t end) {
+    if (begin < 0) fail(Status::kInvalidArgument, "begin is {}; it must be a position", begin);
+    if (end < -1) fail(Status::kInvalidArgument, "end is {}; it must be a position, or -1 for the last", end);
+    return end == -1 ? INT32_MAX : end;
+}
+
+}  // namespace
+
+edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm_sequence sequence,
+                                         edgellm_sequence_info *info) {
+    return guard([&] {
+        need(context, "context");
+        need(info, "info");
+        check_out(info, "info");
+        Use use(*context);
+        use.check();
+        const uint32_t s = check_sequence(*context, sequence);
+        edgellm_sequence_info result = EDGELLM_SEQUENCE_INFO_INIT;
+        result.n_tokens = static_cast<int32_t>(context->context.length(s));
+        result.next_position = context->context.next_position(s);
+        write_struct(info, result);
+    });
+}
+
+edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
+                                       int32_t end) {
+    return guard([&] {
+        need(context, "context");
+        Use use(*context);
+        use.check();
+        const uint32_t s = check_sequence(*context, sequence);
+        const int32_t last = check_range(begin, end);
+        Report report;
+        context->context.remove(s, begin, last, report);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_sequence_fork(edgellm_context *context, edgellm_sequence from, edgellm_sequence to) {
+    return guard([&] {
+        need(context, "context");
+        Use use(*context);
+        use.check();
+        const uint32_t origin = check_sequence(*context, from, "from"), copy = check_sequence(*context, to, "to");
+        Report report;
+        context->context.fork(origin, copy, report);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_sequence_shift(edgellm_context *context, edgellm_sequence sequence, int32_t begin, int32_t end,
+                                      int32_t delta) {
+    return guard([&] {
+        need(context, "context");
+        Use use(*context);
+        use.check();
+        const uint32_t s = check_sequence(*context, sequence);
+        const int32_t last = check_range(begin, end);
+        Report report;
+        context->context.shift(s, begin, last, delta, report);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_sequence_keep(edgellm_context *context, edgellm_sequence sequence) {
+    return guard([&] {
+        need(context, "context");
+        Use use(*context);
+        use.check();
+        const uint32_t kept = check_sequence(*context, sequence);
+        for (uint32_t s = 0; s < context->context.options().max_sequences; ++s)
+            if (s != kept) context->context.clear(s);
+    });
+}
