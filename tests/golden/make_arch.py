@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_arch.py FOLDER [NAME...]: tiny random models of every architecture, with the logits of their original implementation.
+"""make_arch.py FOLDER [NAME...]: tiny random models of every architecture, with their original's logits.
 
 A developer's tool, for the proof that a new architecture comes with; needs the Python packages numpy, torch and
 transformers (5.23). For each NAME (--list) it writes NAME.gguf (float16 weights, no vocabulary), NAME.tokens.npy

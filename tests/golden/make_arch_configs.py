@@ -9,6 +9,11 @@ def rope(theta=10000.0, **more):
     return {"rope_parameters": {"rope_type": "default", "rope_theta": theta, **more}}
 
 
+def llama3_rope(theta):
+    return rope(theta, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                original_max_position_embeddings=32)
+
+
 def moe(d, count="num_experts"):
     return {count: d.experts, "num_experts_per_tok": d.experts_used}
 
@@ -23,18 +28,20 @@ def factors(d, first, step):
     return [first + step * i for i in range(d.head_dim // 2)]
 
 
-def gemma4_config(d):
+def gemma4_config(d, of_full_layers=None, shared_layers=2, per_layer_width=16):
     kinds = windows(d, 2)
     full = [i for i, kind in enumerate(kinds["layer_types"]) if kind == "full_attention"]
-    return {**kinds, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 16, "final_logit_softcapping": 30.0,
-            "vocab_size_per_layer_input": d.vocab, "per_layer_config": {i: {"head_dim": 2 * d.head_dim} for i in full},
+    own = {"head_dim": 2 * d.head_dim, **(of_full_layers or {})}
+    return {**TIED, **kinds, "num_kv_shared_layers": shared_layers, "hidden_size_per_layer_input": per_layer_width,
+            "final_logit_softcapping": 30.0, "vocab_size_per_layer_input": d.vocab,
+            "per_layer_config": {i: own for i in full},
             "rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
                                 "full_attention": {"rope_type": "proportional", "rope_theta": 1e6,
                                                    "partial_rotary_factor": 0.25}}}
 
 
-def two_ropes(full, sliding):
-    return {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": full},
+def two_ropes(full, sliding, **of_full):
+    return {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": full, **of_full},
                                 "sliding_attention": {"rope_type": "default", "rope_theta": sliding}}}
 
 
@@ -45,6 +52,12 @@ def third_is_attention(d, other, attention):
 GRANITE = {"attention_multiplier": 0.1, "embedding_multiplier": 6.0, "residual_multiplier": 0.3, "logits_scaling": 4.0}
 TIED = {"tie_word_embeddings": True}
 YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
+
+
+def granite_hybrid_config(d):
+    return {**rope(), **GRANITE, **third_is_attention(d, "mamba", "attention"), "position_embedding_type": "nope",
+            "num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": d.ffn, "mamba_expand": 2,
+            "mamba_n_heads": 2 * d.heads, "mamba_d_head": d.head_dim, "mamba_n_groups": 1, "mamba_d_state": 16}
 
 
 class Variant:
@@ -66,9 +79,7 @@ LLAMA = "permute rope_dims head_dims"
 VARIANTS = {
     "llama": Variant("llama", "llama", lambda d: rope(), LLAMA),
     "llama-linear-rope": Variant("llama", "llama", lambda d: rope(rope_type="linear", factor=4.0), LLAMA),
-    "llama-rope3-tied": Variant("llama", "llama", lambda d: {
-        **TIED, **rope(50000.0, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-                       original_max_position_embeddings=32)}, LLAMA),
+    "llama-rope3-tied": Variant("llama", "llama", lambda d: {**TIED, **llama3_rope(50000.0)}, LLAMA),
     "llama-yarn": Variant("llama", "llama", lambda d: rope(
         rope_type="yarn", factor=4.0, original_max_position_embeddings=32), LLAMA),
     "mistral-headdim": Variant("llama", "mistral", lambda d: {**rope(), "sliding_window": None}, LLAMA,
@@ -90,11 +101,19 @@ VARIANTS = {
     "gemma3": Variant("gemma3", "gemma3_text", lambda d: {
         **TIED, **two_ropes(1e6, 1e4), **windows(d, 6), "query_pre_attn_scalar": d.head_dim}, "plus1 post head_dims",
         {"layers": 7}, own_head_dim=True),
-    "gemma4": Variant("gemma4", "gemma4_text", lambda d: {**TIED, **gemma4_config(d)}, "post", {"layers": 6},
-                      own_head_dim=True),
-    "gemma4-wide": Variant("gemma4", "gemma4_text", lambda d: {**TIED, **gemma4_config(d), "use_double_wide_mlp": True},
-                           "post", {"layers": 6}, own_head_dim=True),
+    "gemma3-27b": Variant("gemma3", "gemma3_text", lambda d: {
+        **TIED, **two_ropes(1e6, 1e4, rope_type="linear", factor=8.0), **windows(d, 6),
+        "query_pre_attn_scalar": d.width // d.heads}, "plus1 post head_dims", {"layers": 62, "head_dim": 32},
+        own_head_dim=True),
+    "gemma4": Variant("gemma4", "gemma4_text", gemma4_config, "post", {"layers": 6}, own_head_dim=True),
+    "gemma4-e2b": Variant("gemma4", "gemma4_text", lambda d: {**gemma4_config(d), "use_double_wide_mlp": True}, "post",
+                          {"layers": 6}, own_head_dim=True),
+    "gemma4-31b": Variant("gemma4", "gemma4_text", lambda d: {
+        **gemma4_config(d, {"num_key_value_heads": 1}, 0, 0), "attention_k_eq_v": True}, "post", {"layers": 4},
+        own_head_dim=True),
     "phi3": Variant("phi3", "phi3", lambda d: rope(partial_rotary_factor=1.0), "rope_dims", {"kv_heads": 4}),
+    "phi3-window": Variant("phi3", "phi3", lambda d: {
+        **rope(partial_rotary_factor=1.0), "sliding_window": d.window}, "rope_dims", {"kv_heads": 4}),
     "phi4-mini": Variant("phi3", "phi3", lambda d: {
         **TIED, **rope(partial_rotary_factor=0.75), "partial_rotary_factor": 0.75,
         "original_max_position_embeddings": 256}, "rope_dims", {"head_dim": 32}),
@@ -107,16 +126,19 @@ VARIANTS = {
         {"kv_heads": 4}),
     "stablelm-parallel": Variant("stablelm", "stablelm", lambda d: {
         **rope(partial_rotary_factor=0.25), "use_qkv_bias": False, "use_parallel_residual": True}, "rope_dims"),
-    "stablelm-qknorm": Variant("stablelm", "stablelm", lambda d: {
+    "stablelm-12b": Variant("stablelm", "stablelm", lambda d: {
         **rope(partial_rotary_factor=0.25), "qk_layernorm": True, "use_parallel_residual": True}, "rope_dims"),
     "nemotron": Variant("nemotron", "nemotron", lambda d: rope(partial_rotary_factor=0.5), "plus1 rope_dims head_dims"),
     "olmo2": Variant("olmo2", "olmo2", lambda d: rope(), "post"),
     "olmo3": Variant("olmo2", "olmo3", lambda d: {**two_ropes(5e5, 5e5), **windows(d, 4)}, "post", {"layers": 4}),
+    "olmo3-yarn": Variant("olmo2", "olmo3", lambda d: {
+        **two_ropes(5e5, 5e5, rope_type="yarn", factor=8.0, original_max_position_embeddings=32, **YARN_BETAS),
+        **windows(d, 4)}, "post", {"layers": 4}),
     "exaone4": Variant("exaone4", "exaone4", lambda d: {
         **rope(), "sliding_window": None, "sliding_window_pattern": 0, "layer_types": ["full_attention"] * d.layers},
         "post head_dims"),
     "exaone4-32b": Variant("exaone4", "exaone4", lambda d: {
-        **rope(), **windows(d, 4), "sliding_window_pattern": 4}, "post head_dims", {"layers": 64}),
+        **llama3_rope(1e6), **windows(d, 4), "sliding_window_pattern": 4}, "post head_dims", {"layers": 64}),
     "hunyuan-dense": Variant("hunyuan-dense", "hunyuan_v1_dense", lambda d: rope(), "head_dims", own_head_dim=True),
     "mixtral": Variant("llama", "mixtral", lambda d: {**rope(1e6), **moe(d, "num_local_experts")}, LLAMA, {"ffn": 64}),
     "qwen2moe": Variant("qwen2moe", "qwen2_moe", lambda d: {
@@ -140,12 +162,11 @@ VARIANTS = {
         "linear_key_head_dim": d.head_dim // 2, "linear_value_head_dim": d.head_dim // 2,
         "layer_types": ["full_attention" if i % 4 == 3 else "linear_attention" for i in range(d.layers)]},
         "plus1 post rope_dims head_dims", {"layers": 4, "head_dim": 32}, own_head_dim=True),
-    "granite-hybrid": Variant("granitehybrid", "granitemoehybrid", lambda d: {
-        **rope(), **GRANITE, **third_is_attention(d, "mamba", "attention"), "position_embedding_type": "nope",
-        "num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": d.ffn,
-        "mamba_n_heads": 2 * d.heads, "mamba_d_head": d.head_dim, "mamba_n_groups": 1, "mamba_d_state": 16,
-        "mamba_expand": 2},
-        "permute rope_dims", {"layers": 4}),
+    "granite-hybrid": Variant("granitehybrid", "granitemoehybrid", granite_hybrid_config, "permute rope_dims",
+                              {"layers": 4}),
+    "granite-hybrid-moe": Variant("granitehybrid", "granitemoehybrid", lambda d: {
+        **granite_hybrid_config(d), **moe(d, "num_local_experts"), "intermediate_size": 32}, "permute rope_dims",
+        {"layers": 4}),
 }
 
 

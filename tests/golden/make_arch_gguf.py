@@ -108,11 +108,14 @@ def gemma4_head_dim(c, kind):
 
 
 def gemma4_metadata(c, put):
+    layers = [c.per_layer_config[i] for i in range(c.num_hidden_layers)]
     for key in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
         put(key, gemma4_head_dim(c, "full_attention"))
         put(key + "_swa", gemma4_head_dim(c, "sliding_attention"))
     put("attention.shared_kv_layers", c.num_kv_shared_layers)
     put("embedding_length_per_layer_input", c.hidden_size_per_layer_input)
+    kv_heads = [layer.num_key_value_heads for layer in layers]
+    put("attention.head_count_kv", kv_heads if len(set(kv_heads)) > 1 else kv_heads[0])
     if c.use_double_wide_mlp:
         own = c.num_hidden_layers - c.num_kv_shared_layers
         put("feed_forward_length", [c.intermediate_size * (1 if i < own else 2) for i in range(c.num_hidden_layers)])
@@ -136,9 +139,10 @@ def make_metadata(name, variant, c):
 
     for key, value in (("block_count", c.num_hidden_layers), ("context_length", c.max_position_embeddings),
                        ("embedding_length", c.hidden_size), ("feed_forward_length", c.intermediate_size),
-                       ("attention.head_count", c.num_attention_heads), ("vocab_size", c.vocab_size),
-                       ("attention.head_count_kv", c.num_key_value_heads)):
+                       ("attention.head_count", c.num_attention_heads), ("vocab_size", c.vocab_size)):
         put(key, value)
+    if variant.arch != "gemma4":
+        put("attention.head_count_kv", c.num_key_value_heads)
     epsilon = next(getattr(c, field) for field in ("layer_norm_eps", "norm_eps", "rms_norm_eps") if hasattr(c, field))
     if variant.arch != "stablelm":
         put("attention.layer_norm_rms_epsilon", epsilon)
@@ -161,7 +165,7 @@ def make_metadata(name, variant, c):
     if variant.arch == "gpt-oss":
         put("expert_feed_forward_length", c.intermediate_size)
     if variant.arch == "phi3":
-        put("attention.sliding_window", 0)
+        put("attention.sliding_window", c.sliding_window or 0)
     if variant.arch == "nemotron":
         put("rope.scaling.type", "none")
     if variant.arch == "mistral3":
@@ -187,7 +191,6 @@ NAMES = {
     "self_attn.query_layernorm": "attn_q_norm", "self_attn.key_layernorm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
     "feed_forward.w1": "ffn_gate", "feed_forward.w3": "ffn_up", "feed_forward.w2": "ffn_down",
-    "shared_mlp.output_linear": "ffn_down",
     "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp", "block_sparse_moe.router": "ffn_gate_inp",
     "mlp.experts.down_proj": "ffn_down_exps", "block_sparse_moe.experts.down_proj": "ffn_down_exps",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
@@ -252,10 +255,13 @@ def convert(variant, c, stem, suffix, value):
             value = value.swapaxes(1, 2) if suffix == ".weight" else value
             if "gate_up" in stem:
                 value = torch.cat([value[:, 0::2], value[:, 1::2]], dim=1)
+    shared = "_shexp" if stem.startswith("shared_mlp") and c.num_local_experts else ""
     if re.search(r"experts.gate_up_proj|input_linear", stem):
         gate, up = value.chunk(2, dim=1 if "experts" in stem else 0)
-        end = "_exps" if "experts" in stem else ""
+        end = "_exps" if "experts" in stem else shared
         return [(f"ffn_gate{end}{suffix}", gate), (f"ffn_up{end}{suffix}", up)]
+    if stem == "shared_mlp.output_linear":
+        return [(f"ffn_down{shared}{suffix}", value)]
     if stem == "post_attention_layernorm" and "post" in variant.flags:
         return [("post_attention_norm" + suffix, value)]
     return [(NAMES[stem] + (suffix or ".weight"), value)]
