@@ -116,9 +116,11 @@ struct LayerSpec {
     uint32_t ffn_width = 0;
     uint32_t n_experts = 0, n_experts_used = 0, expert_width = 0, shared_width = 0;  // 0 experts: dense
 
-    RoleTensors tensor{};
+    RoleTensors tensor{}, scale{};
 
     int32_t at(Role role) const { return tensor[static_cast<size_t>(role)]; }
+    // What the matrix is multiplied by as a whole, or one number for each expert; -1: nothing.
+    int32_t scale_of(Role role) const { return scale[static_cast<size_t>(role)]; }
     bool has(Role role) const { return at(role) >= 0; }
 };
 
@@ -137,10 +139,11 @@ struct ModelSpec {
     bool value_norm = false;         // values are normed, without weights
     bool parallel_residual = false;  // the FFN reads what attention reads
     bool normalize_experts = false;  // shares of the chosen experts add up to 1
-    RoleTensors tensor{};
+    RoleTensors tensor{}, scale{};
     std::vector<LayerSpec> layers;
 
     int32_t at(Role role) const { return tensor[static_cast<size_t>(role)]; }
+    int32_t scale_of(Role role) const { return scale[static_cast<size_t>(role)]; }
     bool has(Role role) const { return at(role) >= 0; }
 };
 

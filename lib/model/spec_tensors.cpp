@@ -139,6 +139,22 @@ int32_t find_tensor(const GgufFile &file, const TensorRow &row, const std::strin
     return static_cast<int32_t>(tensor - file.tensors().data());
 }
 
+// Formats with small exponents (NVFP4) have a scale for the whole matrix beside it, `NAME.scale` for `NAME.weight`: one
+// number, or one for each expert. `NAME.input_scale` is for 4-bit activations, which nothing here has.
+int32_t find_scale(const GgufFile &file, const TensorRow &row, const std::string &name, const LayerSpec &layer) {
+    constexpr std::string_view kEnd = ".weight";
+    if (row.rows == Dim::kOne || row.role == Role::kTokenEmbedding || !name.ends_with(kEnd)) return -1;
+    const std::string scale = name.substr(0, name.size() - kEnd.size()) + ".scale";
+    const TensorInfo *tensor = file.find_tensor(scale);
+    if (!tensor) return -1;
+    const bool experts = row.rows == Dim::kExpertsTimesExpertWidth || row.rows == Dim::kExpertsTimesWidth;
+    const uint64_t n = experts ? layer.n_experts : 1;
+    if (tensor->shape[0] != n || tensor->rows() != 1)
+        fail(Status::kTensorInvalid, "{}: tensor {} has the shape [{}, {}], expected [{}, 1]", file.metadata().source(),
+             scale, tensor->shape[0], tensor->rows(), n);
+    return static_cast<int32_t>(tensor - file.tensors().data());
+}
+
 // A tensor that no role needs would be left out of the computation: better no answer than a wrong one.
 void check_all_used(const GgufFile &file, const ModelSpec &spec) {
     std::vector<bool> used(file.tensors().size(), false);
@@ -147,9 +163,13 @@ void check_all_used(const GgufFile &file, const ModelSpec &spec) {
             if (t >= 0) used[static_cast<size_t>(t)] = true;
     };
     mark(spec.tensor);
-    for (const LayerSpec &layer : spec.layers) mark(layer.tensor);
+    mark(spec.scale);
+    for (const LayerSpec &layer : spec.layers) {
+        mark(layer.tensor);
+        mark(layer.scale);
+    }
     for (size_t i = 0; i < used.size(); ++i)
-        if (!used[i])
+        if (!used[i] && !file.tensors()[i].name.ends_with(".input_scale"))
             fail(Status::kUnsupported,
                  "{}: tensor {} has no meaning for architecture {} here; its result would be wrong",
                  file.metadata().source(), file.tensors()[i].name, spec.architecture);
@@ -159,7 +179,11 @@ void check_all_used(const GgufFile &file, const ModelSpec &spec) {
 
 void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
     spec.tensor.fill(-1);
-    for (LayerSpec &layer : spec.layers) layer.tensor.fill(-1);
+    spec.scale.fill(-1);
+    for (LayerSpec &layer : spec.layers) {
+        layer.tensor.fill(-1);
+        layer.scale.fill(-1);
+    }
     // The model's tensors may depend on a layer's numbers: those of a layer that attends to everything.
     const LayerSpec *typical = &spec.layers[0];
     for (const LayerSpec &layer : spec.layers)
@@ -170,11 +194,14 @@ void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
             const size_t hole = name.find("{}"), role = static_cast<size_t>(row.role);
             if (hole == name.npos) {
                 spec.tensor[role] = find_tensor(file, row, std::string(name), spec, *typical);
+                if (spec.tensor[role] >= 0) spec.scale[role] = find_scale(file, row, std::string(name), *typical);
                 continue;
             }
             for (size_t i = 0; i < spec.layers.size(); ++i) {
                 std::string full = fmt::format("{}{}{}", name.substr(0, hole), i, name.substr(hole + 2));
-                spec.layers[i].tensor[role] = find_tensor(file, row, full, spec, spec.layers[i]);
+                LayerSpec &layer = spec.layers[i];
+                layer.tensor[role] = find_tensor(file, row, full, spec, layer);
+                if (layer.tensor[role] >= 0) layer.scale[role] = find_scale(file, row, full, layer);
             }
         }
     check_all_used(file, spec);

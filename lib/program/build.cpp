@@ -22,7 +22,7 @@ class Builder {
         }
         layer_ = -1;
         x = norm(output_rows(x), spec_.at(Role::kOutputNorm), spec_.at(Role::kOutputNormBias));
-        x = linear(x, {spec_.has(Role::kOutput) ? spec_.at(Role::kOutput) : spec_.at(Role::kTokenEmbedding)});
+        x = linear(x, matrix(spec_, spec_.has(Role::kOutput) ? Role::kOutput : Role::kTokenEmbedding));
         x = soft_cap(scale(x, spec_.logit_scale), spec_.logit_soft_cap);
         program_.logits = x;
         return std::move(program_);
@@ -82,19 +82,30 @@ class Builder {
 
     // The rows [begin, begin + n) of a tensor; n = 0: all of them.
     struct Matrix {
-        int32_t tensor;
+        int32_t tensor, scale = -1;
         int32_t bias = -1;
         uint32_t begin = 0, n = 0;
     };
+    template <typename Spec> static Matrix matrix(const Spec &spec, Role role) {
+        return {spec.at(role), spec.scale_of(role)};
+    }
+    template <typename Spec> static Matrix matrix(const Spec &spec, Role role, Role bias) {
+        return {spec.at(role), spec.scale_of(role), spec.at(bias)};
+    }
+    template <typename Spec> static Matrix rows(const Spec &spec, Role role, uint32_t begin, uint32_t n) {
+        return {spec.at(role), spec.scale_of(role), -1, begin, n};
+    }
+
     ValueId linear(ValueId x, const Matrix &m) {
         Op op = make(OpKind::kLinear, x);
         op.weight[0] = weight(m.tensor);
-        op.weight[1] = weight(m.bias);
+        if (m.scale < 0) op.weight[1] = weight(m.bias);
         if (m.n) {
             op.weight[0].row_begin = m.begin;
             op.weight[0].rows = m.n;
         }
-        return push(op, op.weight[0].rows);
+        ValueId out = push(op, op.weight[0].rows);
+        return m.scale < 0 ? out : push_scale(out, {1.0f, 0, 0}, m.scale, m.bias);
     }
 
     ValueId add(ValueId a, ValueId b) { return push(make(OpKind::kAdd, a, b), width(a)); }
@@ -106,9 +117,10 @@ class Builder {
     }
 
     ValueId scale(ValueId x, float factor) { return factor == 1.0f ? x : push_scale(x, {factor, 0, 0}, -1); }
-    ValueId push_scale(ValueId x, const ScaleArgs &args, int32_t tensor) {
+    ValueId push_scale(ValueId x, const ScaleArgs &args, int32_t tensor, int32_t bias = -1) {
         Op op = make(OpKind::kScale, x);
         op.weight[0] = weight(tensor);
+        op.weight[1] = weight(bias);
         op.scale = args;
         return push(op, width(x));
     }
@@ -201,14 +213,14 @@ class Builder {
         const uint32_t q_width = layer.n_heads * layer.head_dim_k, k_width = layer.n_kv_heads * layer.head_dim_k;
         ValueId q, k = kNoValue, v = kNoValue, query_gate = kNoValue;
         if (layer.has(Role::kQueryKeyValue)) {
-            const int32_t fused = layer.at(Role::kQueryKeyValue);
-            q = linear(x, {fused, -1, 0, q_width});
-            k = linear(x, {fused, -1, q_width, k_width});
-            v = linear(x, {fused, -1, q_width + k_width, layer.n_kv_heads * layer.head_dim_v});
+            const Role fused = Role::kQueryKeyValue;
+            q = linear(x, rows(layer, fused, 0, q_width));
+            k = linear(x, rows(layer, fused, q_width, k_width));
+            v = linear(x, rows(layer, fused, q_width + k_width, layer.n_kv_heads * layer.head_dim_v));
         } else {
-            q = linear(x, {layer.at(Role::kQuery), layer.at(Role::kQueryBias)});
-            if (layer.has(Role::kKey)) k = linear(x, {layer.at(Role::kKey), layer.at(Role::kKeyBias)});
-            v = layer.has(Role::kValue) ? linear(x, {layer.at(Role::kValue), layer.at(Role::kValueBias)}) : k;
+            q = linear(x, matrix(layer, Role::kQuery, Role::kQueryBias));
+            if (layer.has(Role::kKey)) k = linear(x, matrix(layer, Role::kKey, Role::kKeyBias));
+            v = layer.has(Role::kValue) ? linear(x, matrix(layer, Role::kValue, Role::kValueBias)) : k;
         }
         if (spec_.query_gate) {
             query_gate = slice(q, {layer.n_heads, layer.head_dim_k, layer.head_dim_k});
@@ -228,7 +240,7 @@ class Builder {
                         layer.attention_soft_cap};
         ValueId mixed = push(op, layer.n_heads * layer.head_dim_v);
         if (query_gate != kNoValue) mixed = gate(ActivationKind::kSigmoid, query_gate, mixed);
-        return linear(mixed, {layer.at(Role::kAttentionOutput), layer.at(Role::kAttentionOutputBias)});
+        return linear(mixed, matrix(layer, Role::kAttentionOutput, Role::kAttentionOutputBias));
     }
 
     // ---- recurrent mixers
@@ -242,34 +254,34 @@ class Builder {
     }
 
     ValueId short_conv(const LayerSpec &layer, ValueId x) {
-        const int32_t in = layer.at(Role::kMixerIn);
         const uint32_t n = spec_.width;
-        ValueId before = linear(x, {in, -1, 0, n}), after = linear(x, {in, -1, n, n}),
-                v = linear(x, {in, -1, 2 * n, n});
+        ValueId before = linear(x, rows(layer, Role::kMixerIn, 0, n)),
+                after = linear(x, rows(layer, Role::kMixerIn, n, n)),
+                v = linear(x, rows(layer, Role::kMixerIn, 2 * n, n));
         ValueId mixed = convolve(layer, gate(ActivationKind::kNone, before, v), ActivationKind::kNone);
-        return linear(gate(ActivationKind::kNone, after, mixed), {layer.at(Role::kMixerOut)});
+        return linear(gate(ActivationKind::kNone, after, mixed), matrix(layer, Role::kMixerOut));
     }
 
     ValueId delta_rule(const LayerSpec &layer, ValueId x) {
-        ValueId qkv = convolve(layer, linear(x, {layer.at(Role::kMixerIn)}), ActivationKind::kSilu);
-        ValueId z = linear(x, {layer.at(Role::kMixerGate)});
-        ValueId decay = linear(x, {layer.at(Role::kMixerDecay)}),
-                strength = linear(x, {layer.at(Role::kMixerStrength)});
+        ValueId qkv = convolve(layer, linear(x, matrix(layer, Role::kMixerIn)), ActivationKind::kSilu);
+        ValueId z = linear(x, matrix(layer, Role::kMixerGate));
+        ValueId decay = linear(x, matrix(layer, Role::kMixerDecay)),
+                strength = linear(x, matrix(layer, Role::kMixerStrength));
         Op op = make(OpKind::kDeltaRule, qkv, decay, strength);
         op.weight[0] = weight(layer.at(Role::kMixerRate));
         op.weight[1] = weight(layer.at(Role::kMixerStepBias));
         const uint32_t heads = layer.n_state_heads, dk = layer.state_dim_k, dv = layer.state_dim_v;
         op.delta_rule = {state_layer(size_t(heads) * dk * dv), layer.n_state_keys, heads, dk, dv, spec_.norm_epsilon};
         ValueId mixed = norm(push(op, heads * dv), layer.at(Role::kMixerNorm), -1, heads);
-        return linear(gate(ActivationKind::kSilu, z, mixed), {layer.at(Role::kMixerOut)});
+        return linear(gate(ActivationKind::kSilu, z, mixed), matrix(layer, Role::kMixerOut));
     }
 
     ValueId selective_scan(const LayerSpec &layer, ValueId x) {
-        const int32_t in = layer.at(Role::kMixerIn);
         const uint32_t heads = layer.n_state_heads, inner = heads * layer.state_dim_v,
                        xbc = inner + 2 * layer.n_state_keys * layer.state_dim_k;
-        ValueId z = linear(x, {in, -1, 0, inner});
-        ValueId scanned = linear(x, {in, -1, inner, xbc}), step = linear(x, {in, -1, inner + xbc, heads});
+        ValueId z = linear(x, rows(layer, Role::kMixerIn, 0, inner));
+        ValueId scanned = linear(x, rows(layer, Role::kMixerIn, inner, xbc)),
+                step = linear(x, rows(layer, Role::kMixerIn, inner + xbc, heads));
         Op op = make(OpKind::kSelectiveScan, convolve(layer, scanned, ActivationKind::kSilu), step);
         op.weight[0] = weight(layer.at(Role::kMixerRate));
         op.weight[1] = weight(layer.at(Role::kMixerSkip));
@@ -277,7 +289,7 @@ class Builder {
         op.selective_scan = {state_layer(size_t(inner) * layer.state_dim_k), heads, layer.state_dim_v,
                              layer.n_state_keys, layer.state_dim_k};
         ValueId mixed = gate(ActivationKind::kSilu, z, push(op, inner));
-        return linear(norm(mixed, layer.at(Role::kMixerNorm), -1, layer.n_state_keys), {layer.at(Role::kMixerOut)});
+        return linear(norm(mixed, layer.at(Role::kMixerNorm), -1, layer.n_state_keys), matrix(layer, Role::kMixerOut));
     }
 
     ValueId mixer(const LayerSpec &layer, ValueId x) {
@@ -298,45 +310,50 @@ class Builder {
 
     ValueId dense_ffn(const LayerSpec &layer, ValueId x) {
         ValueId hidden;
-        const Matrix up{layer.at(Role::kFfnUp), layer.at(Role::kFfnUpBias)};
+        const Matrix up = matrix(layer, Role::kFfnUp, Role::kFfnUpBias);
         if (layer.has(Role::kFfnGateUp)) {
-            const int32_t fused = layer.at(Role::kFfnGateUp);
             const uint32_t n = layer.ffn_width;
-            ValueId a = linear(x, {fused, -1, 0, n}), b = linear(x, {fused, -1, n, n});
+            ValueId a = linear(x, rows(layer, Role::kFfnGateUp, 0, n)),
+                    b = linear(x, rows(layer, Role::kFfnGateUp, n, n));
             hidden = gate(layer.activation, a, b);
         } else if (layer.has(Role::kFfnGate)) {
-            ValueId a = linear(x, {layer.at(Role::kFfnGate), layer.at(Role::kFfnGateBias)}), b = linear(x, up);
+            ValueId a = linear(x, matrix(layer, Role::kFfnGate, Role::kFfnGateBias)), b = linear(x, up);
             hidden = gate(layer.activation, a, b);
         } else {
             hidden = gate(layer.activation, linear(x, up));
         }
-        return linear(hidden, {layer.at(Role::kFfnDown), layer.at(Role::kFfnDownBias)});
+        return linear(hidden, matrix(layer, Role::kFfnDown, Role::kFfnDownBias));
     }
 
     ValueId expert_linear(const LayerSpec &layer, ValueId x, ValueId route, const Matrix &m, bool own_input) {
         Op op = make(OpKind::kExpertLinear, x, route);
         op.weight[0] = weight(m.tensor);
-        op.weight[1] = weight(m.bias);
+        if (m.scale < 0) op.weight[1] = weight(m.bias);
         op.expert = {layer.n_experts, layer.n_experts_used, own_input};
-        return push(op, op.weight[0].rows / layer.n_experts * layer.n_experts_used);
+        ValueId out = push(op, op.weight[0].rows / layer.n_experts * layer.n_experts_used);
+        if (m.scale < 0) return out;
+        op = make(OpKind::kExpertScale, out, route);
+        op.weight[0] = weight(m.scale);
+        op.weight[1] = weight(m.bias);
+        return push(op, width(out));
     }
 
     ValueId experts(const LayerSpec &layer, ValueId x) {
-        Op op = make(OpKind::kRoute, linear(x, {layer.at(Role::kRouter), layer.at(Role::kRouterBias)}));
+        Op op = make(OpKind::kRoute, linear(x, matrix(layer, Role::kRouter, Role::kRouterBias)));
         op.route = {layer.n_experts, layer.n_experts_used, spec_.normalize_experts, 1.0f};
         ValueId route = push(op, 2 * layer.n_experts_used);
-        const Matrix gates{layer.at(Role::kExpertGate), layer.at(Role::kExpertGateBias)},
-            ups{layer.at(Role::kExpertUp), layer.at(Role::kExpertUpBias)},
-            downs{layer.at(Role::kExpertDown), layer.at(Role::kExpertDownBias)};
+        const Matrix gates = matrix(layer, Role::kExpertGate, Role::kExpertGateBias),
+                     ups = matrix(layer, Role::kExpertUp, Role::kExpertUpBias),
+                     downs = matrix(layer, Role::kExpertDown, Role::kExpertDownBias);
         ValueId a = expert_linear(layer, x, route, gates, false), b = expert_linear(layer, x, route, ups, false);
         ValueId parts = expert_linear(layer, gate(layer.activation, a, b), route, downs, true);
         ValueId out = push(make(OpKind::kCombine, parts, route), spec_.width);
         if (!layer.has(Role::kSharedDown)) return out;
-        a = linear(x, {layer.at(Role::kSharedGate)});
-        b = linear(x, {layer.at(Role::kSharedUp)});
-        ValueId shared = linear(gate(layer.activation, a, b), {layer.at(Role::kSharedDown)});
+        a = linear(x, matrix(layer, Role::kSharedGate));
+        b = linear(x, matrix(layer, Role::kSharedUp));
+        ValueId shared = linear(gate(layer.activation, a, b), matrix(layer, Role::kSharedDown));
         if (layer.has(Role::kSharedRouter))
-            shared = gate(ActivationKind::kSigmoid, linear(x, {layer.at(Role::kSharedRouter)}), shared);
+            shared = gate(ActivationKind::kSigmoid, linear(x, matrix(layer, Role::kSharedRouter)), shared);
         return add(out, shared);
     }
 
@@ -347,7 +364,7 @@ class Builder {
         if (spec_.per_layer_width == 0) return;
         const uint32_t n_layers = static_cast<uint32_t>(spec_.layers.size()), n = spec_.per_layer_width;
         ValueId table = scale(embed(spec_.at(Role::kPerLayerEmbedding), n_layers * n), std::sqrt(float(n)));
-        ValueId projected = linear(x, {spec_.at(Role::kPerLayerProjection)});
+        ValueId projected = linear(x, matrix(spec_, Role::kPerLayerProjection));
         projected = scale(projected, 1.0f / std::sqrt(float(spec_.width)));
         projected = norm(projected, spec_.at(Role::kPerLayerNorm), -1, n_layers);
         per_layer_ = scale(add(projected, table), 1.0f / std::sqrt(2.0f));
@@ -358,8 +375,8 @@ class Builder {
         const uint32_t n = spec_.per_layer_width;
         ValueId mine = slice(per_layer_, {1, static_cast<uint32_t>(layer_) * n, n});
         if (program_.values[x].rows == Rows::kOutputs) mine = output_rows(mine);
-        ValueId hidden = gate(layer.activation, linear(x, {layer.at(Role::kLayerInputGate)}), mine);
-        ValueId out = linear(hidden, {layer.at(Role::kLayerInputProjection)});
+        ValueId hidden = gate(layer.activation, linear(x, matrix(layer, Role::kLayerInputGate)), mine);
+        ValueId out = linear(hidden, matrix(layer, Role::kLayerInputProjection));
         return add(x, norm(out, layer.at(Role::kLayerInputNorm)));
     }
 

@@ -32,6 +32,8 @@ const char *op_name(OpKind kind) {
         return "route";
     case OpKind::kExpertLinear:
         return "expert-linear";
+    case OpKind::kExpertScale:
+        return "expert-scale";
     case OpKind::kCombine:
         return "combine";
     case OpKind::kShortConv:

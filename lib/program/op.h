@@ -53,7 +53,7 @@ enum class OpKind : uint8_t {
     kAttention,   // out = softmax(in0 K^T) V over what each token sees in the cache; weight0: sinks [n_heads]
     kGate,        // out = activation(in0) (* in1); in0 may be of width 1: the same for the whole row
     kAdd,         // out = in0 + in1
-    kScale,       // out = in0 * factor (* weight0[0]) (* a factor that grows with the position)
+    kScale,       // out = in0 * factor (* weight0[0]) (* a factor that grows with the position) (+ weight1)
     kSoftCap,     // out = cap * tanh(in0 / cap)
     kSlice,       // out = columns [begin, begin + n) of each of `groups` equal parts of in0's row
     kOutputRows,  // out = the rows of in0 that the step wants outputs for
@@ -62,7 +62,8 @@ enum class OpKind : uint8_t {
     kRoute,         // out [2 n_used] = the largest of softmax(in0 [n_experts])
     kExpertLinear,  // out [n_used, rows] = in0 * (the experts in1 chose of weight0 [n_experts, rows, cols])^T (+
                     // weight1)
-    kCombine,       // out = sum over the n_used parts of in0, each times its share in in1
+    kExpertScale,  // out [n_used, n] = in0, each part times the weight0 [n_experts] of the expert in1 chose (+ weight1)
+    kCombine,      // out = sum over the n_used parts of in0, each times its share in in1
 
     // recurrent: tokens of a sequence in order, from its state before the step to its state after it
     kShortConv,      // out = activation(causal depthwise convolution of in0); weight0 [channels, kernel], weight1 bias

@@ -1,5 +1,6 @@
 // Every architecture: logits of the original implementation, whatever the batches, and recurrent state.
 #include "engine_helpers.h"
+#include "model/gguf_writer.h"
 
 #include <filesystem>
 
@@ -129,6 +130,74 @@ TEST_CASE("a step that is refused leaves the recurrent state") {
         CHECK(decode(context, {1, 200}, {0, 0}, report) == Status::kInvalidArgument);
         auto got = all_logits(context, rest, 28);
         CHECK(std::equal(got.begin(), got.end(), wanted.begin() + 20 * 128));
+    }
+}
+
+namespace {
+
+// A golden model whose matrices are halved, with a scale of 2 (of 1/2 and quartered weights for odd experts) beside
+// them.
+void write_scaled(const std::string &name, const std::string &path) {
+    GgufFile file = GgufFile::open(kGolden + name + ".gguf");
+    GgufWriter writer(path);
+    const Metadata &metadata = file.metadata();
+    for (const Metadata::Entry &entry : metadata.entries()) {
+        if (entry.key.find("tokenizer") == 0 || entry.type == MetaType::kArray) continue;
+        if (entry.type == MetaType::kString)
+            writer.set(entry.key, *metadata.get_string(entry.key));
+        else if (entry.type == MetaType::kF32)
+            writer.set(entry.key, float(*metadata.get_float(entry.key)));
+        else if (entry.type == MetaType::kU32)
+            writer.set(entry.key, uint32_t(*metadata.get_uint(entry.key)));
+    }
+    const std::string_view end = ".weight";
+    auto scaled = [&](const TensorInfo &t) {
+        return t.rows() > 1 && t.name.find("blk.") == 0 && t.format == Format::kF16 && t.name.ends_with(end);
+    };
+    auto experts = [&](const TensorInfo &t) { return t.shape[2] > 1 ? t.shape[2] : 1; };
+    auto scale_of = [&](uint64_t expert) { return expert % 2 ? 0.5f : 2.0f; };
+    for (const TensorInfo &t : file.tensors()) {
+        writer.add_tensor(t.name, t.format, std::span(t.shape).first(t.n_dims));
+        if (!scaled(t)) continue;
+        const std::vector<uint64_t> shape{experts(t)};
+        writer.add_tensor(std::string(t.name.substr(0, t.name.size() - end.size())) + ".scale", Format::kF32, shape);
+    }
+    writer.begin_data();
+    for (const TensorInfo &t : file.tensors()) {
+        std::vector<std::byte> data(t.bytes);
+        file.file(t.file).read_at(t.offset, data.data(), data.size());
+        const uint64_t n = t.rows() * t.shape[0];
+        if (!scaled(t)) {
+            writer.write(data.data(), data.size());
+            continue;
+        }
+        std::vector<float> values(n), scales;
+        format_info(t.format).decode(data.data(), n, values.data());
+        for (uint64_t e = 0; e < experts(t); ++e) scales.push_back(scale_of(e));
+        for (uint64_t i = 0; i < n; ++i) values[i] /= scale_of(i / (n / experts(t)));
+        format_info(t.format).encode(values.data(), n, data.data());
+        writer.write(data.data(), data.size());
+        writer.write(scales.data(), scales.size() * sizeof(float));
+    }
+    writer.finish();
+}
+
+}  // namespace
+
+TEST_CASE("scales beside matrices count, of experts each its own") {
+    for (const char *name : {"llama", "qwen2", "gpt-oss", "qwen3moe", "phi3"}) {
+        CAPTURE(name);
+        const std::string path = std::filesystem::temp_directory_path() / ("edgellm-scaled-" + std::string(name));
+        write_scaled(name, path);
+        use_backends();
+        for (bool reference : {true, false}) {
+            ModelOptions options;
+            options.reference_kernels = reference;
+            Context context(Model::load(path, options), exact());
+            const double error = relative_error(all_logits(context, tokens_of(name), 48), logits_of(name));
+            CHECK(error < (reference ? 1e-4 : 3e-2));
+        }
+        std::filesystem::remove(path);
     }
 }
 

@@ -214,6 +214,29 @@ TEST_CASE("experts") {
     });
 }
 
+TEST_CASE("scales beside matrices") {
+    TinyModel model;
+    model.tensors["blk.0.attn_q.scale"] = model.tensors["blk.0.attn_q.input_scale"] = {1};
+    model.tensors["blk.0.attn_q.bias"] = {32};
+    GgufFile file = model.write();
+    ModelSpec spec = resolve_spec(file);
+    REQUIRE(spec.layers[0].scale_of(Role::kQuery) >= 0);
+    CHECK(spec.layers[0].scale_of(Role::kKey) == -1);
+    const std::string dump = dump_program(build_program(spec, file.tensors()), file.tensors());
+    CHECK(dump.find("scale factor=1 %2 blk.0.attn_q.scale F32[1, 1] blk.0.attn_q.bias F32[1, 32]") !=
+          std::string::npos);
+
+    check_failure(Status::kTensorInvalid, "blk.0.attn_q.scale has the shape [2, 1], expected [1, 1]",
+                  [](TinyModel &m) { m.tensors["blk.0.attn_q.scale"] = {2}; });
+    check_failure(Status::kTensorInvalid, "blk.0.ffn_up_exps.scale has the shape [1, 1], expected [6, 1]",
+                  [](TinyModel &m) {
+                      give_experts(m, 6, 2);
+                      m.tensors["blk.0.ffn_up_exps.scale"] = {1};
+                  });
+    check_failure(Status::kUnsupported, "tensor blk.0.attn_norm.scale has no meaning",
+                  [](TinyModel &m) { m.tensors["blk.0.attn_norm.scale"] = {1}; });
+}
+
 TEST_CASE("windows") {
     auto gemma2 = [](TinyModel &m) {
         rename(m, "gemma2");

@@ -171,7 +171,7 @@ class Planner {
         if (reader && op.kind == OpKind::kExpertLinear && reader->in[0] == p.out && reader->in[1] == op.in[1])
             p.combine = take_reader(p, OpKind::kCombine);
         reader = sole_reader_[index(p.out)];
-        if (reader && reader->kind == OpKind::kScale && reader->scale.interval == 0)
+        if (reader && reader->kind == OpKind::kScale && reader->scale.interval == 0 && !reader->weight[1].exists())
             p.scale = take_reader(p, OpKind::kScale);
         if (!p.combine) p.soft_cap = take_reader(p, OpKind::kSoftCap);
         reader = sole_reader_[index(p.out)];

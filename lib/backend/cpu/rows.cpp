@@ -116,7 +116,18 @@ void CpuExecutable::row_op(const Op &op, const Step &step, size_t row) const noe
         break;
     case OpKind::kScale:
         kernels_.scale(a, scale_of(op) * (op.scale.interval ? growth(op.scale, step.position[row]) : 1.0f), n, out);
+        if (op.weight[1].exists()) kernels_.add(out, store_.vector(op.weight[1]), n, out);
         break;
+    case OpKind::kExpertScale: {
+        const float *scales = store_.vector(op.weight[0]), *bias = store_.vector(op.weight[1]);
+        const size_t used = width(op.in[1]) / 2, part = n / used;
+        for (size_t i = 0; i < used; i++, a += part, out += part) {
+            const size_t expert = size_t(b[i]);
+            kernels_.scale(a, scales[expert], part, out);
+            if (bias) kernels_.add(out, bias + expert * part, part, out);
+        }
+        break;
+    }
     case OpKind::kSoftCap:
         kernels_.soft_cap(a, op.soft_cap.cap, n, out);
         break;

@@ -1,4 +1,5 @@
 #include "backend/reference/ops.h"
+#include "backend/host/rotation.h"
 
 #include <algorithm>
 #include <cmath>
@@ -144,6 +145,14 @@ void route(const RouteArgs &args, const float *logits, float *out) {
         out[args.n_used + i] *= args.normalize ? args.scale / chosen : args.scale;
 }
 
+void expert_scale(const ExpertScale &in, const float *x, uint32_t width, float *out) {
+    const uint32_t n = width / in.n_used;
+    for (uint32_t i = 0; i < width; ++i) {
+        const size_t expert = static_cast<size_t>(in.route[i / n]);
+        out[i] = x[i] * in.scales[expert] + (in.bias ? in.bias[expert * n + i % n] : 0.0f);
+    }
+}
+
 void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out) {
     std::fill_n(out, width, 0.0f);
     for (uint32_t i = 0; i < n_used; ++i)
@@ -152,10 +161,10 @@ void combine(const float *parts, const float *route, uint32_t n_used, uint32_t w
 
 void write_row(const CachePlane &plane, int32_t slot, uint32_t kv_head, const float *x, float *padded) {
     const FormatInfo &format = format_info(plane.format);
-    size_t values = plane.row_bytes / format.bytes * format.values;
     std::copy_n(x, plane.head_dim, padded);
-    std::fill(padded + plane.head_dim, padded + values, 0.0f);
-    format.encode(padded, values, plane.row(slot, kv_head));
+    if (plane.rotated) host::rotate(padded, plane.head_dim);
+    std::fill(padded + plane.head_dim, padded + plane.values(), 0.0f);
+    format.encode(padded, plane.values(), plane.row(slot, kv_head));
 }
 
 }  // namespace el::reference

@@ -51,6 +51,12 @@ float scale_factor(const ScaleArgs &args, int32_t position);
 void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out);
 // logits [n_experts], out [2, n_used]
 void route(const RouteArgs &args, const float *logits, float *out);
+// x, out [n_used, width / n_used]; bias [n_experts, the same] or NULL
+struct ExpertScale {
+    const float *route, *scales, *bias;
+    uint32_t n_used;
+};
+void expert_scale(const ExpertScale &in, const float *x, uint32_t width, float *out);
 // parts [n_used, width], route [2, n_used], out [width]
 void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out);
 // x [head_dim] becomes a row of the cache; `padded` has room for the row's values rounded up to a block.

@@ -207,9 +207,13 @@ class ReferenceExecutable final : public Executable {
             break;
         case OpKind::kScale: {
             const float factor = scale_factor(op.scale, step.position[t]) * (w.exists() ? *vector(w) : 1.0f);
-            for (size_t i = 0; i < n; ++i) out[i] = a[i] * factor;
+            const float *bias = vector(op.weight[1]);
+            for (size_t i = 0; i < n; ++i) out[i] = a[i] * factor + (bias ? bias[i] : 0.0f);
             break;
         }
+        case OpKind::kExpertScale:
+            expert_scale({b, vector(w), vector(op.weight[1]), width(op.in[1]) / 2}, a, n, out);
+            break;
         case OpKind::kSoftCap:
             for (size_t i = 0; i < n; ++i) out[i] = op.soft_cap.cap * std::tanh(a[i] / op.soft_cap.cap);
             break;
