@@ -103,7 +103,7 @@ enum {
     EDGELLM_INVALID_ARGUMENT = 1, /* an argument or option makes no sense */
     EDGELLM_BUFFER_TOO_SMALL = 2, /* the caller's buffer is too small; nothing was consumed */
     EDGELLM_OUT_OF_MEMORY = 3,    /* an allocation failed */
-    EDGELLM_IO_ERROR = 4,         /* a file cannot be opened or read */
+    EDGELLM_IO_ERROR = 4,         /* a file cannot be opened, read or written */
     EDGELLM_NOT_A_MODEL_FILE = 5, /* the file is no GGUF */
     EDGELLM_FILE_TRUNCATED = 6,   /* the file ends before its content does */
     EDGELLM_FILE_CORRUPT = 7,     /* counts, offsets or types in the file contradict each other */
@@ -125,8 +125,9 @@ enum {
     EDGELLM_CANCELLED = 23,
     EDGELLM_DEADLINE_EXCEEDED = 24,
     EDGELLM_DEVICE_LOST = 25,
-    EDGELLM_INTERNAL = 26,      /* a bug of the library: please report it */
-    EDGELLM_LOGITS_INVALID = 27 /* no token is possible: every logit is minus infinity or no number */
+    EDGELLM_INTERNAL = 26,       /* a bug of the library: please report it */
+    EDGELLM_LOGITS_INVALID = 27, /* no token is possible: every logit is minus infinity or no number */
+    EDGELLM_STATE_MISMATCH = 28  /* a saved sequence belongs to another model, cache format or policy */
 };
 
 /* "out_of_memory" for EDGELLM_OUT_OF_MEMORY and so on; "unknown" for other numbers. Static, never NULL. */

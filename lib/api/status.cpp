@@ -40,6 +40,7 @@ constexpr Name kNames[] = {
     {el::Status::kDeviceLost, EDGELLM_DEVICE_LOST, "device_lost"},
     {el::Status::kInternal, EDGELLM_INTERNAL, "internal"},
     {el::Status::kLogitsInvalid, EDGELLM_LOGITS_INVALID, "logits_invalid"},
+    {el::Status::kStateMismatch, EDGELLM_STATE_MISMATCH, "state_mismatch"},
 };
 
 constexpr bool numbers_agree() {
@@ -56,7 +57,7 @@ uint32_t edgellm_abi_version(void) { return EDGELLM_ABI_VERSION; }
 const char *edgellm_version_string(void) { return EDGELLM_VERSION; }
 
 const char *edgellm_status_name(edgellm_status status) {
-    return status >= 0 && status <= EDGELLM_LOGITS_INVALID ? kNames[status].name : "unknown";
+    return status >= 0 && status <= EDGELLM_STATE_MISMATCH ? kNames[status].name : "unknown";
 }
 
 const char *edgellm_last_error(void) { return el::last_error(); }

@@ -38,6 +38,7 @@ enum class Status : int32_t {
     kDeviceLost = 25,
     kInternal = 26,       // a bug of the library
     kLogitsInvalid = 27,  // no token is possible
+    kStateMismatch = 28,  // a saved sequence belongs to another model, cache format or policy
 };
 
 // Thrown only in cold paths (load, create, text); caught by the guard in api/. Its text has a fixed size, so that

@@ -19,7 +19,7 @@ static void test_version_and_errors(void) {
     CHECK(strcmp(edgellm_status_name(EDGELLM_OK), "ok") == 0);
     CHECK(strcmp(edgellm_status_name(EDGELLM_OUT_OF_MEMORY), "out_of_memory") == 0);
     CHECK(strcmp(edgellm_status_name(EDGELLM_INTERNAL), "internal") == 0);
-    CHECK(strcmp(edgellm_status_name(EDGELLM_LOGITS_INVALID + 1), "unknown") == 0);
+    CHECK(strcmp(edgellm_status_name(EDGELLM_STATE_MISMATCH + 1), "unknown") == 0);
     CHECK(strcmp(edgellm_status_name(-1), "unknown") == 0);
 
     CHECK(edgellm_last_error()[0] == '\0');
