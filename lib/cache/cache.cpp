@@ -349,15 +349,58 @@ void Cache::shift(uint32_t sequence, uint32_t begin, uint32_t end, int32_t delta
     s.plain = false;
 }
 
-bool Cache::allocate(uint32_t sequence, uint32_t n_rows, std::span<const uint32_t> first_rows) {
+// ---- saving and restoring
+
+SavedSequence Cache::saved(uint32_t sequence) const {
+    const Sequence &s = sequences_[sequence];
+    return {s.length, s.next_position, s.evicted, s.plain, s.state >= 0};
+}
+
+SavedGroup Cache::saved_group(uint32_t group, uint32_t sequence) const {
+    const uint32_t first = std::min(kept_from(group, sequence), whole_pages(length(sequence)));
+    return {first, table(group, sequence).spare >= 0 && first == 0};
+}
+
+bool Cache::can_restore(const SavedSequence &saved, std::span<const SavedGroup> groups,
+                        const int32_t *positions) const {
+    const bool turned = limits_.eviction == Eviction::kSinks && saved.evicted > 0;
+    if (saved.n_rows > limits_.max_rows || saved.evicted < 0 || saved.evicted % int32_t(kPageTokens) != 0 ||
+        saved.next_position < 0 || (turned && saved.n_rows < kPageTokens))
+        return false;
+    int32_t last = -1;
+    for (uint32_t row = 0; row < saved.n_rows; ++row) {
+        if (positions[row] <= last || (saved.plain && positions[row] != int32_t(row))) return false;
+        last = positions[row];
+    }
+    if (saved.next_position <= last || (saved.plain && (saved.evicted || saved.next_position != last + 1)))
+        return false;
+    for (uint32_t g = 0; g < n_groups(); ++g) {
+        const uint32_t first = groups[g].first_row;
+        if (first % kPageTokens || first > saved.n_rows || (first > 0 && !groups_[g].window) ||
+            pages_for(saved.n_rows - first) > pages_per_sequence(groups_[g], limits_) ||
+            groups[g].spare != (turned && first == 0))
+            return false;
+    }
+    return true;
+}
+
+bool Cache::restore(uint32_t sequence, const SavedSequence &saved, std::span<const SavedGroup> groups) {
+    truncate(sequence, 0);
+    auto pages = [&](uint32_t g) { return pages_for(saved.n_rows - groups[g].first_row); };
     for (uint32_t g = 0; g < n_groups(); ++g)
-        if (pages_for(n_rows - first_rows[g]) > std::min(max_pages_, n_available(g))) return false;
+        if (pages(g) + groups[g].spare > n_available(g)) return false;
     for (uint32_t g = 0; g < n_groups(); ++g) {
         Table &t = table(g, sequence);
-        t.first = first_rows[g];
-        while (t.n < pages_for(n_rows - t.first)) entries(g, sequence)[t.n++] = take(g);
+        t.first = groups[g].first_row;
+        while (t.n < pages(g)) entries(g, sequence)[t.n++] = take(g);
+        if (groups[g].spare) t.spare = take(g);
     }
-    sequences_[sequence].plain = false;
+    Sequence &s = sequences_[sequence];
+    s.length = saved.n_rows;
+    s.next_position = saved.next_position;
+    s.evicted = saved.evicted;
+    s.plain = saved.plain;
+    if (saved.state) s.state = static_cast<int32_t>(sequence * kStateSlots);
     return true;
 }
 

@@ -45,6 +45,19 @@ struct CacheEdits {
     int32_t turn = 0;
 };
 
+// What a saved sequence is, beside its tokens, positions, rows and state.
+struct SavedSequence {
+    uint32_t n_rows = 0;
+    int32_t next_position = 0;
+    int32_t evicted = 0;  // rows that the policy gave up
+    bool plain = true;    // rows are the tokens from position 0 on, computed in their order
+    bool state = false;   // there is one
+};
+struct SavedGroup {
+    uint32_t first_row = 0;  // rows before it are not needed any more
+    bool spare = false;      // the first page's keys as they were written are saved, too
+};
+
 class Cache {
   public:
     static constexpr uint32_t kStateSlots = 2;  // of recurrent state, per sequence
@@ -92,8 +105,18 @@ class Cache {
     void close_gap(uint32_t sequence, uint32_t begin, uint32_t end);
     // Adds to the positions of rows [begin, end).
     void shift(uint32_t sequence, uint32_t begin, uint32_t end, int32_t delta);
-    // An empty sequence gets rows without content, as restoring wants; their tokens and positions are set by set_row.
-    bool allocate(uint32_t sequence, uint32_t n_rows, std::span<const uint32_t> first_rows);
+
+    // ---- saving and restoring
+
+    SavedSequence saved(uint32_t sequence) const;
+    SavedGroup saved_group(uint32_t group, uint32_t sequence) const;
+    // The page with the first page's keys as they were written; -1: none.
+    int32_t spare_page(uint32_t group, uint32_t sequence) const { return table(group, sequence).spare; }
+    // What saved() and the like say of another cache of the same groups is possible here. `positions`: [n_rows]
+    bool can_restore(const SavedSequence &saved, std::span<const SavedGroup> groups, const int32_t *positions) const;
+    // The sequence gets rows and a slot of state without content; their tokens and positions are set by set_row. False
+    // when there are no pages: it is empty then.
+    bool restore(uint32_t sequence, const SavedSequence &saved, std::span<const SavedGroup> groups);
 
     // ---- where rows lie
 

@@ -92,6 +92,33 @@ class Model {
         rows[s].erase(rows[s].begin() + begin, rows[s].begin() + end);
     }
 
+    // `to` is written anew from what `from` would save.
+    void save_and_restore(uint32_t from, uint32_t to) {
+        const SavedSequence saved = cache->saved(from);
+        std::vector<SavedGroup> saved_groups;
+        std::vector<int32_t> positions;
+        std::vector<std::vector<int64_t>> contents(groups_.size()), spares(groups_.size());
+        for (const Row &row : rows[from]) positions.push_back(row.position);
+        for (uint32_t g = 0; g < groups_.size(); ++g) {
+            saved_groups.push_back(cache->saved_group(g, from));
+            for (uint32_t row = saved_groups[g].first_row; row < saved.n_rows; ++row)
+                contents[g].push_back(at(g, from, row));
+            if (saved_groups[g].spare) spares[g] = page(g, cache->spare_page(g, from));
+        }
+        REQUIRE(cache->can_restore(saved, saved_groups, positions.data()));
+        REQUIRE(cache->restore(to, saved, saved_groups));
+        const std::vector<Row> origin = rows[from];
+        for (uint32_t row = 0; row < saved.n_rows; ++row) cache->set_row(to, row, origin[row].token, positions[row]);
+        for (uint32_t g = 0; g < groups_.size(); ++g) {
+            for (uint32_t row = saved_groups[g].first_row; row < saved.n_rows; ++row)
+                at(g, to, row) = contents[g][row - saved_groups[g].first_row];
+            std::copy(spares[g].begin(), spares[g].end(),
+                      memory_[g].begin() + std::max(cache->spare_page(g, to), 0) * int32_t(kPageTokens));
+        }
+        rows[to] = origin;
+        plain_[to] = plain_[from];
+    }
+
     void adopt(uint32_t s, const std::vector<int32_t> &tokens) {
         const uint32_t n = cache->adopt(s, tokens);
         CHECK(n % kPageTokens == 0);
@@ -134,6 +161,10 @@ class Model {
         return (before * 1000003 + token + 1) & INT64_C(0x3fffffffffff);
     }
     int64_t &at(uint32_t g, uint32_t s, uint32_t row) { return memory_[g][size_t(cache->slot(g, s, row))]; }
+    std::vector<int64_t> page(uint32_t g, int32_t page) const {
+        auto begin = memory_[g].begin() + page * int32_t(kPageTokens);
+        return {begin, begin + int32_t(kPageTokens)};
+    }
     void apply(const CacheEdits &edits) {
         for (uint32_t i = 0; i < edits.n_copies; ++i) {
             const CacheEdits::Copy &copy = edits.copies[i];
@@ -170,7 +201,7 @@ void use_at_random(Model &model, uint32_t seed, int n) {
     for (int i = 0; i < n; ++i) {
         const uint32_t s = below(Model::kSequences), which = below(3);
         const uint32_t length = uint32_t(model.rows[s].size());
-        switch (below(10)) {
+        switch (below(11)) {
         case 0:
             model.truncate(s, below(4) ? below(length + 1) : 0);
             break;
@@ -182,6 +213,9 @@ void use_at_random(Model &model, uint32_t seed, int n) {
                 const uint32_t begin = below(length - 1), end = begin + 1 + below(length - begin - 1);
                 if (end < length) model.remove(s, begin, end);
             }
+            break;
+        case 4:
+            model.save_and_restore(s, (s + below(Model::kSequences)) % Model::kSequences);
             break;
         case 3:
             model.truncate(s, 0);
@@ -220,6 +254,40 @@ TEST_CASE("all pages come back") {
         for (uint32_t s = 0; s < Model::kSequences; ++s) model.truncate(s, 0);
         CHECK(model.cache->n_available(0) == all);
     }
+}
+
+TEST_CASE("what no sequence can be is not restored") {
+    const std::vector<CacheGroup> full{group(0)}, windowed{group(40), group(0)};
+    Model plain(full, Eviction::kNone, true), window(windowed, Eviction::kNone, true),
+        sinks(full, Eviction::kSinks, false);
+    std::vector<int32_t> positions(2 * Model::kRows);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i);
+    auto possible = [&](Model &model, SavedSequence saved, std::vector<SavedGroup> groups) {
+        return model.cache->can_restore(saved, groups, positions.data());
+    };
+    const SavedSequence good{100, 100, 0, true, false}, turned{100, 200, 96, false, false};
+    CHECK(possible(plain, good, {{}}));
+    CHECK(possible(plain, {100, 200, 0, false, false}, {{}}));
+    CHECK(possible(plain, {}, {{}}));
+    CHECK(!possible(plain, {Model::kRows + 1, 200, 0, false, false}, {{}}));
+    CHECK(!possible(plain, {100, 101, 0, true, false}, {{}}));
+    CHECK(!possible(plain, {100, 99, 0, false, false}, {{}}));
+    CHECK(!possible(plain, {100, 100, 32, true, false}, {{}}));
+    CHECK(!possible(plain, {100, 200, 31, false, false}, {{}}));
+    CHECK(!possible(plain, {100, 200, -32, false, false}, {{}}));
+    CHECK(!possible(plain, {0, -1, 0, false, false}, {{}}));
+    CHECK(!possible(plain, good, {{32, false}}));
+    CHECK(!possible(plain, good, {{0, true}}));
+    CHECK(possible(window, good, {{32, false}, {}}));
+    CHECK(!possible(window, good, {{33, false}, {}}));
+    CHECK(!possible(window, good, {{128, false}, {}}));
+    CHECK(possible(sinks, turned, {{0, true}}));
+    CHECK(!possible(sinks, turned, {{0, false}}));
+    CHECK(!possible(sinks, {31, 200, 96, false, false}, {{0, true}}));
+    positions[7] = 6;
+    CHECK(!possible(plain, {100, 200, 0, false, false}, {{}}));
+    positions[7] = 8;
+    CHECK(!possible(plain, {8, 10, 0, true, false}, {{}}));
 }
 
 TEST_CASE("the state of a failed step is not the state") {
