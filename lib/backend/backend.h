@@ -7,6 +7,7 @@
 #include "program/op.h"
 
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,18 +30,20 @@ struct BackendOptions {
 };
 
 struct WeightLayout {
-    uint64_t bytes = 0;             // resident, repacking included
-    uint64_t load_extra_bytes = 0;  // beside `bytes`, while loading
+    std::vector<uint64_t> tensor_bytes;  // resident, repacking included
+    uint32_t row_granularity = 1;        // rows are given to WeightStore::load in multiples of it
+    uint64_t load_extra_bytes = 0;       // beside those, while loading
+
+    uint64_t bytes() const { return std::accumulate(tensor_bytes.begin(), tensor_bytes.end(), uint64_t{0}); }
 };
 
 // One model's weights in their final place.
 class WeightStore {
   public:
     virtual ~WeightStore() = default;
-    // Rows arrive in order; their number is a multiple of the granularity, except at the tensor's end.
-    virtual uint32_t row_granularity(size_t tensor) const = 0;
     // Where rows may be read straight into from the file; NULL when they must go through load().
     virtual std::byte *place(size_t tensor, uint64_t row_begin) = 0;
+    // Rows arrive in order; their number is a multiple of WeightLayout::row_granularity, except at the tensor's end.
     virtual void load(size_t tensor, uint64_t row_begin, uint64_t n_rows, const std::byte *rows) = 0;
 };
 
@@ -54,6 +57,7 @@ struct ExecutableLimits {
 struct MemoryRegion {
     std::string device, name;
     uint64_t bytes;
+    int32_t cache_group = -1;  // whose rows it holds, and nothing else; -1: none
 };
 
 // What is done to keys, values and state between steps. Slots are those of a cache group: page * kPageTokens + row.

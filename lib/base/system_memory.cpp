@@ -1,5 +1,4 @@
 #include "base/system_memory.h"
-#include "base/status.h"
 
 #include <algorithm>
 #include <cinttypes>
@@ -36,13 +35,6 @@ uint64_t available_memory_bytes() {
     uint64_t most = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
     uint64_t of_group = most == UINT64_MAX || used == UINT64_MAX ? UINT64_MAX : most - std::min(most, used);
     return std::min(of_group, system_available_bytes());
-}
-
-void check_available_memory(uint64_t bytes, std::string_view what, std::string_view advice) {
-    const uint64_t available = available_memory_bytes();
-    if (bytes > available)
-        fail(Status::kOutOfMemory, "{} needs {} MB, and {} MB are available; {}", what, bytes / 1000000,
-             available / 1000000, advice);
 }
 
 }  // namespace el

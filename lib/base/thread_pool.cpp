@@ -48,21 +48,6 @@ cpu_set_t cpus_of_mask(uint64_t mask) {
     return set;
 }
 
-int resolve_size(const ThreadPoolOptions &options) {
-    if (options.threads < 0 || options.threads > ThreadPool::kMaxThreads)
-        fail(Status::kInvalidArgument, "threads is {}; it must be 0 (choose) to {}", options.threads,
-             ThreadPool::kMaxThreads);
-    if (options.spin_ns < 0) fail(Status::kInvalidArgument, "spin_ns is {}; it must not be negative", options.spin_ns);
-    cpu_set_t usable = cpus_of_process();
-    if (options.cpu_mask) {
-        cpu_set_t wanted = cpus_of_mask(options.cpu_mask);
-        CPU_AND(&usable, &usable, &wanted);
-        if (CPU_COUNT(&usable) == 0)
-            fail(Status::kInvalidArgument, "cpu_mask {:#x} names no CPU that this process may use", options.cpu_mask);
-    }
-    return options.threads ? options.threads : std::clamp(CPU_COUNT(&usable), 1, ThreadPool::kMaxThreads);
-}
-
 // Threads inherit the mask: the program's signal handlers are to run on the program's own threads.
 struct SignalsBlocked {
     sigset_t before;
@@ -76,8 +61,23 @@ struct SignalsBlocked {
 
 }  // namespace
 
+int ThreadPool::size_for(const ThreadPoolOptions &options) {
+    if (options.threads < 0 || options.threads > kMaxThreads)
+        fail(Status::kInvalidArgument, "threads is {}; it must be 0 (choose) to {}", options.threads,
+             kMaxThreads);
+    if (options.spin_ns < 0) fail(Status::kInvalidArgument, "spin_ns is {}; it must not be negative", options.spin_ns);
+    cpu_set_t usable = cpus_of_process();
+    if (options.cpu_mask) {
+        cpu_set_t wanted = cpus_of_mask(options.cpu_mask);
+        CPU_AND(&usable, &usable, &wanted);
+        if (CPU_COUNT(&usable) == 0)
+            fail(Status::kInvalidArgument, "cpu_mask {:#x} names no CPU that this process may use", options.cpu_mask);
+    }
+    return options.threads ? options.threads : std::clamp(CPU_COUNT(&usable), 1, kMaxThreads);
+}
+
 ThreadPool::ThreadPool(const ThreadPoolOptions &options)
-    : size_(resolve_size(options)), spin_ns_(std::min(options.spin_ns, kMostSpinNs)) {
+    : size_(size_for(options)), spin_ns_(std::min(options.spin_ns, kMostSpinNs)) {
     threads_.reserve(static_cast<size_t>(size_ - 1));
     try {
         start_threads(options);

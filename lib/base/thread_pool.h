@@ -53,6 +53,8 @@ class ThreadPool {
     ThreadPool &operator=(const ThreadPool &) = delete;
 
     int size() const noexcept { return size_; }
+    // That of a pool with these options. Throws kInvalidArgument as the constructor does.
+    static int size_for(const ThreadPoolOptions &options);
 
     // Calls fn(worker, n_workers) once on every worker and returns when all have returned. fn must not throw.
     template <typename Fn> void run(Fn &&fn) noexcept {

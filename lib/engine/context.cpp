@@ -1,5 +1,4 @@
 #include "engine/context.h"
-#include "base/system_memory.h"
 
 #include <algorithm>
 #include <chrono>
@@ -7,115 +6,41 @@
 #include <limits>
 
 namespace el {
-namespace {
-
-constexpr uint32_t kMaxTokens = std::numeric_limits<int32_t>::max() - kPageTokens;  // so that slots fit in 32 bits
-constexpr uint32_t kMaxSequences = 1024;
-
-ContextOptions resolve(ContextOptions options, const Model &model) {
-    const uint32_t trained = model.spec().context_length;
-    if (options.context_tokens == 0) options.context_tokens = trained;
-    if (options.context_tokens > trained)
-        fail(Status::kInvalidArgument, "context_tokens is {}, but the model was trained with {}",
-             options.context_tokens, trained);
-    if (options.max_sequences == 0 || options.max_sequences > kMaxSequences)
-        fail(Status::kInvalidArgument, "max_sequences is {}, must be 1 to {}", options.max_sequences, kMaxSequences);
-    if (uint64_t(options.context_tokens) * options.max_sequences > kMaxTokens)
-        fail(Status::kInvalidArgument, "context_tokens {} times max_sequences {} is more than {}",
-             options.context_tokens, options.max_sequences, kMaxTokens);
-    if (options.max_batch_tokens == 0) fail(Status::kInvalidArgument, "max_batch_tokens is 0, must be at least 1");
-    options.max_batch_tokens = std::min(options.max_batch_tokens, options.context_tokens * options.max_sequences);
-    if (options.eviction != Eviction::kNone) {
-        if (options.context_tokens < 4 * kPageTokens)
-            fail(
-                Status::kInvalidArgument,
-                "context_tokens is {}; a policy that gives up old tokens needs {}: a page of {} to give up, one of the "
-                "first tokens, and some that stay",
-                options.context_tokens, 4 * kPageTokens, kPageTokens);
-        // A step must not push out what it has just read.
-        options.max_batch_tokens = std::min(options.max_batch_tokens, options.context_tokens / 2);
-    }
-    if (options.max_outputs == 0) options.max_outputs = options.max_sequences;
-    options.max_outputs = std::min(options.max_outputs, options.max_batch_tokens);
-    for (Format format : {options.cache_k, options.cache_v})
-        if (format != Format::kF16 && format != Format::kF32)
-            fail(Status::kUnsupported, "cache format {}: only F16 and F32 are supported", format_info(format).name);
-    return options;
-}
-
-CacheLimits cache_limits(const ContextOptions &options, const Program &program) {
-    CacheLimits limits;
-    limits.max_sequences = options.max_sequences;
-    limits.max_rows = (options.context_tokens + kPageTokens - 1) / kPageTokens * kPageTokens;
-    limits.max_step_rows = options.max_batch_tokens;
-    limits.eviction = options.eviction;
-    limits.reuse_prefixes = options.reuse_prefixes && program.state_layers.empty();
-    return limits;
-}
-
-ExecutableLimits limits_of(const ContextOptions &options, const Program &program) {
-    ExecutableLimits limits;
-    limits.step.max_tokens = options.max_batch_tokens;
-    limits.step.max_sequences = options.max_sequences;
-    limits.step.max_outputs = options.max_outputs;
-    limits.step.n_axes = program.n_position_axes;
-    limits.step.n_groups = static_cast<uint32_t>(program.cache_groups.size());
-    limits.step.context = options.context_tokens;
-    limits.step.n_state_slots = options.max_sequences * Cache::kStateSlots;
-    const CacheLimits cache = cache_limits(options, program);
-    for (const CacheGroup &group : program.cache_groups) {
-        const uint32_t pages = pages_per_sequence(group, cache);
-        limits.step.max_pages = std::max(limits.step.max_pages, pages);
-        limits.n_pages.push_back(pages * options.max_sequences);
-    }
-    limits.cache_k = options.cache_k;
-    limits.cache_v = options.cache_v;
-    return limits;
-}
-
-// The longest text that one generated token can bring out: what a stop string held back, and the token's own bytes,
-// each of which may become U+FFFD.
-size_t text_buffer_bytes(const Model &model) {
-    if (!model.vocabulary()) return 0;
-    return kMaxStopBytes + TextStream::max_bytes(*model.vocabulary()) + 1;
-}
-
-}  // namespace
-
 Context::Context(std::shared_ptr<const Model> model, const ContextOptions &options) : model_(std::move(model)) {
     if (!model_->has_weights())
         fail(Status::kNoWeights, "{}: loaded without weights; a context needs them", model_->path());
-    options_ = resolve(options, *model_);
-    const Program &program = model_->program();
-    limits_ = limits_of(options_, program);
+    const ContextPlan plan = plan_context(model_->plan(), options);
+    options_ = plan.options;
+    limits_ = plan.limits;
+    take_memory(plan);
     pool_.emplace(options_.threads);
 
-    ArenaSizer sizer;
-    lay_out(sizer);
-    for (const MemoryRegion &region : model_->backend().memory(program, limits_, pool_->size()))
-        sizer.take<std::byte>(region.bytes);
-    check_available_memory(
-        sizer.bytes(),
-        fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens, options_.max_sequences),
-        "choose a smaller context_tokens, max_batch_tokens or cache format");
-    arena_ = Arena(sizer.bytes());
-    lay_out(arena_);
-    executable_ = model_->backend().compile(program, limits_, model_->weights(), arena_, *pool_);
+    ContextMemory memory = lay_out_context(model_->program(), plan, arena_, [](const char *) {});
+    cache_ = std::move(memory.cache);
+    step_ = memory.step;
+    added_ = memory.added;
+    step_index_ = memory.step_index;
+    tree_ = memory.tree;
+    order_ = memory.order;
+    std::copy_n(memory.slots, 2, slots_);
+    text_buffer_ = memory.text;
+    std::fill_n(tree_, options_.max_sequences, -1);
+    executable_ = model_->backend().compile(model_->program(), limits_, model_->weights(), arena_, *pool_);
     if (model_->vocabulary()) stream_.emplace(*model_->vocabulary());
 }
 
-template <typename Memory> void Context::lay_out(Memory &memory) {
-    const Program &program = model_->program();
-    const CacheLimits limits = cache_limits(options_, program);
-    cache_.emplace(program.cache_groups, limits, limits_.n_pages, memory);
-    step_ = lay_out_step(limits_.step, memory);
-    for (int32_t **array : {&added_, &step_index_, &tree_})
-        *array = memory.template take<int32_t>(options_.max_sequences);
-    order_ = memory.template take<int32_t>(options_.max_batch_tokens);
-    for (int32_t *&slots : slots_) slots = memory.template take<int32_t>(limits.max_rows);
-    size_t bytes = text_buffer_bytes(*model_);
-    text_buffer_ = {memory.template take<char>(bytes), bytes};
-    if (tree_) std::fill_n(tree_, options_.max_sequences, -1);
+void Context::take_memory(const ContextPlan &plan) {
+    const uint64_t bytes = all_bytes(plan.regions);
+    claim_ = BudgetClaim(model_->budget(), bytes);
+    if (const uint64_t most = claim_.available(); bytes > most) {
+        const uint32_t fits = max_context(model_->plan(), options_, most);
+        refuse(plan.regions, most,
+               fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens,
+                           options_.max_sequences),
+               fits ? fmt::format("context_tokens of {} would fit", fits)
+                    : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
+    }
+    arena_ = Arena(bytes);
 }
 
 int64_t now_ns() {

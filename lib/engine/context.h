@@ -12,17 +12,6 @@
 
 namespace el {
 
-struct ContextOptions {
-    uint32_t context_tokens = 0;  // rows of each sequence; 0: the model's
-    uint32_t max_sequences = 1;
-    uint32_t max_batch_tokens = 512;
-    uint32_t max_outputs = 0;  // 0: as many as max_sequences
-    Format cache_k = Format::kF16, cache_v = Format::kF16;
-    Eviction eviction = Eviction::kNone;
-    bool reuse_prefixes = true;
-    ThreadPoolOptions threads;
-};
-
 struct Batch {
     const int32_t *tokens = nullptr;     // [n]
     const int32_t *sequences = nullptr;  // [n] NULL: all `sequence`
@@ -35,7 +24,6 @@ struct Batch {
 };
 
 constexpr uint32_t kMaxTreeTokens = 64;  // of one sequence in a step
-constexpr uint32_t kMaxStopStrings = 16, kMaxStopBytes = 255;
 
 // Of the monotonic clock that deadlines use.
 int64_t now_ns();
@@ -82,7 +70,7 @@ class Context {
     std::span<char> text_buffer() { return text_buffer_; }
 
   private:
-    template <typename Memory> void lay_out(Memory &memory);
+    void take_memory(const ContextPlan &plan);
     Status check(const Batch &batch, Report &report) noexcept;
     Status check_parent(const Batch &batch, size_t i, Report &report) const noexcept;
     Status make_room(const Batch &batch, Report &report) noexcept;
@@ -96,6 +84,7 @@ class Context {
     }
 
     std::shared_ptr<const Model> model_;
+    BudgetClaim claim_;
     ContextOptions options_;
     ExecutableLimits limits_;
     std::optional<ThreadPool> pool_;

@@ -1,4 +1,5 @@
 #include "engine/load.h"
+#include "base/hash.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,9 +8,19 @@
 namespace el {
 namespace {
 
-constexpr uint64_t kChunkBytes = 4 << 20;
+constexpr uint64_t kChunkBytes = 1 << 20;
+constexpr size_t kSampleBytes = 4096;
 
-// Reads one file after the other, by pread or through a mapping.
+// Vectors: everything computes with them in float32.
+bool needs_decoding(const TensorInfo &tensor, const WeightTensor &weight) { return tensor.format != weight.format; }
+
+// Rows that are read at once.
+uint64_t chunk_rows(const TensorInfo &tensor, const WeightTensor &weight, uint32_t granularity) {
+    const uint64_t row = row_bytes(tensor.format, weight.cols);
+    return std::min(std::max<uint64_t>(kChunkBytes / row / granularity, 1) * granularity, weight.rows);
+}
+
+// Reads files by pread or through a mapping. The system need not keep what was read by pread.
 class Reader {
   public:
     Reader(const GgufFile &file, bool map) : file_(file) {
@@ -17,23 +28,35 @@ class Reader {
         for (uint32_t i = 0; i < file.file_count(); ++i) mappings_.push_back(file.file(i).map());
     }
     void read(const TensorInfo &tensor, uint64_t begin, size_t n, std::byte *to) const {
-        if (mappings_.empty())
-            file_.file(tensor.file).read_at(tensor.offset + begin, to, n);
-        else
-            std::memcpy(to, mappings_[tensor.file].bytes().data() + tensor.offset + begin, n);
+        const uint64_t offset = tensor.offset + begin;
+        if (!mappings_.empty()) {
+            std::memcpy(to, mappings_[tensor.file].bytes().data() + offset, n);
+            return;
+        }
+        const File &file = file_.file(tensor.file);
+        file.read_at(offset, to, n);
+        const uint64_t page = offset / kPageBytes * kPageBytes;  // only whole pages are dropped
+        file.drop_cache(page, offset + n - page);
     }
 
   private:
+    static constexpr uint64_t kPageBytes = 4096;
     const GgufFile &file_;
     std::vector<FileMapping> mappings_;
 };
 
 class WeightReader {
   public:
-    WeightReader(const GgufFile &file, const ModelOptions &options, WeightStore &store)
-        : reader_(file, options.map), options_(options), store_(store) {}
+    WeightReader(const GgufFile &file, std::span<const WeightTensor> tensors, uint32_t granularity,
+                 const ModelOptions &options, WeightStore &store)
+        : reader_(file, options.map), granularity_(granularity), options_(options), store_(store) {
+        const StagingBytes staging = staging_bytes(file, tensors, granularity);
+        rows_.reset(new std::byte[staging.rows]);
+        floats_.reset(new float[staging.floats / sizeof(float)]);
+    }
 
     uint64_t total_bytes = 0;
+    Hash64 hash;  // see read_weights()
 
     void report() {
         if (options_.progress && options_.progress(options_.progress_user, done_bytes_, total_bytes))
@@ -42,15 +65,20 @@ class WeightReader {
 
     void read_tensor(size_t index, const TensorInfo &tensor, const WeightTensor &weight) {
         const size_t file_row = row_bytes(tensor.format, weight.cols);
-        const bool convert = tensor.format != weight.format;  // vectors: everything computes with them in float32
-        const uint64_t granule = store_.row_granularity(index);
-        const uint64_t chunk = std::max<uint64_t>(kChunkBytes / file_row / granule, 1) * granule;
+        const bool convert = needs_decoding(tensor, weight);
+        const uint64_t chunk = chunk_rows(tensor, weight, granularity_);
         for (uint64_t row = 0; row < weight.rows;) {
             const uint64_t n = std::min(chunk, weight.rows - row);
             std::byte *place = store_.place(index, row);
-            std::byte *to = place && !convert ? place : staging(n * file_row);
+            std::byte *to = place && !convert ? place : rows_.get();
             reader_.read(tensor, row * file_row, n * file_row, to);
-            if (convert) to = converted(tensor.format, n * weight.cols);
+            const size_t sample = std::min(file_row, kSampleBytes);
+            if (row == 0) hash.add(to, sample);
+            if (row + n == weight.rows) hash.add(to + n * file_row - sample, sample);
+            if (convert) {
+                format_info(tensor.format).decode(to, n * weight.cols, floats_.get());
+                to = reinterpret_cast<std::byte *>(floats_.get());
+            }
             if (to != place) store_.load(index, row, n, to);
             row += n;
             done_bytes_ += n * file_row;
@@ -59,23 +87,36 @@ class WeightReader {
     }
 
   private:
-    std::byte *staging(size_t bytes) {
-        if (staging_.size() < bytes) staging_.resize(bytes);
-        return staging_.data();
-    }
-    std::byte *converted(Format format, size_t n) {
-        floats_.resize(n);
-        format_info(format).decode(staging_.data(), n, floats_.data());
-        return reinterpret_cast<std::byte *>(floats_.data());
-    }
-
     Reader reader_;
+    const uint32_t granularity_;
     const ModelOptions &options_;
     WeightStore &store_;
-    std::vector<std::byte> staging_;
-    std::vector<float> floats_;
+    std::unique_ptr<std::byte[]> rows_;
+    std::unique_ptr<float[]> floats_;
     uint64_t done_bytes_ = 0;
 };
+
+void add_text(Hash64 &hash, std::string_view text) {
+    hash.add_value(uint64_t(text.size()));
+    hash.add(text.data(), text.size());
+}
+
+// The tokenizer's keys and general ones may change; what is computed stays the same.
+void add_metadata(Hash64 &hash, const Metadata &metadata) {
+    const std::string_view architecture = metadata.get_string("general.architecture").value_or("");
+    add_text(hash, architecture);
+    for (const Metadata::Entry &entry : metadata.entries()) {
+        if (entry.key.substr(0, entry.key.find('.')) != architecture) continue;
+        add_text(hash, entry.key);
+        add_text(hash, Metadata::to_text(entry));
+    }
+}
+
+void add_tensor(Hash64 &hash, const TensorInfo &tensor) {
+    add_text(hash, tensor.name);
+    hash.add_value(uint32_t(tensor.format));
+    for (uint64_t n : tensor.shape) hash.add_value(n);
+}
 
 uint8_t use_of(const Op &op, int which) {
     if (which > 0) return kUseVector;
@@ -101,9 +142,22 @@ std::vector<WeightTensor> weight_tensors(const GgufFile &file, const Program &pr
     return weights;
 }
 
-void read_weights(const GgufFile &file, std::span<const WeightTensor> tensors, const ModelOptions &options,
-                  WeightStore &store) {
-    WeightReader reader(file, options, store);
+StagingBytes staging_bytes(const GgufFile &file, std::span<const WeightTensor> tensors, uint32_t granularity) {
+    StagingBytes bytes;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+        if (tensors[i].uses == 0) continue;
+        const TensorInfo &tensor = file.tensors()[i];
+        const uint64_t rows = chunk_rows(tensor, tensors[i], granularity);
+        bytes.rows = std::max(bytes.rows, rows * row_bytes(tensor.format, tensors[i].cols));
+        if (needs_decoding(tensor, tensors[i]))
+            bytes.floats = std::max<uint64_t>(bytes.floats, rows * tensors[i].cols * sizeof(float));
+    }
+    return bytes;
+}
+
+uint64_t read_weights(const GgufFile &file, std::span<const WeightTensor> tensors, uint32_t granularity,
+                      const ModelOptions &options, WeightStore &store) {
+    WeightReader reader(file, tensors, granularity, options, store);
     std::vector<size_t> order(tensors.size());
     std::iota(order.begin(), order.end(), size_t(0));
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {  // as they lie on the disk
@@ -113,8 +167,13 @@ void read_weights(const GgufFile &file, std::span<const WeightTensor> tensors, c
     for (size_t i : order)
         if (tensors[i].uses) reader.total_bytes += file.tensors()[i].bytes;
     reader.report();
-    for (size_t i : order)
-        if (tensors[i].uses) reader.read_tensor(i, file.tensors()[i], tensors[i]);
+    add_metadata(reader.hash, file.metadata());
+    for (size_t i : order) {
+        if (!tensors[i].uses) continue;
+        add_tensor(reader.hash, file.tensors()[i]);
+        reader.read_tensor(i, file.tensors()[i], tensors[i]);
+    }
+    return reader.hash.digest();
 }
 
 }  // namespace el

@@ -1,27 +1,11 @@
 // A model: one file's metadata, vocabulary, specs, program and weights. Immutable after load, shared by threads.
 #pragma once
-#include "backend/backend.h"
-#include "base/log.h"
-#include "model/gguf.h"
-#include "model/spec.h"
-#include "text/vocab.h"
+#include "engine/plan.h"
 
 #include <memory>
-#include <optional>
 #include <string>
 
 namespace el {
-
-struct ModelOptions {
-    std::string device = "cpu";
-    bool reference_kernels = false;
-    std::optional<Isa> isa;  // caps what the CPU has; throws kUnsupported if the CPU lacks it
-    bool map = false;        // map the file while it is read
-    bool vocabulary_only = false;
-    Log log;
-    int32_t (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes) = nullptr;  // non-zero: kCancelled
-    void *progress_user = nullptr;
-};
 
 class Model {
   public:
@@ -37,31 +21,32 @@ class Model {
 
     bool has_weights() const { return store_ != nullptr; }
     // Those below need weights.
-    const ModelSpec &spec() const { return spec_; }
-    const Program &program() const { return program_; }
-    const Backend &backend() const { return *backend_; }
+    const ModelPlan &plan() const { return plan_; }
+    const ModelSpec &spec() const { return plan_.spec; }
+    const Program &program() const { return plan_.program; }
+    const Backend &backend() const { return *plan_.backend; }
     const WeightStore &weights() const { return *store_; }
-    Isa isa() const { return isa_; }
-    uint64_t weight_bytes() const { return weight_bytes_; }
-    uint64_t n_parameters() const;  // 0 without weights
+    Isa isa() const { return plan_.isa; }
+    uint64_t weight_bytes() const { return plan_.layout.bytes(); }
+    Budget &budget() const { return budget_; }
+    uint64_t hash() const { return hash_; }  // another one: another model; see read_weights()
+    uint64_t n_parameters() const;           // 0 without weights
 
     // Logits of one row; without weights the number of tokens of the vocabulary.
-    uint32_t n_vocab() const { return has_weights() ? spec_.vocab : vocabulary_ ? vocabulary_->size() : 0; }
+    uint32_t n_vocab() const { return has_weights() ? spec().vocab : vocabulary_ ? vocabulary_->size() : 0; }
 
   private:
-    explicit Model(GgufFile file) : file_(std::move(file)) {}
-    void load_weights(const ModelOptions &options);
+    Model(GgufFile file, const ModelOptions &options);
 
     std::string path_;
     GgufFile file_;
     Log log_;
+    mutable Budget budget_;  // contexts claim their part, too
+    BudgetClaim claim_;
     std::unique_ptr<const Vocabulary> vocabulary_;
-    ModelSpec spec_;
-    Program program_;
-    Isa isa_ = Isa::kScalar;
-    std::unique_ptr<Backend> backend_;
+    ModelPlan plan_;
     std::unique_ptr<WeightStore> store_;
-    uint64_t weight_bytes_ = 0;
+    uint64_t hash_ = 0;
 };
 
 }  // namespace el

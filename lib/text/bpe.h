@@ -20,6 +20,7 @@ class MergeTable {
         Slot &slot = slots_[locate(pair_of(left, right))];
         if (slot.merge.rank == kNoMerge) slot = {pair_of(left, right), merge};
     }
+    size_t memory_bytes() const { return slots_.capacity() * sizeof(Slot); }
 
   private:
     struct Slot {
@@ -47,6 +48,9 @@ class BpeModel : public TokenModel {
     // A byte that has no token of its own is left out, unless the vocabulary has a token for what it does not know.
     void encode(std::string_view text, std::vector<int32_t> &out) const override;
     bool adds_bos() const override { return row_.add_bos; }
+    size_t memory_bytes() const override {
+        return sizeof *this + (chars_ ? sizeof *chars_ : 0) + merges_.memory_bytes() + pre_tokenizer_.memory_bytes();
+    }
 
   private:
     struct Line;

@@ -156,4 +156,15 @@ void PreTokenizer::split_valid(std::string_view text, std::vector<uint32_t> &end
     }
 }
 
+size_t PreTokenizer::memory_bytes() const {
+    size_t sum = 0;
+    for (const auto &pattern : patterns_) {
+        size_t code = 0, machine_code = 0;
+        pcre2_pattern_info(pattern.get(), PCRE2_INFO_SIZE, &code);
+        pcre2_pattern_info(pattern.get(), PCRE2_INFO_JITSIZE, &machine_code);
+        sum += code + machine_code;
+    }
+    return sum;
+}
+
 }  // namespace el

@@ -35,6 +35,7 @@ class PreTokenizer {
     // Puts the end offsets of the pieces of `text` into `ends`, in order; together they are the text. It may be any
     // bytes, at most kMaxTextBytes: for the patterns, each invalid one is a U+FFFD.
     void split(std::string_view text, std::vector<uint32_t> &ends) const;
+    size_t memory_bytes() const;  // of the compiled patterns
 
   private:
     struct FreeCode {

@@ -25,6 +25,7 @@ class SpecialTokens {
     int32_t find(std::string_view text) const;
 
     size_t n_overlong() const;  // tokens that `next` never gives
+    size_t memory_bytes() const { return sizeof *this + items_.capacity() * sizeof(Item); }
 
   private:
     struct Item {

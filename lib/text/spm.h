@@ -13,6 +13,9 @@ class SpmModel : public TokenModel {
     void encode(std::string_view text, std::vector<int32_t> &out) const override;
     bool adds_bos() const override { return true; }
     bool adds_space() const override { return add_space_prefix_; }
+    size_t memory_bytes() const override {
+        return sizeof *this + ranks_.capacity() * sizeof ranks_[0] + unused_.capacity() / 8;
+    }
 
   private:
     struct Splits;

@@ -63,6 +63,8 @@ class TextIndex {
         return -1;
     }
 
+    size_t memory_bytes() const { return slots_.capacity() * sizeof(Slot); }
+
   private:
     struct Slot {
         uint32_t tag = 0;  // the hash's upper half, so that most others are told apart without a look at the text

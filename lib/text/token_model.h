@@ -24,6 +24,7 @@ class TokenModel {
     virtual bool adds_bos() const { return false; }
     // Whether `encode` puts a space before the text, which is none of it.
     virtual bool adds_space() const { return false; }
+    virtual size_t memory_bytes() const = 0;
 };
 
 }  // namespace el

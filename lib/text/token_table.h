@@ -54,6 +54,9 @@ class TokenBytes {
         size_t begin = i == 0 ? 0 : ends_[i - 1];
         return {pool_.data() + begin, ends_[i] - begin};
     }
+    size_t memory_bytes() const {
+        return pool_.capacity() + ends_.capacity() * sizeof ends_[0] + index_.memory_bytes();
+    }
 
   private:
     std::string pool_;

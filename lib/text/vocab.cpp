@@ -295,4 +295,10 @@ void Vocabulary::detokenize(std::span<const int32_t> tokens, DetokenizeFlags fla
     }
 }
 
+size_t Vocabulary::memory_bytes() const {
+    return sizeof *this + bytes_.memory_bytes() + kinds_.capacity() * sizeof kinds_[0] + strips_.capacity() / 8 +
+           user_defined_->memory_bytes() + all_special_->memory_bytes() + model_->memory_bytes() +
+           chat_template_.capacity();
+}
+
 }  // namespace el

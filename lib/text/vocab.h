@@ -50,6 +50,7 @@ class Vocabulary {
     bool add_eos() const { return add_eos_; }
     const std::string &chat_template() const { return chat_template_; }  // empty: none
     size_t max_token_bytes() const { return max_token_bytes_; }
+    size_t memory_bytes() const;  // that it takes, for the memory plan
 
     // Appends the ids of `text`, which may be any bytes.
     void tokenize(std::string_view text, TokenizeFlags flags, std::vector<int32_t> &out) const;

@@ -254,10 +254,10 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
     }
 }
 
-void load_weights(const Model &model, WeightStore &store) {
+void load_weights(const Model &model, size_t granularity, WeightStore &store) {
     for (size_t i = 0; i < model.tensors.size(); i++) {
         const WeightTensor &t = model.tensors[i];
-        const size_t bytes = row_bytes(t.format, t.cols), granularity = store.row_granularity(i);
+        const size_t bytes = row_bytes(t.format, t.cols);
         for (uint64_t row = 0; row < t.rows; row += 2 * granularity) {
             const uint64_t n = std::min<uint64_t>(2 * granularity, t.rows - row);
             const std::byte *from = model.data[i].data() + row * bytes;
@@ -301,7 +301,7 @@ Session::Session(const Backend &backend, const Model &model, const Setup &setup,
     limits.n_pages.assign(program.cache_groups.size(), kSequences * parts_->pages.per_sequence());
 
     parts_->store = backend.create_store(model.tensors, {setup.isa});
-    load_weights(model, *parts_->store);
+    load_weights(model, backend.layout(model.tensors, {setup.isa}).row_granularity, *parts_->store);
     uint64_t bytes = 0;
     for (const MemoryRegion &r : backend.memory(program, limits, parts_->pool.size())) bytes += r.bytes;
     ArenaSizer sizer;

@@ -10,7 +10,7 @@ class CpuBackend final : public Backend {
   public:
     const char *name() const noexcept override { return "cpu"; }
     WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {
-        return {CpuStore::bytes(tensors), 0};
+        return CpuStore::layout(tensors);
     }
     std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
                                               const BackendOptions &options) const override {

@@ -26,8 +26,8 @@ template <typename A> Memory CpuExecutable::lay_out(const Program &program, cons
                                                     std::vector<MemoryRegion> *regions) {
     Memory m;
     size_t begin = used_bytes(arena);
-    auto close = [&](const std::string &name) {
-        if (regions) regions->push_back({"cpu", name, used_bytes(arena) - begin});
+    auto close = [&](const std::string &name, int32_t cache_group = -1) {
+        if (regions) regions->push_back({"cpu", name, used_bytes(arena) - begin, cache_group});
         begin = used_bytes(arena);
     };
     m.host = HostCache(program, limits, arena, close);

@@ -12,40 +12,45 @@ const Kernels &kernels_for(Isa isa) {
     return found ? *found : *kernels_scalar();
 }
 
-template <typename A> std::vector<CpuStore::Tensor> CpuStore::lay_out(std::span<const WeightTensor> tensors, A &arena) {
-    std::vector<Tensor> result;
-    result.reserve(tensors.size());
-    for (const WeightTensor &t : tensors) {
-        Tensor &mine = result.emplace_back();
-        mine.format = t.format;
-        mine.cols = t.cols;
-        if (t.uses & (kUseLookup | kUseMatrix)) {
-            mine.matrix = Matrix(t.format, t.rows, t.cols);
-            size_t bytes;
-            if (__builtin_mul_overflow(mine.matrix.panels(), mine.matrix.panel_bytes, &bytes))
-                fail(Status::kOutOfMemory, "tensor {} is larger than the address space", t.name);
-            mine.matrix.data = arena.template take<std::byte>(bytes);
-        }
-        if (t.uses & kUseVector) {
-            size_t values;
-            if (__builtin_mul_overflow(t.rows, t.cols, &values))
-                fail(Status::kOutOfMemory, "tensor {} is larger than the address space", t.name);
-            mine.vector = arena.template take<float>(values);
-        }
+template <typename A> CpuStore::Tensor CpuStore::lay_out(const WeightTensor &t, A &arena) {
+    Tensor mine;
+    mine.format = t.format;
+    mine.cols = t.cols;
+    if (t.uses & (kUseLookup | kUseMatrix)) {
+        mine.matrix = Matrix(t.format, t.rows, t.cols);
+        size_t bytes;
+        if (__builtin_mul_overflow(mine.matrix.panels(), mine.matrix.panel_bytes, &bytes))
+            fail(Status::kOutOfMemory, "tensor {} is larger than the address space", t.name);
+        mine.matrix.data = arena.template take<std::byte>(bytes);
     }
-    return result;
+    if (t.uses & kUseVector) {
+        size_t values;
+        if (__builtin_mul_overflow(t.rows, t.cols, &values))
+            fail(Status::kOutOfMemory, "tensor {} is larger than the address space", t.name);
+        mine.vector = arena.template take<float>(values);
+    }
+    return mine;
 }
 
-uint64_t CpuStore::bytes(std::span<const WeightTensor> tensors) {
-    ArenaSizer sizer;
-    lay_out(tensors, sizer);
-    return sizer.bytes();
+WeightLayout CpuStore::layout(std::span<const WeightTensor> tensors) {
+    WeightLayout layout;
+    layout.row_granularity = kPanelRows;
+    layout.tensor_bytes.reserve(tensors.size());
+    size_t sum = 0;
+    for (const WeightTensor &t : tensors) {
+        ArenaSizer sizer;
+        lay_out(t, sizer);
+        layout.tensor_bytes.push_back(sizer.bytes());
+        sum = arena_advance(sum, 1, sizer.bytes());  // throws where the address space ends
+    }
+    return layout;
 }
 
 CpuStore::CpuStore(std::span<const WeightTensor> tensors, Isa isa)
-    : arena_(bytes(tensors), Arena::Fill::kNone), tensors_(lay_out(tensors, arena_)), kernels_(kernels_for(isa)) {}
-
-uint32_t CpuStore::row_granularity(size_t tensor) const { return tensors_[tensor].matrix.data ? kPanelRows : 1; }
+    : arena_(layout(tensors).bytes(), Arena::Fill::kNone), kernels_(kernels_for(isa)) {
+    tensors_.reserve(tensors.size());
+    for (const WeightTensor &t : tensors) tensors_.push_back(lay_out(t, arena_));
+}
 
 std::byte *CpuStore::place(size_t tensor, uint64_t row_begin) {
     const Tensor &t = tensors_[tensor];

@@ -10,9 +10,8 @@ const Kernels &kernels_for(Isa isa);  // the best that is compiled in and not ab
 class CpuStore final : public WeightStore {
   public:
     CpuStore(std::span<const WeightTensor> tensors, Isa isa);
-    static uint64_t bytes(std::span<const WeightTensor> tensors);
+    static WeightLayout layout(std::span<const WeightTensor> tensors);
 
-    uint32_t row_granularity(size_t tensor) const override;
     std::byte *place(size_t tensor, uint64_t row_begin) override;
     void load(size_t tensor, uint64_t row_begin, uint64_t n_rows, const std::byte *rows) override;
 
@@ -28,7 +27,7 @@ class CpuStore final : public WeightStore {
         Matrix matrix;
         float *vector = nullptr;  // [rows, cols]
     };
-    template <typename A> static std::vector<Tensor> lay_out(std::span<const WeightTensor> tensors, A &arena);
+    template <typename A> static Tensor lay_out(const WeightTensor &tensor, A &arena);
 
     Arena arena_;
     std::vector<Tensor> tensors_;

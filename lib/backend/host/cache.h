@@ -27,8 +27,8 @@ struct CachePlane {
 class HostCache final : public CacheMemory {
   public:
     HostCache() = default;
-    // Takes memory from an Arena, or only counts with an ArenaSizer; close(name) is called after each region. Throws
-    // kOutOfMemory for sizes that overflow.
+    // Takes memory from an Arena, or only counts with an ArenaSizer; close(name, cache group or -1) is called after each
+    // region. Throws kOutOfMemory for sizes that overflow.
     template <typename A, typename Close>
     HostCache(const Program &program, const ExecutableLimits &limits, A &arena, Close close);
     // The divisors of a rope's frequencies, which the weights hold; NULL: none.
@@ -101,11 +101,11 @@ HostCache::HostCache(const Program &program, const ExecutableLimits &limits, A &
             k_[i].data += k_bytes / group.n_layers * layer.index;
             v_[i].data += v_bytes / group.n_layers * layer.index;
         }
-        close("cache group " + std::to_string(g));
+        close("cache group " + std::to_string(g), int32_t(g));
     }
     for (const StateLayer &layer : program.state_layers)
         state_.push_back(arena.template take<float>(host::state_floats(layer, limits.step.n_state_slots)));
-    if (!state_.empty()) close("recurrent state");
+    if (!state_.empty()) close("recurrent state", -1);
     row_ = arena.template take<float>(longest);
     cos_ = arena.template take<float>(longest);
 }

@@ -23,7 +23,6 @@ class ReferenceStore final : public WeightStore {
             matrices_.push_back(m);
         }
     }
-    uint32_t row_granularity(size_t) const override { return 1; }
     std::byte *place(size_t tensor, uint64_t row) override {
         return const_cast<std::byte *>(matrices_[tensor].data) + row * matrices_[tensor].row_bytes;
     }
@@ -99,8 +98,8 @@ template <typename A> Memory lay_out(const Program &program, const BufferPlan &p
             return arena.used();
     };
     size_t begin = region_begin();
-    auto close = [&](const std::string &name) {
-        if (regions) regions->push_back({"cpu", name, region_begin() - begin});
+    auto close = [&](const std::string &name, int32_t cache_group = -1) {
+        if (regions) regions->push_back({"cpu", name, region_begin() - begin, cache_group});
         begin = region_begin();
     };
     m.cache = HostCache(program, limits, arena, close);
@@ -357,9 +356,10 @@ class ReferenceBackend final : public Backend {
   public:
     const char *name() const noexcept override { return "reference"; }
     WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {
-        ArenaSizer sizer;
-        for (const WeightTensor &t : tensors) sizer.take<std::byte>(t.rows * row_bytes(t.format, t.cols));
-        return {sizer.bytes(), 0};
+        WeightLayout layout;
+        for (const WeightTensor &t : tensors)
+            layout.tensor_bytes.push_back(arena_advance(0, t.rows, row_bytes(t.format, t.cols)));
+        return layout;
     }
     std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
                                               const BackendOptions &) const override {

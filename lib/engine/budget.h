@@ -1,0 +1,65 @@
+// How much memory a model and its contexts may take together.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace el {
+
+// A part of memory that the plan knows.
+struct PlannedRegion {
+    std::string device, name;
+    uint64_t bytes = 0;
+    bool load_only = false;              // given back when the model is loaded
+    uint64_t row_bytes = 0, n_rows = 0;  // of a cache group; bytes is their product. 0: another region
+};
+
+uint64_t all_bytes(std::span<const PlannedRegion> regions);
+uint64_t resident_bytes(std::span<const PlannedRegion> regions);  // without those that are load_only
+
+class Budget {
+  public:
+    // 0: what the system and the control group have available at the time, less a reserve.
+    explicit Budget(uint64_t limit_bytes) : limit_(limit_bytes) {}
+    Budget(const Budget &) = delete;
+    Budget &operator=(const Budget &) = delete;
+    uint64_t available() const { return available_besides(0); }
+
+  private:
+    friend class BudgetClaim;
+    uint64_t available_besides(uint64_t own_claim) const;
+
+    const uint64_t limit_;
+    std::atomic<uint64_t> claimed_{0};
+};
+
+// Bytes of a budget, for as long as it lives. They are claimed before what they are for is allocated, and may be more
+// than there is: compare with available().
+class BudgetClaim {
+  public:
+    BudgetClaim() = default;
+    BudgetClaim(Budget &budget, uint64_t bytes) noexcept : budget_(&budget), bytes_(bytes) { budget.claimed_ += bytes; }
+    BudgetClaim(BudgetClaim &&other) noexcept : budget_(std::exchange(other.budget_, nullptr)), bytes_(other.bytes_) {}
+    BudgetClaim &operator=(BudgetClaim &&other) noexcept {
+        std::swap(budget_, other.budget_);
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    ~BudgetClaim() {
+        if (budget_) budget_->claimed_ -= bytes_;
+    }
+    uint64_t available() const { return budget_->available_besides(bytes_); }
+
+  private:
+    Budget *budget_ = nullptr;  // outlives this
+    uint64_t bytes_ = 0;
+};
+
+// Throws kOutOfMemory, naming the first region for which there is no room after those before it.
+[[noreturn]] void refuse(std::span<const PlannedRegion> regions, uint64_t available, std::string_view what,
+                         std::string_view advice);
+
+}  // namespace el

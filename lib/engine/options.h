@@ -1,0 +1,39 @@
+// What a model and a context can be told.
+#pragma once
+#include "base/cpu_info.h"
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "cache/cache.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace el {
+
+struct ModelOptions {
+    std::string device = "cpu";
+    bool reference_kernels = false;
+    std::optional<Isa> isa;  // caps what the CPU has; throws kUnsupported if the CPU lacks it
+    bool map = false;        // map the file while it is read
+    bool vocabulary_only = false;
+    uint64_t budget_bytes = 0;  // for the model and its contexts; 0: what the system has available, less a reserve
+    Log log;
+    int32_t (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes) = nullptr;  // non-zero: kCancelled
+    void *progress_user = nullptr;
+};
+
+constexpr uint32_t kMaxStopStrings = 16, kMaxStopBytes = 255;
+
+struct ContextOptions {
+    uint32_t context_tokens = 0;  // rows of each sequence; 0: the model's
+    uint32_t max_sequences = 1;
+    uint32_t max_batch_tokens = 512;
+    uint32_t max_outputs = 0;  // 0: as many as max_sequences
+    Format cache_k = Format::kF16, cache_v = Format::kF16;
+    Eviction eviction = Eviction::kNone;
+    bool reuse_prefixes = true;
+    ThreadPoolOptions threads;
+};
+
+}  // namespace el

@@ -1,0 +1,223 @@
+#include "engine/plan.h"
+#include "engine/backends.h"
+#include "engine/load.h"
+#include "program/build.h"
+#include "text/text_stream.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <map>
+
+namespace el {
+namespace {
+
+constexpr uint32_t kMaxTokens = std::numeric_limits<int32_t>::max() - kPageTokens;  // so that slots fit in 32 bits
+constexpr uint32_t kMaxSequences = 1024;
+
+// ---- model
+
+std::unique_ptr<Backend> create_backend(const ModelOptions &options) {
+    bool device_known = false;
+    for (const BackendEntry &entry : backends()) {
+        if (options.device != entry.device) continue;
+        device_known = true;
+        if (entry.reference == options.reference_kernels) return entry.create();
+    }
+    if (device_known) fail(Status::kUnsupported, "device '{:.32}' has no such kernels", options.device);
+    fail(Status::kNotFound, "there is no device '{:.32}'; see edgellm_device_get_info()", options.device);
+}
+
+Isa choose_isa(std::optional<Isa> cap) {
+    if (!cap) return detect_cpu().best;
+    if (!isa_available(*cap))
+        fail(Status::kUnsupported, "this CPU does not have the instruction set '{}'", isa_name(*cap));
+    return *cap;
+}
+
+template <typename T> uint64_t bytes_of(const std::vector<T> &items) { return items.size() * sizeof(T); }
+
+uint64_t header_bytes(const GgufFile &file, const Program &program) {
+    uint64_t bytes = bytes_of(program.ops) + bytes_of(program.values) + bytes_of(program.constants);
+    for (size_t i = 0; i < file.file_count(); ++i) bytes += file.data_offset(i);
+    return bytes + 2 * bytes_of(file.tensors()) + file.tensors().size() * sizeof(WeightTensor) +
+           bytes_of(file.metadata().entries());
+}
+
+void add_weights(ModelPlan &plan, const std::string &device) {
+    std::map<Format, uint64_t> by_format;
+    for (size_t i = 0; i < plan.weights.size(); ++i)
+        if (plan.weights[i].uses) by_format[plan.weights[i].format] += plan.layout.tensor_bytes[i];
+    for (auto [format, bytes] : by_format)
+        plan.regions.push_back({device, fmt::format("weights {}", format_info(format).name), bytes});
+}
+
+// ---- context
+
+uint32_t fewest_tokens(const ContextOptions &options) {
+    return options.eviction == Eviction::kNone ? 1 : 4 * kPageTokens;
+}
+
+ContextOptions resolve(ContextOptions options, const ModelSpec &spec) {
+    const uint32_t trained = spec.context_length;
+    if (options.context_tokens == 0) options.context_tokens = trained;
+    if (options.context_tokens > trained)
+        fail(Status::kInvalidArgument, "context_tokens is {}, but the model was trained with {}",
+             options.context_tokens, trained);
+    if (options.max_sequences == 0 || options.max_sequences > kMaxSequences)
+        fail(Status::kInvalidArgument, "max_sequences is {}, must be 1 to {}", options.max_sequences, kMaxSequences);
+    if (uint64_t(options.context_tokens) * options.max_sequences > kMaxTokens)
+        fail(Status::kInvalidArgument, "context_tokens {} times max_sequences {} is more than {}",
+             options.context_tokens, options.max_sequences, kMaxTokens);
+    if (options.max_batch_tokens == 0) fail(Status::kInvalidArgument, "max_batch_tokens is 0, must be at least 1");
+    options.max_batch_tokens = std::min(options.max_batch_tokens, options.context_tokens * options.max_sequences);
+    if (options.eviction != Eviction::kNone) {
+        if (options.context_tokens < fewest_tokens(options))
+            fail(
+                Status::kInvalidArgument,
+                "context_tokens is {}; a policy that gives up old tokens needs {}: a page of {} to give up, one of the "
+                "first tokens, and some that stay",
+                options.context_tokens, fewest_tokens(options), kPageTokens);
+        // A step must not push out what it has just read.
+        options.max_batch_tokens = std::min(options.max_batch_tokens, options.context_tokens / 2);
+    }
+    if (options.max_outputs == 0) options.max_outputs = options.max_sequences;
+    options.max_outputs = std::min(options.max_outputs, options.max_batch_tokens);
+    for (Format format : {options.cache_k, options.cache_v})
+        if (format != Format::kF32 && format != Format::kF16 && format != Format::kQ8_0 && format != Format::kQ4_0)
+            fail(Status::kUnsupported, "no cache in {}; choose F32, F16, Q8_0 or Q4_0", format_info(format).name);
+    return options;
+}
+
+CacheLimits cache_limits(const ContextOptions &options, const Program &program) {
+    CacheLimits limits;
+    limits.max_sequences = options.max_sequences;
+    limits.max_rows = (options.context_tokens + kPageTokens - 1) / kPageTokens * kPageTokens;
+    limits.max_step_rows = options.max_batch_tokens;
+    limits.eviction = options.eviction;
+    limits.reuse_prefixes = options.reuse_prefixes && program.state_layers.empty();
+    return limits;
+}
+
+ExecutableLimits executable_limits(const ContextOptions &options, const CacheLimits &cache, const Program &program) {
+    ExecutableLimits limits;
+    limits.step.max_tokens = options.max_batch_tokens;
+    limits.step.max_sequences = options.max_sequences;
+    limits.step.max_outputs = options.max_outputs;
+    limits.step.n_axes = program.n_position_axes;
+    limits.step.n_groups = static_cast<uint32_t>(program.cache_groups.size());
+    limits.step.context = options.context_tokens;
+    limits.step.n_state_slots = options.max_sequences * Cache::kStateSlots;
+    for (const CacheGroup &group : program.cache_groups) {
+        const uint32_t pages = pages_per_sequence(group, cache);
+        limits.step.max_pages = std::max(limits.step.max_pages, pages);
+        limits.n_pages.push_back(pages * options.max_sequences);
+    }
+    limits.cache_k = options.cache_k;
+    limits.cache_v = options.cache_v;
+    return limits;
+}
+
+// The longest text that one generated token can bring out: what a stop string held back, and the token's own bytes,
+// each of which may become U+FFFD.
+size_t text_buffer_bytes(const Vocabulary *vocabulary) {
+    return vocabulary ? kMaxStopBytes + TextStream::max_bytes(*vocabulary) + 1 : 0;
+}
+
+PlannedRegion planned(const MemoryRegion &region, const Program &program, const ExecutableLimits &limits) {
+    PlannedRegion result{region.device, region.name, region.bytes};
+    if (region.cache_group < 0) return result;
+    const CacheGroup &group = program.cache_groups[size_t(region.cache_group)];
+    result.name +=
+        fmt::format(" ({} layers, {})", group.n_layers, group.window ? fmt::format("window {}", group.window) : "full");
+    result.n_rows = uint64_t(limits.n_pages[size_t(region.cache_group)]) * kPageTokens;
+    result.row_bytes = result.bytes / result.n_rows;
+    return result;
+}
+
+}  // namespace
+
+ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const ModelOptions &options) {
+    ModelPlan plan;
+    plan.vocabulary = vocabulary;
+    const std::string device = "cpu";  // whose memory the header, the vocabulary and the staging are in
+    if (vocabulary) plan.regions.push_back({device, "vocabulary", vocabulary->memory_bytes()});
+    if (options.vocabulary_only || file.tensors().empty()) {
+        if (!options.vocabulary_only && !vocabulary) resolve_spec(file);  // says what is wrong
+        plan.regions.push_back({device, "metadata", header_bytes(file, plan.program)});
+        return plan;
+    }
+    plan.isa = choose_isa(options.isa);
+    plan.spec = resolve_spec(file);
+    if (vocabulary && uint32_t(vocabulary->size()) > plan.spec.vocab)
+        fail(Status::kVocabularyInvalid, "{}: the vocabulary has {} tokens, but tensor token_embd.weight only {} rows",
+             file.metadata().source(), vocabulary->size(), plan.spec.vocab);
+    plan.program = build_program(plan.spec, file.tensors());
+    plan.weights = weight_tensors(file, plan.program);
+    plan.backend = create_backend(options);
+    plan.layout = plan.backend->layout(plan.weights, {plan.isa});
+    plan.regions.push_back({device, "metadata", header_bytes(file, plan.program)});
+    add_weights(plan, options.device);
+    if (plan.layout.load_extra_bytes > 0)
+        plan.regions.push_back({options.device, "repacking", plan.layout.load_extra_bytes, true});
+    plan.regions.push_back(
+        {device, "staging", staging_bytes(file, plan.weights, plan.layout.row_granularity).all(), true});
+    return plan;
+}
+
+ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) {
+    ContextPlan plan;
+    plan.options = resolve(options, model.spec);
+    plan.cache = cache_limits(plan.options, model.program);
+    plan.limits = executable_limits(plan.options, plan.cache, model.program);
+    plan.n_threads = ThreadPool::size_for(plan.options.threads);
+    plan.text_bytes = text_buffer_bytes(model.vocabulary);
+
+    ArenaSizer sizer;
+    size_t begin = 0;
+    lay_out_context(model.program, plan, sizer, [&](const char *name) {
+        plan.regions.push_back({"cpu", name, sizer.bytes() - begin});
+        begin = sizer.bytes();
+    });
+    for (const MemoryRegion &region : model.backend->memory(model.program, plan.limits, plan.n_threads))
+        plan.regions.push_back(planned(region, model.program, plan.limits));
+    std::erase_if(plan.regions, [](const PlannedRegion &region) { return region.bytes == 0; });
+    return plan;
+}
+
+uint32_t max_context(const ModelPlan &model, ContextOptions options, uint64_t bytes) {
+    auto fits = [&](uint64_t tokens) {
+        options.context_tokens = static_cast<uint32_t>(tokens);
+        return all_bytes(plan_context(model, options).regions) <= bytes;
+    };
+    const uint64_t fewest = fewest_tokens(options);
+    uint64_t fitting = fewest - 1,
+             too_many = std::min<uint64_t>(model.spec.context_length, kMaxTokens / options.max_sequences) + 1;
+    while (too_many > fitting + 1) {
+        const uint64_t middle = (fitting + too_many) / 2;
+        (fits(middle) ? fitting : too_many) = middle;
+    }
+    return fitting >= fewest ? static_cast<uint32_t>(fitting) : 0;
+}
+
+MemoryPlan plan_memory(const std::string &path, const ModelOptions &model_options,
+                       const ContextOptions &context_options) {
+    const GgufFile file = GgufFile::open(path, model_options.log);
+    const std::unique_ptr<const Vocabulary> vocabulary = Vocabulary::from_metadata(file.metadata(), model_options.log);
+    ModelPlan model = plan_model(file, vocabulary.get(), model_options);
+    MemoryPlan plan;
+    plan.budget_bytes = Budget(model_options.budget_bytes).available();
+    plan.regions = std::move(model.regions);
+    plan.load_peak_bytes = all_bytes(plan.regions);
+    plan.resident_bytes = resident_bytes(plan.regions);
+    if (!model.backend) return plan;
+    const ContextPlan context = plan_context(model, context_options);
+    plan.context_tokens = context.options.context_tokens;
+    if (plan.load_peak_bytes <= plan.budget_bytes)
+        plan.max_context = max_context(model, context_options, plan.budget_bytes - plan.resident_bytes);
+    plan.regions.insert(plan.regions.end(), context.regions.begin(), context.regions.end());
+    plan.resident_bytes = resident_bytes(plan.regions);
+    return plan;
+}
+
+}  // namespace el
