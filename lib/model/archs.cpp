@@ -247,7 +247,8 @@ constexpr ArchRow kArchitectures[] = {
      .window_period = 2},
     {.name = "lfm2",
      .tensors = {kLfm2Trunk, kPreNorms, kAttention, kLfm2Layer, kHeadNorms, kGatedFfn},
-     .recurrent = MixerKind::kShortConv},
+     .recurrent = MixerKind::kShortConv,
+     .window_period = 0},
 };
 
 }  // namespace

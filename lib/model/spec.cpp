@@ -112,11 +112,10 @@ RopeSpec read_rope(const Keys &keys, const ArchRow &row, const LayerSpec &layer)
     return rope;
 }
 
-bool layer_rotates(const Keys &keys, const ArchRow &row, uint32_t layer, const std::vector<uint32_t> &windows) {
+bool layer_rotates(const Keys &keys, const ArchRow &row, uint32_t layer, bool windowed, bool some_window) {
     if (row.flags & kRopeSwitch && !keys.flag("rope.scaling.finetuned", true)) return false;
     if (row.no_rope_period && (layer + 1) % row.no_rope_period == 0) return false;
-    const bool some_window = std::any_of(windows.begin(), windows.end(), [](uint32_t w) { return w > 0; });
-    return !(row.flags & kWindowRopeOnly) || !some_window || windows[layer] > 0;
+    return !(row.flags & kWindowRopeOnly) || !some_window || windowed;
 }
 
 // ---- layers
@@ -144,9 +143,10 @@ void read_attention(const Keys &keys, const ArchRow &row, uint32_t width, uint32
 void share_keys(const Keys &keys, std::vector<LayerSpec> &layers) {
     const char *key = "attention.shared_kv_layers";
     const size_t n = keys.count_or_zero(key), own = layers.size() - std::min(n, layers.size());
+    int32_t last_full = -1, last_windowed = -1;
+    for (size_t j = 0; j < own; ++j) (layers[j].window ? last_windowed : last_full) = static_cast<int32_t>(j);
     for (size_t i = own; i < layers.size(); ++i) {
-        for (size_t j = 0; j < own; ++j)
-            if (layers[j].window == layers[i].window) layers[i].kv_layer = static_cast<int32_t>(j);
+        layers[i].kv_layer = layers[i].window ? last_windowed : last_full;
         if (layers[i].kv_layer < 0)
             keys.bad(key, fmt::format("{} leaves layer {} no layer like it to share with", n, i));
         const LayerSpec &from = layers[static_cast<size_t>(layers[i].kv_layer)];
@@ -214,6 +214,7 @@ std::vector<LayerSpec> read_layers(const Keys &keys, const ArchRow &row, uint32_
             ? keys.per_layer("attention.head_count_kv", n_layers, std::nullopt, hybrid ? 0 : 1)
             : heads;
     const std::vector<uint32_t> windows = read_windows(keys, row, n_layers);
+    const bool some_window = std::any_of(windows.begin(), windows.end(), [](uint32_t w) { return w > 0; });
     const std::vector<bool> recurrent = recurrent_layers(keys, row, kv_heads);
     std::vector<LayerSpec> layers(n_layers);
     for (uint32_t i = 0; i < n_layers; ++i) {
@@ -232,7 +233,7 @@ std::vector<LayerSpec> read_layers(const Keys &keys, const ArchRow &row, uint32_
         layer.window = windows[i];
         read_attention(keys, row, width, n_layers, layer);
         layer.rope = read_rope(keys, row, layer);
-        if (!layer_rotates(keys, row, i, windows)) layer.rope.dims = 0;
+        if (!layer_rotates(keys, row, i, layer.window > 0, some_window)) layer.rope.dims = 0;
     }
     share_keys(keys, layers);
     return layers;
@@ -254,6 +255,19 @@ void read_scales(const Keys &keys, const ArchRow &row, ModelSpec &spec) {
         const char *length = "attention.temperature_length";
         spec.query_interval = keys.count(keys.has(length) ? length : "rope.scaling.original_context_length");
     }
+}
+
+// How many layers the model has, without those that draft (multi-token prediction), which stand after them.
+uint32_t read_layer_count(const GgufFile &file, Keys &keys, ModelSpec &spec) {
+    const char *key = "block_count", *draft_key = "nextn_predict_layers";
+    const uint32_t n_blocks = keys.count(key);
+    if (n_blocks > file.tensors().size())  // before anything is made of that size
+        keys.bad(key, fmt::format("{} layers, but the file has {} tensors", n_blocks, file.tensors().size()));
+    spec.draft_layers = keys.count_or_zero(draft_key);
+    if (spec.draft_layers >= n_blocks)
+        keys.bad(draft_key, fmt::format("{} leaves nothing of the {} layers", spec.draft_layers, n_blocks));
+    keys.allow_more_layers(spec.draft_layers);
+    return n_blocks - spec.draft_layers;
 }
 
 uint32_t read_vocab(const GgufFile &file, const Keys &keys) {
@@ -294,11 +308,10 @@ ModelSpec resolve_spec(const GgufFile &file) {
     spec.norm_after_rope = row.flags & kNormAfterRope;
     spec.value_norm = row.flags & kValueNorm;
     spec.normalize_experts = row.flags & kNormalizeExperts;
-    spec.parallel_residual = keys.flag("use_parallel_residual", false);
+    // Converters write true where a model's configuration is silent; an FFN that has its own norm is not parallel.
+    spec.parallel_residual = keys.flag("use_parallel_residual", false) && !file.find_tensor("blk.0.ffn_norm.weight");
     read_scales(keys, row, spec);
-    const uint32_t n_layers = keys.count("block_count");
-    if (n_layers > file.tensors().size())  // before anything is made of that size
-        keys.bad("block_count", fmt::format("{} layers, but the file has {} tensors", n_layers, file.tensors().size()));
+    const uint32_t n_layers = read_layer_count(file, keys, spec);
     spec.vocab = read_vocab(file, keys);
     spec.layers = read_layers(keys, row, n_layers, spec.width);
     bind_tensors(file, row, spec);

@@ -139,6 +139,7 @@ struct ModelSpec {
     bool value_norm = false;         // values are normed, without weights
     bool parallel_residual = false;  // the FFN reads what attention reads
     bool normalize_experts = false;  // shares of the chosen experts add up to 1
+    uint32_t draft_layers = 0;       // layers after the last that guess further tokens; they are not run
     RoleTensors tensor{}, scale{};
     std::vector<LayerSpec> layers;
 

@@ -32,6 +32,9 @@ class Keys {
     }
     uint32_t count_or_zero(std::string_view name, uint32_t absent = 0) const { return count(name, absent, 0); }
 
+    // Arrays may go on for these layers after the last.
+    void allow_more_layers(uint32_t n) { more_layers_ = n; }
+
     // A number for every layer: the key holds one for all or an array with one each.
     std::vector<uint32_t> per_layer(std::string_view name, size_t n_layers, std::optional<uint32_t> absent = {},
                                     uint32_t least = 1) const {
@@ -48,6 +51,7 @@ class Keys {
     }
     std::vector<int64_t> ints(std::string_view name, size_t n_layers) const {
         std::vector<int64_t> values = *metadata_.get_ints(full(name));
+        if (values.size() == n_layers + more_layers_) values.resize(n_layers);
         if (values.size() != n_layers) bad(name, fmt::format("has {} values for {} layers", values.size(), n_layers));
         return values;
     }
@@ -77,6 +81,7 @@ class Keys {
 
     const Metadata &metadata_;
     std::string prefix_;
+    uint32_t more_layers_ = 0;
 };
 
 }  // namespace el

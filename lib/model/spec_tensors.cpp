@@ -1,6 +1,7 @@
 #include "model/spec_tensors.h"
 #include "base/status.h"
 
+#include <charconv>
 #include <fmt/format.h>
 #include <limits>
 
@@ -155,9 +156,21 @@ int32_t find_scale(const GgufFile &file, const TensorRow &row, const std::string
     return static_cast<int32_t>(tensor - file.tensors().data());
 }
 
+// What the text does not need: scales of activations, encoders of images and sound, layers that draft.
+bool is_beside_the_model(std::string_view name, const ModelSpec &spec) {
+    if (name.ends_with(".input_scale")) return true;
+    for (std::string_view encoder : {"v.", "a.", "mm."})
+        if (name.starts_with(encoder)) return true;
+    if (!name.starts_with("blk.")) return false;
+    uint32_t layer = 0;
+    const char *begin = name.data() + 4, *end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(begin, end, layer);
+    return error == std::errc() && rest != end && *rest == '.' && layer >= spec.layers.size() &&
+           layer - spec.layers.size() < spec.draft_layers;
+}
+
 // A tensor that no role needs would be left out of the computation: better no answer than a wrong one.
-void check_all_used(const GgufFile &file, const ModelSpec &spec) {
-    std::vector<bool> used(file.tensors().size(), false);
+void check_all_used(const GgufFile &file, const ModelSpec &spec, std::vector<bool> used) {
     auto mark = [&](const RoleTensors &tensors) {
         for (int32_t t : tensors)
             if (t >= 0) used[static_cast<size_t>(t)] = true;
@@ -169,7 +182,7 @@ void check_all_used(const GgufFile &file, const ModelSpec &spec) {
         mark(layer.scale);
     }
     for (size_t i = 0; i < used.size(); ++i)
-        if (!used[i] && !file.tensors()[i].name.ends_with(".input_scale"))
+        if (!used[i] && !is_beside_the_model(file.tensors()[i].name, spec))
             fail(Status::kUnsupported,
                  "{}: tensor {} has no meaning for architecture {} here; its result would be wrong",
                  file.metadata().source(), file.tensors()[i].name, spec.architecture);
@@ -188,6 +201,7 @@ void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
     const LayerSpec *typical = &spec.layers[0];
     for (const LayerSpec &layer : spec.layers)
         if (layer.rope.dims && layer.rope.factors) typical = &layer;
+    std::vector<bool> idle(file.tensors().size(), false);
     for (TensorRows rows : arch.tensors)
         for (const TensorRow &row : rows) {
             const std::string_view name = row.name;
@@ -202,9 +216,13 @@ void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
                 LayerSpec &layer = spec.layers[i];
                 layer.tensor[role] = find_tensor(file, row, full, spec, layer);
                 if (layer.tensor[role] >= 0) layer.scale[role] = find_scale(file, row, full, layer);
+                // Checkpoints may keep K and V that a layer had before it came to share another's.
+                const bool keys = row.when == When::kOwnKeys || row.when == When::kOwnKeysOptional;
+                if (keys && layer.kv_layer >= 0)
+                    if (const TensorInfo *tensor = file.find_tensor(full)) idle[tensor - file.tensors().data()] = true;
             }
         }
-    check_all_used(file, spec);
+    check_all_used(file, spec, std::move(idle));
 }
 
 }  // namespace el

@@ -387,11 +387,8 @@ class Builder {
         // Nothing after the last layer's attention looks at other tokens.
         const bool last = static_cast<size_t>(layer_) + 1 == spec_.layers.size();
         if (last && !spec_.parallel_residual) middle = output_rows(middle);
-        ValueId ffn_in = middle;
-        if (spec_.parallel_residual && !layer.has(Role::kFfnNorm))
-            ffn_in = normed;
-        else
-            ffn_in = norm(spec_.parallel_residual ? x : middle, layer.at(Role::kFfnNorm), layer.at(Role::kFfnNormBias));
+        ValueId ffn_in =
+            spec_.parallel_residual ? normed : norm(middle, layer.at(Role::kFfnNorm), layer.at(Role::kFfnNormBias));
         ValueId out = layer.n_experts ? experts(layer, ffn_in) : dense_ffn(layer, ffn_in);
         out = norm(out, layer.at(Role::kPostFfnNorm));
         x = with_layer_input(layer, add(middle, scale(out, spec_.residual_scale)));

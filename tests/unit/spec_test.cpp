@@ -24,6 +24,7 @@ struct TinyModel {
     };
     std::map<std::string, float> reals = {{"llama.attention.layer_norm_rms_epsilon", 1e-5f}};
     std::map<std::string, std::string> texts;
+    std::map<std::string, bool> flags;
     std::map<std::string, std::vector<uint32_t>> arrays;
     std::map<std::string, std::vector<uint64_t>> tensors = {
         {"token_embd.weight", {32, 50}},        {"output_norm.weight", {32}},
@@ -42,6 +43,7 @@ struct TinyModel {
         for (auto &[key, value] : counts) writer.set(key, value);
         for (auto &[key, value] : reals) writer.set(key, value);
         for (auto &[key, value] : texts) writer.set(key, value);
+        for (auto &[key, value] : flags) writer.set(key, value);
         for (auto &[key, value] : arrays) writer.set_array<uint32_t>(key, value);
         uint64_t bytes = 0;
         for (auto &[name, shape] : tensors) bytes += writer.add_tensor(name, Format::kF32, shape);
@@ -294,6 +296,15 @@ TEST_CASE("keys of layers without attention") {
         lfm2(m);
         m.counts["lfm2.shortconv.l_cache"] = 3;
     });
+    ModelSpec spec = resolve([&](TinyModel &m) {
+        lfm2(m);
+        m.arrays["lfm2.attention.head_count_kv"] = {2};
+        m.counts["lfm2.attention.sliding_window"] = 7;
+        m.tensors["token_embd_norm.weight"] = {32};
+        m.tensors.erase("output_norm.weight");
+        m.tensors["blk.0.attn_q_norm.weight"] = m.tensors["blk.0.attn_k_norm.weight"] = {8};
+    });
+    CHECK(spec.layers[0].window == 7);
     auto qwen35 = [](TinyModel &m) {
         rename(m, "qwen35");
         m.counts["qwen35.ssm.conv_kernel"] = 4;
@@ -325,6 +336,75 @@ TEST_CASE("keys shared between layers") {
                   [](TinyModel &m) { m.counts["llama.attention.shared_kv_layers"] = 9; });
 }
 
+namespace {
+
+// Another layer like the first.
+void give_layer(TinyModel &m, uint32_t i) {
+    const std::map<std::string, std::vector<uint64_t>> tensors = m.tensors;
+    for (auto &[name, shape] : tensors)
+        if (name.starts_with("blk.0.")) m.tensors["blk." + std::to_string(i) + name.substr(5)] = shape;
+}
+
+}  // namespace
+
+TEST_CASE("layers that share keys may keep their own in the file, unread") {
+    auto gemma4 = [](TinyModel &m) {
+        rename(m, "gemma4");
+        give_post_norms(m);
+        m.tensors["blk.0.attn_q_norm.weight"] = m.tensors["blk.0.attn_k_norm.weight"] = {8};
+        for (uint32_t i = 1; i < 4; ++i) give_layer(m, i);
+        m.counts["gemma4.block_count"] = 4;
+        m.counts["gemma4.attention.sliding_window"] = 7;
+        m.counts["gemma4.attention.shared_kv_layers"] = 2;
+        m.arrays["gemma4.attention.sliding_window_pattern"] = {1, 0, 1, 0};
+    };
+    ModelSpec spec = resolve(gemma4);
+    CHECK(spec.layers[1].kv_layer == -1);
+    CHECK(spec.layers[2].kv_layer == 0);
+    CHECK(spec.layers[3].kv_layer == 1);
+    CHECK(spec.layers[1].has(Role::kKey));
+    CHECK(!spec.layers[2].has(Role::kKey));
+    CHECK(!spec.layers[2].has(Role::kKeyNorm));
+    spec = resolve([&](TinyModel &m) {
+        gemma4(m);
+        for (const char *name : {"attn_k.weight", "attn_v.weight", "attn_k_norm.weight"})
+            for (const char *layer : {"blk.2.", "blk.3."}) m.tensors.erase(std::string(layer) + name);
+    });
+    CHECK(spec.layers[3].kv_layer == 1);
+    check_failure(Status::kTensorInvalid, "blk.1.attn_k.weight is missing", [&](TinyModel &m) {
+        gemma4(m);
+        m.tensors.erase("blk.1.attn_k.weight");
+    });
+}
+
+TEST_CASE("layers that draft are left alone, and so are encoders") {
+    auto drafting = [](TinyModel &m) {
+        m.counts["llama.block_count"] = 2;
+        m.counts["llama.nextn_predict_layers"] = 1;
+        m.tensors["blk.1.nextn.eh_proj.weight"] = {64, 32};
+        m.tensors["blk.1.attn_q.weight"] = {32, 32};
+        m.tensors["v.patch_embd.weight"] = m.tensors["mm.0.weight"] = {8, 8};
+    };
+    CHECK(resolve(drafting).layers.size() == 1);
+    for (const std::vector<uint32_t> &lengths : {std::vector<uint32_t>{48}, {48, 48}})
+        CHECK(resolve([&](TinyModel &m) {
+                  drafting(m);
+                  m.counts.erase("llama.feed_forward_length");
+                  m.arrays["llama.feed_forward_length"] = lengths;
+              })
+                  .layers[0]
+                  .ffn_width == 48);
+    check_failure(Status::kUnsupported, "tensor blk.2.attn_q.weight has no meaning", [&](TinyModel &m) {
+        drafting(m);
+        m.tensors["blk.2.attn_q.weight"] = {32, 32};
+    });
+    check_failure(Status::kMetadataInvalid, "llama.nextn_predict_layers: 2 leaves nothing of the 2 layers",
+                  [&](TinyModel &m) {
+                      drafting(m);
+                      m.counts["llama.nextn_predict_layers"] = 2;
+                  });
+}
+
 TEST_CASE("a parallel FFN needs no norm of its own, any other does") {
     auto stablelm = [](TinyModel &m) {
         rename(m, "stablelm");
@@ -333,6 +413,16 @@ TEST_CASE("a parallel FFN needs no norm of its own, any other does") {
         m.tensors.erase("blk.0.ffn_norm.weight");
     };
     check_failure(Status::kTensorInvalid, "tensor blk.0.ffn_norm.weight is missing", stablelm);
+    CHECK(resolve([&](TinyModel &m) {
+              stablelm(m);
+              m.flags["stablelm.use_parallel_residual"] = true;
+          }).parallel_residual);
+    CHECK_FALSE(resolve([&](TinyModel &m) {  // as files of StableLM 3B say, whose configuration has no such entry
+                    stablelm(m);
+                    m.flags["stablelm.use_parallel_residual"] = true;
+                    m.tensors["blk.0.ffn_norm.weight"] = m.tensors["blk.0.ffn_norm.bias"] = {32};
+                })
+                    .parallel_residual);
     check_failure(Status::kMetadataInvalid, "stablelm.attention.layer_norm_epsilon: is missing", [&](TinyModel &m) {
         stablelm(m);
         m.reals.clear();
