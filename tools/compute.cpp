@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 #include <tuple>
 
@@ -32,6 +33,20 @@ std::optional<std::pair<edgellm_format, edgellm_format>> cache_formats(std::stri
     return std::pair(*k, *v);
 }
 
+// "6G" is 6e9, "6Gi" 6 * 2^30, "1.5M" 1.5e6; nothing for what is no number above 0.
+std::optional<uint64_t> budget_bytes(const std::string &text) {
+    static constexpr std::pair<std::string_view, double> kUnits[] = {
+        {"", 1}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"Ki", 0x1p10}, {"Mi", 0x1p20}, {"Gi", 0x1p30}};
+    const size_t end = text.find_first_not_of("0123456789.");
+    const std::string number = text.substr(0, end), unit = end == text.npos ? "" : text.substr(end);
+    if (number.empty() || number[0] == '.' || std::count(number.begin(), number.end(), '.') > 1) return std::nullopt;
+    for (auto [name, factor] : kUnits) {
+        const double bytes = std::strtod(number.c_str(), nullptr) * factor;
+        if (unit == name && bytes >= 1 && bytes < 0x1p63) return static_cast<uint64_t>(bytes);
+    }
+    return std::nullopt;
+}
+
 edgellm::ModelOptions model_options() {
     edgellm::ModelOptions options;
     options.log_level = EDGELLM_LOG_WARNING;
@@ -39,6 +54,15 @@ edgellm::ModelOptions model_options() {
         if (text != last) note("warning: {}", printable(text));  // a chat may say it for every answer
         last = text;
     };
+    return options;
+}
+
+edgellm::ModelOptions model_options(const ComputeOptions &from) {
+    edgellm::ModelOptions options = model_options();
+    options.device = from.device;
+    options.isa = from.isa;
+    options.kernels = from.kernels == "reference" ? EDGELLM_KERNELS_REFERENCE : EDGELLM_KERNELS_AUTO;
+    options.budget_bytes = from.budget.empty() ? 0 : budget_bytes(from.budget).value();
     return options;
 }
 
@@ -57,6 +81,10 @@ void add_model_option(CLI::App &command, std::string &path) {
 
 void add_compute_options(CLI::App &command, ComputeOptions &options) {
     add_model_option(command, options.model);
+    add_engine_options(command, options);
+}
+
+void add_engine_options(CLI::App &command, ComputeOptions &options) {
     command.add_option("-t,--threads", options.threads, "threads (default: one per CPU)")->check(positive);
     command.add_option("-c,--context", options.context, "tokens of context (default: what the work needs)")
         ->check(positive);
@@ -69,8 +97,24 @@ void add_compute_options(CLI::App &command, ComputeOptions &options) {
         });
     command.add_option("--batch", options.batch, "tokens of the largest step")->check(positive);
     command.add_option("--device", options.device, "cpu, cuda or auto")->check(CLI::IsMember({"cpu", "cuda", "auto"}));
+    command
+        .add_option("--budget", options.budget, "memory to take at most: 6G, 800M, 512Mi (default: what is available)")
+        ->type_name("BYTES")
+        ->check([](const std::string &option) {
+            return budget_bytes(option) ? std::string()
+                                        : "must be a number above 0 of bytes, or with K, M, G, Ki, Mi, Gi";
+        });
     command.add_option("--isa", options.isa, "cap of the CPU's instruction set")
         ->check(CLI::IsMember({"scalar", "avx2", "avx512", "neon"}));
+}
+
+edgellm::MemoryPlan memory_plan(const ComputeOptions &from) {
+    edgellm::ContextOptions context;
+    context.context_tokens = from.context;
+    context.max_batch_tokens = from.batch ? from.batch : kDefaultBatch;
+    context.n_threads = from.threads;
+    std::tie(context.cache_k, context.cache_v) = cache_formats(from.kv).value();
+    return edgellm::MemoryPlan(from.model, model_options(from), context);
 }
 
 edgellm::Model load_vocabulary(const std::string &path) {
@@ -80,10 +124,7 @@ edgellm::Model load_vocabulary(const std::string &path) {
 }
 
 edgellm::Model load(const ComputeOptions &from) {
-    edgellm::ModelOptions options = model_options();
-    options.device = from.device;
-    options.isa = from.isa;
-    options.kernels = from.kernels == "reference" ? EDGELLM_KERNELS_REFERENCE : EDGELLM_KERNELS_AUTO;
+    edgellm::ModelOptions options = model_options(from);
     std::optional<Progress> progress;
     options.progress = [&](uint64_t done, uint64_t total) {
         if (!progress) progress.emplace("loading", total);

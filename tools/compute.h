@@ -12,17 +12,22 @@ namespace tool {
 struct ComputeOptions {
     std::string model, kernels = "auto", kv = "f16", device = "auto", isa;
     int32_t threads = 0, context = 0, batch = 0;  // 0: the default
+    std::string budget;                           // as written; empty: the default
 };
 
 // For CLI11: a whole number above 0, or what is wrong.
 std::string positive(const std::string &text);
 
 void add_model_option(CLI::App &command, std::string &path);
+void add_engine_options(CLI::App &command, ComputeOptions &options);   // without the model
 void add_compute_options(CLI::App &command, ComputeOptions &options);  // with the model
 
 // Both show warnings, and load() its progress, on standard error. Ctrl-C stops it.
 edgellm::Model load_vocabulary(const std::string &path);
 edgellm::Model load(const ComputeOptions &options);
+
+// Of a model and a context of -c tokens, or as many as the model was trained with.
+edgellm::MemoryPlan memory_plan(const ComputeOptions &options);
 
 // For work that needs room for `tokens`: -c, or as many as that, but no more than the model was trained with.
 edgellm::ContextOptions context_options(const ComputeOptions &options, const edgellm::Model &model, size_t tokens);

@@ -39,9 +39,9 @@
  * the sentence names it), EDGELLM_OUT_OF_MEMORY and EDGELLM_INTERNAL (a bug of the library); the comments below list
  * the other ones. After a failure every handle is as usable as before, and can be freed.
  *
- * Handles. edgellm_model, _context, _sampler and _text_stream are made by *_create or edgellm_model_load and freed by
- * *_free, in any order: what is used by another handle lives on inside. Freeing NULL does nothing. When creation fails,
- * *out is NULL.
+ * Handles. edgellm_model, _context, _sampler, _text_stream and _memory_plan are made by *_create or edgellm_model_load
+ * and freed by *_free, in any order: what is used by another handle lives on inside. Freeing NULL does nothing. When
+ * creation fails, *out is NULL.
  *
  * Threads. Any number of threads may use one model at a time. A context is used by one thread at a time (not always the
  * same one): a second call meanwhile returns EDGELLM_BUSY and changes nothing; only edgellm_context_cancel() may come
@@ -198,15 +198,18 @@ typedef struct edgellm_model_options {
     void *progress_user;
     edgellm_log_fn log; /* NULL: silence. Kept by the model: called by load and by later calls with the model or its */
     void *log_user;     /* contexts, on the thread of that call. log_user must live until all of them are freed */
+    uint64_t budget_bytes; /* that the model and its contexts may take together, by the memory plan; 0: what the system
+                            * has available at the time, less a sixteenth of it (64 to 512 MiB) */
 } edgellm_model_options;
 #define EDGELLM_MODEL_OPTIONS_INIT                                                                                     \
-    { sizeof(edgellm_model_options), 0, NULL, NULL, EDGELLM_KERNELS_AUTO, EDGELLM_LOG_INFO, NULL, NULL, NULL, NULL }
+    { sizeof(edgellm_model_options), 0, NULL, NULL, EDGELLM_KERNELS_AUTO, EDGELLM_LOG_INFO, NULL, NULL, NULL, NULL, 0 }
 
 /* Loads a GGUF file (version 2 or 3), with all parts of a split one if `path` is its first ("-00001-of-0000N"). Reads
  * in chunks straight to the weights' place. The file may be hostile.
  * Errors: IO_ERROR, NOT_A_MODEL_FILE, FILE_TRUNCATED, FILE_CORRUPT, METADATA_INVALID, TENSOR_INVALID, UNKNOWN_FORMAT,
  * UNKNOWN_ARCHITECTURE, VOCABULARY_INVALID, NO_WEIGHTS (nor a vocabulary), LIMIT_EXCEEDED (a header of more than 512
- * MiB), NOT_FOUND (device), UNSUPPORTED, CANCELLED (by progress). */
+ * MiB), NOT_FOUND (device), UNSUPPORTED, CANCELLED (by progress), OUT_OF_MEMORY (also: beyond the budget; the sentence
+ * names the region of the memory plan that does not fit, before any weights are read). */
 EDGELLM_API edgellm_status edgellm_model_load(const char *path, const edgellm_model_options *options,
                                               edgellm_model **out);
 EDGELLM_API void edgellm_model_free(edgellm_model *model);
@@ -357,7 +360,8 @@ typedef struct edgellm_context_options {
     { sizeof(edgellm_context_options), 0, 1, 512, 0, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_F16, 0, 0, 200000, 0, 0 }
 
 /* Allocates everything the context will ever use and touches it, and starts its threads. The context keeps the model
- * alive. Errors: NO_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY (also: a thread cannot be started). */
+ * alive. Errors: NO_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY (also: beyond the model's budget, or a thread cannot be
+ * started). */
 EDGELLM_API edgellm_status edgellm_context_create(const edgellm_model *model, const edgellm_context_options *options,
                                                   edgellm_context **out);
 EDGELLM_API void edgellm_context_free(edgellm_context *context);
@@ -639,6 +643,58 @@ EDGELLM_API edgellm_status edgellm_context_generate(edgellm_context *context, ed
                                                     size_t n_prompt, const edgellm_generate_options *options,
                                                     edgellm_token_fn callback, void *user,
                                                     edgellm_generate_result *result);
+
+/* ---- memory plan ------------------------------------------------------------------------------------------------ */
+
+/* What loading a model and creating one context with these options will take, region by region, before anything is
+ * allocated. Both are made from the same plan. */
+typedef struct edgellm_memory_plan edgellm_memory_plan;
+
+/* Reads only the header of the file, which may be hostile. Options may be NULL; progress is not called. Without weights
+ * (in the file, or wanted) the plan is of the model alone. What does not fit the budget is no error here.
+ * Errors: those of edgellm_model_load() for a header and options, and of edgellm_context_create() for options. */
+EDGELLM_API edgellm_status edgellm_memory_plan_create(const char *path, const edgellm_model_options *model_options,
+                                                      const edgellm_context_options *context_options,
+                                                      edgellm_memory_plan **out);
+EDGELLM_API void edgellm_memory_plan_free(edgellm_memory_plan *plan);
+
+#define EDGELLM_MEMORY_FITS 0x1u /* loading the model and creating the context stay within the budget */
+
+typedef struct edgellm_memory_summary {
+    uint32_t struct_size;
+    uint32_t flags;             /* EDGELLM_MEMORY_... */
+    int32_t context_tokens;     /* that the plan is for; 0: without weights */
+    int32_t max_context_tokens; /* the most that fits the budget, with all other options the same; 0: not even one */
+    uint64_t n_regions;
+    uint64_t total_bytes;     /* of all regions */
+    uint64_t resident_bytes;  /* the same without those that are given back when the model is loaded */
+    uint64_t load_peak_bytes; /* the most while edgellm_model_load() runs */
+    uint64_t budget_bytes;    /* edgellm_model_options.budget_bytes, or what it is by default just now */
+} edgellm_memory_summary;
+#define EDGELLM_MEMORY_SUMMARY_INIT                                                                                    \
+    { sizeof(edgellm_memory_summary), 0, 0, 0, 0, 0, 0, 0, 0 }
+
+EDGELLM_API edgellm_status edgellm_memory_plan_get_summary(const edgellm_memory_plan *plan,
+                                                           edgellm_memory_summary *summary);
+
+#define EDGELLM_MEMORY_LOAD_ONLY 0x1u /* given back when the model is loaded */
+
+typedef struct edgellm_memory_region {
+    uint32_t struct_size;
+    uint32_t flags; /* EDGELLM_MEMORY_LOAD_ONLY */
+    uint64_t bytes;
+    uint64_t row_bytes; /* of a cache group: keys and values of a token in all of its layers. Otherwise 0 */
+    uint64_t n_rows;    /* of a cache group: bytes = row_bytes * n_rows. Otherwise 0 */
+    char device[28];    /* whose memory: edgellm_device_info.name */
+    char name[68];      /* "weights Q4_K", "cache group 0 (28 layers, full)", "activations", ... */
+} edgellm_memory_region;
+#define EDGELLM_MEMORY_REGION_INIT                                                                                     \
+    { sizeof(edgellm_memory_region), 0, 0, 0, 0, "", "" }
+
+/* About region `index`, less than edgellm_memory_summary.n_regions: the model's first, then the context's.
+ * Errors: NOT_FOUND. */
+EDGELLM_API edgellm_status edgellm_memory_plan_get_region(const edgellm_memory_plan *plan, size_t index,
+                                                          edgellm_memory_region *region);
 
 #ifdef __cplusplus
 }

@@ -109,6 +109,7 @@ struct ModelOptions {
     std::function<bool(uint64_t done_bytes, uint64_t total_bytes)> progress = {};  // false stops the load
     std::function<void(edgellm_log_level level, std::string_view text)> log = {};  // what it throws is dropped
     edgellm_log_level log_level = EDGELLM_LOG_INFO;
+    uint64_t budget_bytes = 0;  // 0: what the system has available, less a reserve
 };
 
 // Content may hold any UTF-8.
@@ -121,14 +122,7 @@ class Model {
   public:
     explicit Model(const std::string &path, const ModelOptions &options = {})
         : log_(options.log ? std::make_shared<Log>(options.log) : nullptr) {
-        edgellm_model_options c = EDGELLM_MODEL_OPTIONS_INIT;
-        c.flags = (options.vocabulary_only ? EDGELLM_MODEL_VOCABULARY_ONLY : 0) |
-                  (options.map_file ? EDGELLM_MODEL_MAP_FILE : 0);
-        c.device = options.device.c_str();
-        c.isa = options.isa.empty() ? nullptr : options.isa.c_str();
-        c.kernels = options.kernels;
-        c.log_level = options.log_level;
-        if (log_) c.log = on_log, c.log_user = log_.get();
+        edgellm_model_options c = to_c(options, log_.get());
         Progress progress{options.progress, nullptr};
         if (options.progress) c.progress = on_progress, c.progress_user = &progress;
         edgellm_model *handle = nullptr;
@@ -198,7 +192,21 @@ class Model {
 
   private:
     friend class Context;
+    friend class MemoryPlan;
     using Log = std::function<void(edgellm_log_level, std::string_view)>;
+    // All but the progress. The result points into `options`.
+    static edgellm_model_options to_c(const ModelOptions &options, Log *log) {
+        edgellm_model_options c = EDGELLM_MODEL_OPTIONS_INIT;
+        c.flags = (options.vocabulary_only ? EDGELLM_MODEL_VOCABULARY_ONLY : 0) |
+                  (options.map_file ? EDGELLM_MODEL_MAP_FILE : 0);
+        c.device = options.device.c_str();
+        c.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+        c.kernels = options.kernels;
+        c.log_level = options.log_level;
+        c.budget_bytes = options.budget_bytes;
+        if (log) c.log = on_log, c.log_user = log;
+        return c;
+    }
     struct Progress {
         const std::function<bool(uint64_t, uint64_t)> &function;
         std::exception_ptr thrown;
@@ -343,6 +351,53 @@ struct ContextOptions {
     bool reuse_prefixes = true;
 };
 
+namespace detail {
+
+inline edgellm_context_options to_c(const ContextOptions &options) {
+    edgellm_context_options c = EDGELLM_CONTEXT_OPTIONS_INIT;
+    c.context_tokens = options.context_tokens;
+    c.max_sequences = options.max_sequences;
+    c.max_batch_tokens = options.max_batch_tokens;
+    c.max_outputs = options.max_outputs;
+    c.cache_k = options.cache_k;
+    c.cache_v = options.cache_v;
+    c.n_threads = options.n_threads;
+    c.cpu_mask = options.cpu_mask;
+    c.spin_ns = options.spin_ns;
+    c.cache_policy = options.cache_policy;
+    c.flags = options.reuse_prefixes ? 0 : EDGELLM_CONTEXT_NO_PREFIX_REUSE;
+    return c;
+}
+
+}  // namespace detail
+
+// What a model and a context with these options will take, before anything is allocated. Progress is not called.
+class MemoryPlan {
+  public:
+    explicit MemoryPlan(const std::string &path, const ModelOptions &model = {}, const ContextOptions &context = {}) {
+        Model::Log log = model.log;
+        const edgellm_model_options model_c = Model::to_c(model, log ? &log : nullptr);
+        const edgellm_context_options context_c = detail::to_c(context);
+        edgellm_memory_plan *handle = nullptr;
+        detail::check(edgellm_memory_plan_create(path.c_str(), &model_c, &context_c, &handle));
+        handle_.reset(handle);
+    }
+    edgellm_memory_summary summary() const {
+        edgellm_memory_summary summary = EDGELLM_MEMORY_SUMMARY_INIT;
+        detail::check(edgellm_memory_plan_get_summary(get(), &summary));
+        return summary;
+    }
+    std::vector<edgellm_memory_region> regions() const {
+        std::vector<edgellm_memory_region> all(summary().n_regions, edgellm_memory_region EDGELLM_MEMORY_REGION_INIT);
+        for (size_t i = 0; i < all.size(); ++i) detail::check(edgellm_memory_plan_get_region(get(), i, &all[i]));
+        return all;
+    }
+    edgellm_memory_plan *get() const noexcept { return handle_.get(); }
+
+  private:
+    detail::Owned<edgellm_memory_plan, edgellm_memory_plan_free> handle_;
+};
+
 struct GenerateOptions {
     int32_t max_tokens = 0;  // 0: as many as the context has room for
     std::vector<std::string> stop_strings = {};
@@ -370,18 +425,7 @@ struct TopToken {
 class Context {
   public:
     explicit Context(const Model &model, const ContextOptions &options = {}) : log_(model.log_) {
-        edgellm_context_options c = EDGELLM_CONTEXT_OPTIONS_INIT;
-        c.context_tokens = options.context_tokens;
-        c.max_sequences = options.max_sequences;
-        c.max_batch_tokens = options.max_batch_tokens;
-        c.max_outputs = options.max_outputs;
-        c.cache_k = options.cache_k;
-        c.cache_v = options.cache_v;
-        c.n_threads = options.n_threads;
-        c.cpu_mask = options.cpu_mask;
-        c.spin_ns = options.spin_ns;
-        c.cache_policy = options.cache_policy;
-        c.flags = options.reuse_prefixes ? 0 : EDGELLM_CONTEXT_NO_PREFIX_REUSE;
+        edgellm_context_options c = detail::to_c(options);
         edgellm_context *handle = nullptr;
         detail::check(edgellm_context_create(model.get(), &c, &handle));
         handle_.reset(handle);

@@ -1,5 +1,6 @@
 #include "api/guard.h"
 #include "api/handles.h"
+#include "api/options.h"
 #include "sample/softmax.h"
 
 using namespace el;
@@ -23,7 +24,15 @@ Format cache_format(edgellm_format format, const char *name) {
     return static_cast<Format>(format);
 }
 
-ContextOptions context_options(const edgellm_context_options *given) {
+const float *logits_of(edgellm_context *context, size_t row) {
+    if (row >= context->context.n_outputs())
+        fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, context->context.n_outputs());
+    return context->context.logits(static_cast<uint32_t>(row));
+}
+
+}  // namespace
+
+ContextOptions el::context_options(const edgellm_context_options *given) {
     edgellm_context_options in = read_struct<edgellm_context_options>(given, EDGELLM_CONTEXT_OPTIONS_INIT, "options");
     ContextOptions options;
     options.context_tokens = count(in.context_tokens, "options.context_tokens");
@@ -42,14 +51,6 @@ ContextOptions context_options(const edgellm_context_options *given) {
     options.threads.spin_ns = in.spin_ns;
     return options;
 }
-
-const float *logits_of(edgellm_context *context, size_t row) {
-    if (row >= context->context.n_outputs())
-        fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, context->context.n_outputs());
-    return context->context.logits(static_cast<uint32_t>(row));
-}
-
-}  // namespace
 
 edgellm_status edgellm_context_create(const edgellm_model *model, const edgellm_context_options *options,
                                       edgellm_context **out) {

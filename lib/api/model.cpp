@@ -1,12 +1,11 @@
 #include "api/backends.h"
 #include "api/guard.h"
 #include "api/handles.h"
+#include "api/options.h"
 
 using namespace el;
 
-namespace {
-
-ModelOptions model_options(const edgellm_model_options *given) {
+ModelOptions el::model_options(const edgellm_model_options *given) {
     edgellm_model_options in = read_struct<edgellm_model_options>(given, EDGELLM_MODEL_OPTIONS_INIT, "options");
     check_flags(in.flags, EDGELLM_MODEL_VOCABULARY_ONLY | EDGELLM_MODEL_MAP_FILE, "options.flags");
     ModelOptions options;
@@ -18,11 +17,14 @@ ModelOptions model_options(const edgellm_model_options *given) {
         fail(Status::kUnsupported, "options.isa is '{:.32}', which this library does not know", in.isa);
     options.map = in.flags & EDGELLM_MODEL_MAP_FILE;
     options.vocabulary_only = in.flags & EDGELLM_MODEL_VOCABULARY_ONLY;
+    options.budget_bytes = in.budget_bytes;
     options.log = {in.log, in.log_user, static_cast<LogLevel>(in.log_level)};
     options.progress = in.progress;
     options.progress_user = in.progress_user;
     return options;
 }
+
+namespace {
 
 edgellm_model_info describe(const Model &model) {
     edgellm_model_info info = EDGELLM_MODEL_INFO_INIT;
@@ -58,7 +60,7 @@ edgellm_status edgellm_model_load(const char *path, const edgellm_model_options 
         need(path, "path");
         register_backends();
         auto handle = std::make_unique<edgellm_model>();
-        handle->model = Model::load(path, model_options(options));
+        handle->model = Model::load(path, el::model_options(options));
         *out = handle.release();
     });
 }

@@ -32,6 +32,7 @@ LAYOUT_MEMBER(edgellm_model_options, progress, 32);
 LAYOUT_MEMBER(edgellm_model_options, progress_user, 40);
 LAYOUT_MEMBER(edgellm_model_options, log, 48);
 LAYOUT_MEMBER(edgellm_model_options, log_user, 56);
+LAYOUT_MEMBER(edgellm_model_options, budget_bytes, 64);
 
 LAYOUT_SIZE(edgellm_model_info, 120);
 LAYOUT_MEMBER(edgellm_model_info, flags, 4);
@@ -150,5 +151,23 @@ LAYOUT_MEMBER(edgellm_generate_result, prompt_ns, 24);
 LAYOUT_MEMBER(edgellm_generate_result, generate_ns, 32);
 LAYOUT_MEMBER(edgellm_generate_result, n_reused_tokens, 40);
 LAYOUT_MEMBER(edgellm_generate_result, reserved, 44);
+
+LAYOUT_SIZE(edgellm_memory_summary, 56);
+LAYOUT_MEMBER(edgellm_memory_summary, flags, 4);
+LAYOUT_MEMBER(edgellm_memory_summary, context_tokens, 8);
+LAYOUT_MEMBER(edgellm_memory_summary, max_context_tokens, 12);
+LAYOUT_MEMBER(edgellm_memory_summary, n_regions, 16);
+LAYOUT_MEMBER(edgellm_memory_summary, total_bytes, 24);
+LAYOUT_MEMBER(edgellm_memory_summary, resident_bytes, 32);
+LAYOUT_MEMBER(edgellm_memory_summary, load_peak_bytes, 40);
+LAYOUT_MEMBER(edgellm_memory_summary, budget_bytes, 48);
+
+LAYOUT_SIZE(edgellm_memory_region, 128);
+LAYOUT_MEMBER(edgellm_memory_region, flags, 4);
+LAYOUT_MEMBER(edgellm_memory_region, bytes, 8);
+LAYOUT_MEMBER(edgellm_memory_region, row_bytes, 16);
+LAYOUT_MEMBER(edgellm_memory_region, n_rows, 24);
+LAYOUT_MEMBER(edgellm_memory_region, device, 32);
+LAYOUT_MEMBER(edgellm_memory_region, name, 60);
 
 #endif
