@@ -14,9 +14,10 @@ namespace {
 constexpr int32_t kDefaultBatch = 512;
 constexpr size_t kLogitsBytes = size_t{64} << 20;
 
-// Numbered as in GGUF; the library says which of them it can use.
-constexpr std::pair<std::string_view, edgellm_format> kCacheFormats[] = {
-    {"f32", EDGELLM_FORMAT_F32}, {"f16", EDGELLM_FORMAT_F16}, {"q8_0", 8}, {"q4_0", 2}};
+constexpr std::pair<std::string_view, edgellm_format> kCacheFormats[] = {{"f32", EDGELLM_FORMAT_F32},
+                                                                         {"f16", EDGELLM_FORMAT_F16},
+                                                                         {"q8_0", EDGELLM_FORMAT_Q8_0},
+                                                                         {"q4_0", EDGELLM_FORMAT_Q4_0}};
 
 std::optional<edgellm_format> cache_format(std::string_view name) {
     for (auto [known, format] : kCacheFormats)

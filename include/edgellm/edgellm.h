@@ -329,7 +329,7 @@ typedef int32_t edgellm_sequence; /* 0 to max_sequences - 1; each is empty at fi
 
 /* Block formats, numbered as in GGUF. */
 typedef int32_t edgellm_format;
-enum { EDGELLM_FORMAT_F32 = 0, EDGELLM_FORMAT_F16 = 1 };
+enum { EDGELLM_FORMAT_F32 = 0, EDGELLM_FORMAT_F16 = 1, EDGELLM_FORMAT_Q4_0 = 2, EDGELLM_FORMAT_Q8_0 = 8 };
 
 /* What becomes of a sequence that has filled its context_tokens. Layers that see only a window anyway drop what lies
  * behind it under every policy. */
@@ -348,8 +348,8 @@ typedef struct edgellm_context_options {
     int32_t max_sequences;    /* default 1 */
     int32_t max_batch_tokens; /* of one step: generate works prompts off in such steps. Default 512 */
     int32_t max_outputs;      /* rows of logits of one decode; 0: as many as max_sequences */
-    edgellm_format cache_k;   /* F16 (default) or F32 */
-    edgellm_format cache_v;   /* F16 (default) or F32 */
+    edgellm_format cache_k;   /* F16 (default), F32, Q8_0 or Q4_0: 2, 4, 1.06 and 0.56 bytes a value. docs/memory.md */
+    edgellm_format cache_v;   /* the same; may differ */
     int32_t n_threads;        /* with the caller's; 0: as many as CPUs that the process (and cpu_mask) may use */
     uint64_t cpu_mask; /* bit i: the pool's own threads may run on CPU i; 0: anywhere. The caller's is not moved */
     int64_t spin_ns;   /* how long an idle pool thread looks for work before it sleeps. Default 200,000 */

@@ -16,12 +16,9 @@ uint32_t count(int32_t value, const char *name) {
 }
 
 Format cache_format(edgellm_format format, const char *name) {
-    if (format != EDGELLM_FORMAT_F16 && format != EDGELLM_FORMAT_F32) {
-        const FormatInfo *known = format < 0 ? nullptr : find_format(static_cast<uint32_t>(format));
-        fail(Status::kUnsupported, "{}: no cache in {} yet; F16 and F32 are supported", name,
-             known ? known->name : "an unknown format");
-    }
-    return static_cast<Format>(format);
+    const FormatInfo *known = format < 0 ? nullptr : find_format(static_cast<uint32_t>(format));
+    if (!known) fail(Status::kUnsupported, "{} is {}; there is no such format", name, format);
+    return known->format;
 }
 
 const float *logits_of(edgellm_context *context, size_t row) {

@@ -86,6 +86,7 @@ static void test_context_options(void) {
     REFUSED(max_batch_tokens, -5, EDGELLM_INVALID_ARGUMENT);
     REFUSED(max_outputs, -5, EDGELLM_INVALID_ARGUMENT);
     REFUSED(cache_k, 99, EDGELLM_UNSUPPORTED);
+    REFUSED(cache_v, 3, EDGELLM_UNSUPPORTED); /* Q4_1 */
     REFUSED(cache_v, -1, EDGELLM_UNSUPPORTED);
     REFUSED(spin_ns, -1, EDGELLM_INVALID_ARGUMENT);
     REFUSED(cache_policy, 3, EDGELLM_INVALID_ARGUMENT);

@@ -408,6 +408,9 @@ void test_attention(Context &c) {
                 }
                 const Setup exact{.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32};
                 compare(c, fmt::format("{} heads={}", name, heads), m, exact, conversation(), 1e-5);
+                for (auto [k, v] : {std::pair(Format::kQ8_0, Format::kQ4_0), {Format::kQ4_0, Format::kQ8_0}})
+                    compare(c, fmt::format("{} heads={} {} {}", name, heads, format_info(k).name, format_info(v).name),
+                            m, {.threads = 3, .cache_k = k, .cache_v = v}, conversation(), tolerance_of_cache(k, v, 1));
                 Setup deep = exact;
                 deep.max_rows = 300;
                 if (heads == 1)

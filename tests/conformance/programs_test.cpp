@@ -33,6 +33,13 @@ void compare(Context &c, const std::string &name, const Model &model, Setup setu
 // Rounding of activations to 8 bits; floats are only summed in another order.
 double tolerance_of(Format format) { return format_info(format).values > 1 ? 1.5e-2 : 1e-5; }
 
+double tolerance_of_cache(Format k, Format v, int n_layers) {
+    auto of = [](Format f) {
+        return f == Format::kQ4_0 ? 1e-2 : f == Format::kQ8_0 ? 1e-3 : f == Format::kF16 ? 5e-4 : 5e-5;
+    };
+    return n_layers * std::max(of(k), of(v));
+}
+
 // A prompt, single tokens, several sequences at once, an output for only the last token.
 std::vector<Tokens> conversation() {
     Tokens several = tokens(3, 0), last = tokens(9, 1);
@@ -235,18 +242,15 @@ void test_layers(Context &c) {
         compare(c, name, m, {.threads = 2}, conversation(), floats ? 1e-4 : 3e-2);
     }
     // Heads of many sizes, the caches' formats.
-    for (uint32_t dim : {4u, 20u, 64u, 80u, 128u, 256u, 512u}) {
+    for (uint32_t dim : {4u, 16u, 24u, 64u, 80u, 96u, 128u, 256u, 512u}) {
         const std::string name = fmt::format("{}heads of {}", c.prefix, dim);
         if (!c.report.wanted(name)) continue;
         const Shape s{64, 96, 3, 1, dim, dim == 80 ? 36 : dim};
         Model m = transformer(c.seed, s, Format::kF32, dim == 64, RopePairs::kHalves);
-        for (auto [k, v] : {std::pair(Format::kF32, Format::kF32),
-                            {Format::kF16, Format::kF32},
-                            {Format::kF32, Format::kF16},
-                            {Format::kF16, Format::kF16}})
-            compare(c, fmt::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
-                    {.threads = 2, .cache_k = k, .cache_v = v}, conversation(),
-                    k == Format::kF32 && v == k ? 1e-4 : 1e-3);
+        for (Format k : kCacheFormats)
+            for (Format v : kCacheFormats)
+                compare(c, fmt::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
+                        {.threads = 2, .cache_k = k, .cache_v = v}, conversation(), tolerance_of_cache(k, v, 2));
     }
 }
 
@@ -277,7 +281,8 @@ void test_refusals(Context &c) {
         c.report.check(fmt::format("{} {}", name, what), refused, "was not refused");
     };
     Model cache = transformer(c.seed, {64, 64, 2, 1, 32, 32}, Format::kF32, false, RopePairs::kHalves);
-    refuses("a quantized cache", cache, {.cache_k = Format::kQ8_0});
+    refuses("keys in Q4_1", cache, {.cache_k = Format::kQ4_1});
+    refuses("values in Q5_0", cache, {.cache_v = Format::kQ5_0});
     Model side(c.seed);
     ValueId x = side.embed(5, 64);
     side.finish(side.linear(x, side.matrix(Format::kF32, 3, 64)));

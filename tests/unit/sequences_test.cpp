@@ -39,8 +39,11 @@ std::vector<float> feed(Context &context, int32_t sequence, const std::vector<in
     return {context.logits(0), context.logits(0) + context.model().n_vocab()};
 }
 
-std::vector<float> alone(std::shared_ptr<const Model> model, const std::vector<int32_t> &tokens) {
-    Context context(model, exact(64));
+std::vector<float> alone(std::shared_ptr<const Model> model, const std::vector<int32_t> &tokens,
+                         Format cache = Format::kF32) {
+    ContextOptions options = exact(64);
+    options.cache_k = options.cache_v = cache;
+    Context context(model, options);
     return feed(context, 0, tokens);
 }
 
@@ -178,11 +181,21 @@ TEST_CASE("a shift of everything changes nothing but positions") {
         CHECK(relative_error(feed(context, 0, {10}), alone(model, longer)) < 1e-4);
     }
     Report report;
-    Context hunyuan(load("hunyuan-dense"), several(1)), lfm2(load("lfm2"), several(1));
-    for (Context *context : {&hunyuan, &lfm2}) {
+    ContextOptions bytes = several(1), nibbles = several(1);
+    bytes.cache_k = Format::kQ8_0;
+    nibbles.cache_k = Format::kQ4_0;
+    Context hunyuan(load("hunyuan-dense"), several(1)), lfm2(load("lfm2"), several(1)), q8_0(load("llama"), bytes),
+        q4_0(load("llama"), nibbles);
+    for (Context *context : {&hunyuan, &lfm2, &q8_0, &q4_0}) {
         feed(*context, 0, {1, 2, 3});
         CHECK(context->shift(0, 0, INT32_MAX, 5, report) == Status::kUnsupported);
     }
+    CHECK(std::string(report.text).find("Q4_0") != std::string::npos);
+    bytes.cache_k = Format::kF16;  // values have no positions
+    bytes.cache_v = Format::kQ4_0;
+    Context values(load("llama"), bytes);
+    feed(values, 0, {1, 2, 3});
+    CHECK(values.shift(0, 0, INT32_MAX, 5, report) == Status::kOk);
 }
 
 TEST_CASE("a prompt that begins like an earlier one takes over its pages") {
@@ -271,13 +284,46 @@ TEST_CASE("with sinks, a token sees the first page and the last ones") {
     }
 }
 
+TEST_CASE("quantized keys of the first page can be turned again and again") {
+    auto model = load("llama");
+    auto tokens = random_tokens(400);
+    auto last = [&](Format format, bool fast) {
+        ContextOptions options = several(1, 128);
+        options.eviction = Eviction::kSinks;
+        options.cache_k = format;
+        Context context(fast ? load("llama", false) : model, options);
+        feed(context, 0, part(tokens, 0, 100));
+        for (size_t i = 100; i < tokens.size(); i += 5) feed(context, 0, part(tokens, i, i + 5));
+        CHECK(context.next_position(0) == 400);
+        return feed(context, 0, {7});
+    };
+    const auto wanted = last(Format::kF32, false);
+    for (bool fast : {false, true}) {
+        CHECK(relative_error(last(Format::kQ8_0, fast), wanted) < 1e-2);
+        CHECK(relative_error(last(Format::kQ4_0, fast), wanted) < 1e-1);
+    }
+}
+
+TEST_CASE("formats that no cache can have are refused") {
+    for (Format format : {Format::kBF16, Format::kQ4_1, Format::kQ6_K, Format::kIQ2_S}) {
+        ContextOptions k = several(1), v = several(1);
+        k.cache_k = v.cache_v = format;
+        for (const ContextOptions &options : {k, v})
+            CHECK_THROWS_WITH_AS(Context(load("llama"), options), doctest::Contains(format_info(format).name), Error);
+    }
+}
+
 TEST_CASE("each branch of a tree of drafts sees its own past") {
-    for (std::string name : {"llama", "gemma2", "gpt-oss", "fast llama", "fast gemma2", "fast gpt-oss"}) {
+    for (std::string name :
+         {"llama", "gemma2", "gpt-oss", "fast llama", "fast gemma2", "fast gpt-oss", "fast nibbles"}) {
         CAPTURE(name);
         const bool fast = name[0] == 'f';
-        auto model = load(fast ? name.substr(5) : name, !fast);
+        const Format cache = name == "fast nibbles" ? Format::kQ4_0 : Format::kF32;
+        auto model = load(cache == Format::kQ4_0 ? "llama" : fast ? name.substr(5) : name, !fast);
         auto tokens = random_tokens(45);
-        Context context(model, several(2));
+        ContextOptions options = several(2);
+        options.cache_k = options.cache_v = cache;
+        Context context(model, options);
         feed(context, 0, tokens);
         // 1 has the children 2 (then 3) and 4 (then 5); 6 stands beside 1.
         const int32_t drafts[] = {1, 2, 3, 4, 5, 6}, parents[] = {-1, 0, 1, 0, 3, -1};
@@ -295,9 +341,9 @@ TEST_CASE("each branch of a tree of drafts sees its own past") {
             auto text = tokens;
             text.insert(text.end(), path.begin(), path.end());
             const float *row = context.logits(uint32_t(i));
-            const std::vector<float> got(row, row + model->n_vocab()), wanted = alone(model, text);
+            const std::vector<float> got(row, row + model->n_vocab()), wanted = alone(model, text, cache);
             if (fast)  // a wrong mask is off by tenths
-                CHECK(relative_error(got, wanted) < 1e-2);
+                CHECK(relative_error(got, wanted) < (cache == Format::kQ4_0 ? 3e-2 : 1e-2));
             else
                 CHECK(got == wanted);
         }
@@ -310,7 +356,7 @@ TEST_CASE("each branch of a tree of drafts sees its own past") {
         REQUIRE(context.remove(0, 45, INT32_MAX, report) == Status::kOk);
         auto longer = tokens;
         longer.push_back(1);
-        CHECK(relative_error(feed(context, 0, {1}), alone(model, longer)) < (fast ? 1e-2 : 1e-12));
+        CHECK(relative_error(feed(context, 0, {1}), alone(model, longer, cache)) < (fast ? 3e-2 : 1e-12));
         const int32_t wrong[] = {1, -1};
         b.parents = wrong;
         b.n = 2;

@@ -1,5 +1,6 @@
 // Stages of attention: shared among workers by heads, blocks of tokens and parts of the past.
 #include "backend/cpu/executable.h"
+#include "backend/host/rotation.h"
 
 #include <algorithm>
 #include <cmath>
@@ -57,6 +58,7 @@ void CpuExecutable::attention_part(const Op &op, const Step &step, SplitRange to
     call.dim_v = a.head_dim_v;
     call.scale = a.scale;
     call.soft_cap = a.soft_cap;
+    call.rotate = memory_.host.k(a.cache_layer).rotated ? host::rotate : nullptr;
     const float *sinks = store_.vector(op.weight[0]);
     call.sinks = sinks && part == 0 ? sinks + head * heads : nullptr;
     call.q_stride = width(op.in[0]);

@@ -7,8 +7,6 @@
 namespace el::cpu {
 namespace {
 
-CacheType cache_type(Format format) { return format == Format::kF32 ? CacheType::kF32 : CacheType::kF16; }
-
 size_t used_bytes(const Arena &arena) { return arena.used(); }
 size_t used_bytes(const ArenaSizer &sizer) { return sizer.bytes(); }
 
@@ -65,8 +63,8 @@ template <typename A> Memory CpuExecutable::lay_out(const Program &program, cons
 CpuExecutable::CpuExecutable(const Program &program, const ExecutableLimits &limits, const CpuStore &store,
                              Arena &arena, ThreadPool &pool)
     : program_(program), store_(store), kernels_(store.kernels()), pool_(pool), n_pages_(limits.n_pages),
-      k_type_(cache_type(limits.cache_k)), v_type_(cache_type(limits.cache_v)),
-      plan_(make_plan(program, limits, pool.size())),
+      plan_(make_plan(program, limits, pool.size())), k_type_(cache_type(limits.cache_k).value_or(CacheType::kF32)),
+      v_type_(cache_type(limits.cache_v).value_or(CacheType::kF32)),
       memory_(lay_out(program, plan_, limits, pool.size(), arena, nullptr)) {
     const uint32_t context = limits.step.context;
     memory_.host.find_turns([&](const Op &op) { return rope_factors(op, context); });

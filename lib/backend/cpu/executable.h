@@ -62,11 +62,12 @@ class CpuExecutable final : public Executable {
     void rows_stage(const Stage &stage, const Step &step, Worker worker) const noexcept;
     const float *rope_factors(const Op &op, uint32_t context) const noexcept;
     void rope_angles(const Op &op, const Step &step, size_t row, float *table) const noexcept;
-    void row_op(const Op &op, const Step &step, size_t row) const noexcept;
+    // `scratch` is the worker's row.
+    void row_op(const Op &op, const Step &step, size_t row, float *scratch) const noexcept;
     void norm(const Op &op, const float *x, size_t n, float *out) const noexcept;
     float scale_of(const Op &op) const noexcept;
     void gate(const Op &op, const float *a, const float *b, size_t n, float *out) const noexcept;
-    void cache_write(const Op &op, const Step &step, size_t token) const noexcept;
+    void cache_write(const Op &op, const Step &step, size_t token, float *scratch) const noexcept;
 
     void linear_stage(const Stage &stage, const Step &step, Worker worker) const noexcept;
     void prepare(const Stage &stage, SplitRange rows, uint8_t *out, float *row) const noexcept;
@@ -115,8 +116,8 @@ class CpuExecutable final : public Executable {
     const Kernels &kernels_;
     ThreadPool &pool_;
     const std::vector<uint32_t> n_pages_;
-    const CacheType k_type_, v_type_;
     Plan plan_;
+    const CacheType k_type_, v_type_;
     Memory memory_;
 };
 

@@ -81,7 +81,7 @@ using TileFunction = void (*)(const TileCall &);
 
 // ---- attention: some consecutive tokens of one sequence and the query heads that share a kv head
 
-enum class CacheType : uint8_t { kF32, kF16 };
+enum class CacheType : uint8_t { kF32, kF16, kQ8_0, kQ4_0 };
 
 struct AttentionCall {
     const float *q;   // of the first token and head
@@ -89,8 +89,9 @@ struct AttentionCall {
     uint32_t n_tokens, n_heads;
     uint32_t dim_k, dim_v;
     float scale;
-    float soft_cap;      // of scores; 0: none
-    const float *sinks;  // [n_heads], each one more score, whose value is zero; NULL: none
+    float soft_cap;                               // of scores; 0: none
+    void (*rotate)(float *q, size_t n) noexcept;  // what was done to the keys; NULL: nothing
+    const float *sinks;                           // [n_heads], each one more score, whose value is zero; NULL: none
     const int32_t *pages;
     const uint8_t *k, *v;  // page 0 of the layer and kv head
     size_t k_page_bytes, v_page_bytes, k_row_bytes, v_row_bytes;
@@ -223,6 +224,8 @@ struct Kernels {
     void (*soft_cap)(const float *x, float cap, size_t n, float *out);
     void (*rope)(const RopeCall &);
     void (*to_f16)(const float *x, size_t n, uint16_t *out);
+    // n values, and zeros that fill up a block of the two quantized types, to a row of the cache.
+    void (*to_cache)(CacheType type, const float *x, size_t n, uint8_t *row);
     void (*attention)(const AttentionCall &);
     void (*short_conv)(const ShortConvCall &);
     void (*delta_rule)(const DeltaRuleCall &);

@@ -63,15 +63,36 @@ void product(Product p, uint32_t rows, uint32_t columns) {
     }
 }
 
+// 32 values: an f16 scale, then signed bytes.
+inline void load_q8_0(const uint8_t *block, float *out) {
+    const F scale = set_f16(block);
+    for (uint32_t i = 0; i < 32; i += kLanes) store(out + i, mul(load_i8(block + 2 + i), scale));
+}
+
+// 32 values: an f16 scale, then halves of bytes, the first 16 values in the low ones; 8 stands for 0.
+inline void load_q4_0(const uint8_t *block, float *out) {
+    const F scale = set_f16(block), offset = mul(scale, set(-8.0f));
+    for (uint32_t i = 0; i < 16; i += kLanes) {
+        F low, high;
+        load_u4(block + 2 + i, low, high);
+        store(out + i, fma(low, scale, offset));
+        store(out + 16 + i, fma(high, scale, offset));
+    }
+}
+
 // n values of a cached row, then zeros up to `padded`, a multiple of 32.
 void load_cached(CacheType type, const uint8_t *row, uint32_t n, uint32_t padded, float *out) {
     uint32_t i = 0;
-    if (type == CacheType::kF32) {
+    if (type == CacheType::kQ8_0) {  // what fills up a block is zero already
+        for (; i < n; i += 32, row += 34) load_q8_0(row, out + i);
+    } else if (type == CacheType::kQ4_0) {
+        for (; i < n; i += 32, row += 18) load_q4_0(row, out + i);
+    } else if (type == CacheType::kF32) {
         for (; i + kLanes <= n; i += kLanes) store(out + i, load(reinterpret_cast<const float *>(row) + i));
     } else {
         for (; i + kLanes <= n; i += kLanes) store(out + i, load_f16(row + 2 * i));
     }
-    const uint32_t rest = n - i, size = type == CacheType::kF32 ? 4 : 2;
+    const uint32_t rest = i < n ? n - i : 0, size = type == CacheType::kF32 ? 4 : 2;
     if (rest) {
         uint8_t part[4 * kLanes] = {};
         memcpy(part, row + size * i, size * rest);
@@ -130,6 +151,7 @@ class AttentionBlock {
             const float *from = c.q + r / c.n_heads * c.q_stride + static_cast<size_t>(r % c.n_heads) * c.dim_k;
             float *to = q + static_cast<size_t>(r) * k_dims;
             for (uint32_t i = 0; i < c.dim_k; i++) to[i] = from[i] * c.scale;
+            if (c.rotate) c.rotate(to, c.dim_k);
             for (uint32_t i = c.dim_k; i < k_dims; i++) to[i] = 0;
             for (uint32_t i = 0; i < v_dims; i++) o[static_cast<size_t>(r) * v_dims + i] = 0;
             maximum[r] = c.sinks ? c.sinks[r % c.n_heads] : kNothing;

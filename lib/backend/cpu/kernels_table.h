@@ -60,6 +60,7 @@ constexpr Kernels make_table(const char *name) {
     k.soft_cap = soft_cap;
     k.rope = rope;
     k.to_f16 = to_f16;
+    k.to_cache = to_cache;
     k.attention = attention;
     k.short_conv = short_conv;
     k.delta_rule = delta_rule;

@@ -163,6 +163,54 @@ void to_f16(const float *x, size_t n, uint16_t *out) {
     });
 }
 
+// Stores the scale of a block and returns the inverse of what that rounds to.
+inline F store_scale(float scale, uint8_t *block) {
+    constexpr float kLimit = 65504.0f;
+    uint16_t halves[kLanes];
+    store_f16(halves, set(scale > kLimit ? kLimit : scale < -kLimit ? -kLimit : scale));
+    memcpy(block, halves, sizeof(uint16_t));
+    const float stored = largest(set_f16(block));
+    return set(stored == 0 ? 0 : 1 / stored);
+}
+
+// 32 values as quant/q8_0.h encodes them.
+void to_q8_0(const float *x, uint8_t *block) {
+    F size = zero();
+    for (int i = 0; i < 32; i += kLanes) size = max(abs(load(x + i)), size);
+    const F inverse = store_scale(largest(size) / 127, block);
+    for (int i = 0; i < 32; i += kLanes)
+        store_i8(reinterpret_cast<int8_t *>(block) + 2 + i,
+                 round(min(set(127), max(set(-127), mul(load(x + i), inverse)))));
+}
+
+// 32 values as quant/q4_0.h encodes them: the one farthest from 0 becomes -8.
+void to_q4_0(const float *x, uint8_t *block) {
+    F above = zero(), below = zero();
+    for (int i = 0; i < 32; i += kLanes) {
+        above = max(load(x + i), above);
+        below = max(sub(zero(), load(x + i)), below);
+    }
+    const float high = largest(above), low = largest(below);
+    const F inverse = store_scale((high > low ? high : -low) / -8, block);
+    int8_t q[32];
+    for (int i = 0; i < 32; i += kLanes) store_i8(q + i, round(min(set(7), max(set(-8), mul(load(x + i), inverse)))));
+    for (int i = 0; i < 16; i++) block[2 + i] = static_cast<uint8_t>((q[i] + 8) | (q[16 + i] + 8) << 4);
+}
+
+void to_cache(CacheType type, const float *x, size_t n, uint8_t *row) {
+    if (type == CacheType::kF32) {
+        memcpy(row, x, n * sizeof(float));
+        return;
+    }
+    if (type == CacheType::kF16) return to_f16(x, n, reinterpret_cast<uint16_t *>(row));
+    const bool bytes = type == CacheType::kQ8_0;
+    for (size_t i = 0; i < n; i += 32, row += bytes ? 34 : 18) {
+        float part[32] = {};
+        if (n - i < 32) memcpy(part, x + i, (n - i) * sizeof(float));
+        (bytes ? to_q8_0 : to_q4_0)(n - i < 32 ? part : x + i, row);
+    }
+}
+
 void rope(const RopeCall &c) {
     const uint32_t half = c.dims / 2;
     for (uint32_t h = 0; h < c.n_heads; h++) {

@@ -68,7 +68,7 @@ class Planner {
     }
 
     void check(const Op &op) const {
-        auto need = [&](bool ok, const char *what) {
+        auto need = [&](bool ok, const std::string &what) {
             if (!ok) fail(Status::kUnsupported, "the CPU backend does not support {} (op {})", what, op_name(op.kind));
         };
         for (const WeightRef &w : op.weight)
@@ -87,7 +87,7 @@ class Planner {
             need(a.n_kv_heads && a.n_heads % a.n_kv_heads == 0, "query heads that are no multiple of the kv heads");
             need(a.n_heads / a.n_kv_heads <= kMaxGroupRows, "so many query heads for one kv head");
             for (Format f : {limits_.cache_k, limits_.cache_v})
-                need(f == Format::kF32 || f == Format::kF16, "a cache that is neither F32 nor F16");
+                need(cache_type(f).has_value(), fmt::format("a cache in {}", format_info(f).name));
             break;
         }
         case OpKind::kShortConv:
@@ -298,6 +298,7 @@ class Planner {
             if (op.kind != OpKind::kAttention) continue;
             const AttentionArgs &a = op.attention;
             uint32_t rows = std::max(kAttentionRows, a.n_heads / a.n_kv_heads);
+            plan_.row_floats = std::max<size_t>({plan_.row_floats, a.head_dim_k, a.head_dim_v});
             plan_.attention_floats =
                 std::max(plan_.attention_floats, attention_scratch_floats(rows, a.head_dim_k, a.head_dim_v));
             if (n_threads_ < 2) continue;
@@ -322,6 +323,21 @@ class Planner {
 };
 
 }  // namespace
+
+std::optional<CacheType> cache_type(Format format) {
+    switch (format) {
+    case Format::kF32:
+        return CacheType::kF32;
+    case Format::kF16:
+        return CacheType::kF16;
+    case Format::kQ8_0:
+        return CacheType::kQ8_0;
+    case Format::kQ4_0:
+        return CacheType::kQ4_0;
+    default:
+        return std::nullopt;
+    }
+}
 
 size_t prepared_row_bytes(uint32_t cols, bool quantized) {
     return quantized ? cols / kTileCols * kActivationBytes : cols * sizeof(float);

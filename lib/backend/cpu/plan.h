@@ -3,6 +3,8 @@
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 
+#include <optional>
+
 namespace el::cpu {
 
 // One matrix of a linear or expert stage, and the ops after it that are done where its results are stored, in this
@@ -71,6 +73,9 @@ constexpr uint32_t kMaxParts = 16;
 
 // Bytes of one row of a linear stage's input as the kernels want it.
 size_t prepared_row_bytes(uint32_t cols, bool quantized);
+
+// Nothing: no kernel reads or writes it.
+std::optional<CacheType> cache_type(Format format);
 
 // Throws kUnsupported for what the kernels cannot do.
 Plan make_plan(const Program &program, const ExecutableLimits &limits, int n_threads);

@@ -1,5 +1,6 @@
 // Stages of ops on single rows.
 #include "backend/cpu/executable.h"
+#include "backend/host/rotation.h"
 
 #include <cmath>
 #include <cstring>
@@ -14,7 +15,7 @@ void CpuExecutable::rows_stage(const Stage &stage, const Step &step, Worker work
                 const Op &op = *plan_.rope_tables[i].op;
                 rope_angles(op, step, row, memory_.rope_tables[i] + row * op.rope.dims);
             }
-        for (const Op *op : stage.ops) row_op(*op, step, row);
+        for (const Op *op : stage.ops) row_op(*op, step, row, memory_.workers[size_t(worker.number)].row);
     }
 }
 
@@ -87,8 +88,8 @@ void route(const RouteArgs &args, const float *logits, float *out) {
 
 }  // namespace
 
-void CpuExecutable::row_op(const Op &op, const Step &step, size_t row) const noexcept {
-    if (op.kind == OpKind::kCacheWrite) return cache_write(op, step, row);
+void CpuExecutable::row_op(const Op &op, const Step &step, size_t row, float *scratch) const noexcept {
+    if (op.kind == OpKind::kCacheWrite) return cache_write(op, step, row, scratch);
     const size_t n = width(op.out);
     float *out = data(op.out) + row * n;
     const float *a = op.in[0] != kNoValue ? data(op.in[0]) + row * width(op.in[0]) : nullptr;
@@ -161,23 +162,22 @@ void CpuExecutable::gate(const Op &op, const float *a, const float *b, size_t n,
     kernels_.gate({activation, out, b, n, out});
 }
 
-void CpuExecutable::cache_write(const Op &op, const Step &step, size_t token) const noexcept {
-    const CacheLayer layer = program_.cache_layers[op.cache_write.cache_layer];
-    const CacheGroup &group = program_.cache_groups[layer.group];
-    const Memory::Planes &planes = memory_.cache[layer.group];
-    const size_t slot = size_t(step.slot[size_t(layer.group) * step.limits.max_tokens + token]);
-    const size_t page = size_t(layer.index) * n_pages_[layer.group] + slot / kPageTokens;
-    auto write = [&](CacheType type, uint8_t *plane, size_t row_bytes, const float *x, size_t n) {
-        for (size_t h = 0; h < group.n_kv_heads; h++, x += n) {
-            uint8_t *to = plane + ((page * group.n_kv_heads + h) * kPageTokens + slot % kPageTokens) * row_bytes;
-            if (type == CacheType::kF32)
-                std::memcpy(to, x, n * sizeof(float));
-            else
-                kernels_.to_f16(x, n, reinterpret_cast<uint16_t *>(to));
+void CpuExecutable::cache_write(const Op &op, const Step &step, size_t token, float *scratch) const noexcept {
+    const uint32_t layer = op.cache_write.cache_layer;
+    const int32_t slot = step.slot[size_t(program_.cache_layers[layer].group) * step.limits.max_tokens + token];
+    auto write = [&](CacheType type, const CachePlane &plane, const float *x) {
+        for (uint32_t h = 0; h < plane.n_kv_heads; h++, x += plane.head_dim) {
+            const float *from = x;
+            if (plane.rotated) {
+                std::memcpy(scratch, x, plane.head_dim * sizeof(float));
+                host::rotate(scratch, plane.head_dim);
+                from = scratch;
+            }
+            kernels_.to_cache(type, from, plane.head_dim, reinterpret_cast<uint8_t *>(plane.row(slot, h)));
         }
     };
-    write(k_type_, planes.k, planes.k_row_bytes, data(op.in[0]) + token * width(op.in[0]), group.head_dim_k);
-    write(v_type_, planes.v, planes.v_row_bytes, data(op.in[1]) + token * width(op.in[1]), group.head_dim_v);
+    write(k_type_, memory_.host.k(layer), data(op.in[0]) + token * width(op.in[0]));
+    write(v_type_, memory_.host.v(layer), data(op.in[1]) + token * width(op.in[1]));
 }
 
 }  // namespace el::cpu

@@ -56,6 +56,12 @@ inline int32_t sum(I a) {
 }
 
 inline F load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i *>(p))); }
+// One half in all lanes.
+inline F set_f16(const void *p) {
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return set(_cvtsh_ss(half));
+}
 inline F load_bf16(const void *p) {
     __m128i x = _mm_loadu_si128(static_cast<const __m128i *>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));

@@ -38,6 +38,12 @@ inline int32_t sum(I a) { return _mm512_reduce_add_epi32(a); }
 inline I add(I a, I b) { return _mm512_add_epi32(a, b); }
 
 inline F load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i *>(p))); }
+// One half in all lanes.
+inline F set_f16(const void *p) {
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return set(_cvtsh_ss(half));
+}
 inline F load_bf16(const void *p) {
     __m256i x = _mm256_loadu_si256(static_cast<const __m256i *>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));

@@ -50,6 +50,12 @@ inline int32_t sum(I a) { return vaddvq_s32(a); }
 inline F load_f16(const void *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(static_cast<const uint16_t *>(p))));
 }
+// One half in all lanes.
+inline F set_f16(const void *p) {
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half)));
+}
 inline F load_bf16(const void *p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(static_cast<const uint16_t *>(p)), 16));
 }

@@ -150,6 +150,8 @@ inline uint16_t load_u16(const void *p, int i) {
 inline F load_f16(const void *p) {
     return each([&](int i) { return half_to_float(load_u16(p, i)); });
 }
+// One half in all lanes.
+inline F set_f16(const void *p) { return set(half_to_float(load_u16(p, 0))); }
 inline F load_bf16(const void *p) {
     return each([&](int i) { return from_bits(static_cast<uint32_t>(load_u16(p, i)) << 16); });
 }

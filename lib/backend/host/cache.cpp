@@ -1,4 +1,5 @@
 #include "backend/host/cache.h"
+#include "backend/host/rotation.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +8,7 @@
 namespace el {
 
 CachePlane host::plane(const CacheGroup &group, Format format, uint32_t head_dim) {
-    return {nullptr, format, group.n_kv_heads, head_dim, cache_row_bytes(format, head_dim)};
+    return {nullptr, format, group.n_kv_heads, head_dim, cache_row_bytes(format, head_dim), false};
 }
 
 size_t host::plane_bytes(const CachePlane &plane, const CacheGroup &group, uint32_t n_pages) {
@@ -78,12 +79,14 @@ void HostCache::turn(const CachePlane &plane, const Turn &t, int32_t slot) noexc
     for (uint32_t h = 0; h < plane.n_kv_heads; ++h) {
         std::byte *row = plane.row(slot, h);
         format.decode(row, plane.values(), row_);
+        if (plane.rotated) host::rotate_back(row_, plane.head_dim);
         for (uint32_t i = 0; i < half; ++i) {
             float &a = row_[interleaved ? 2 * i : i], &b = row_[interleaved ? 2 * i + 1 : i + half];
             const float x = a, y = b;
             a = x * cos_[i] - y * cos_[half + i];
             b = x * cos_[half + i] + y * cos_[i];
         }
+        if (plane.rotated) host::rotate(row_, plane.head_dim);
         format.encode(row_, plane.values(), row);
     }
 }
@@ -121,20 +124,29 @@ size_t HostCache::state_bytes() const noexcept {
     return floats * sizeof(float);
 }
 
-void HostCache::read_state(int32_t slot, std::byte *out) const noexcept {
-    for (uint32_t i = 0; i < state_.size(); ++i) {
-        const size_t bytes = program_->state_layers[i].floats * sizeof(float);
-        std::memcpy(out, state(i, slot), bytes);
-        out += bytes;
+// Calls visit(bytes, n) for the parts that bytes [begin, begin + n) of a slot have in each layer.
+template <typename Visit> void HostCache::for_state(int32_t slot, size_t begin, size_t n, Visit visit) const {
+    for (uint32_t i = 0; i < state_.size() && n > 0; ++i) {
+        const size_t bytes = program_->state_layers[i].floats * sizeof(float),
+                     part = std::min(bytes - std::min(begin, bytes), n);
+        if (part > 0) visit(reinterpret_cast<std::byte *>(state(i, slot)) + begin, part);
+        begin -= std::min(begin, bytes);
+        n -= part;
     }
 }
 
-void HostCache::write_state(int32_t slot, const std::byte *in) noexcept {
-    for (uint32_t i = 0; i < state_.size(); ++i) {
-        const size_t bytes = program_->state_layers[i].floats * sizeof(float);
-        std::memcpy(state(i, slot), in, bytes);
-        in += bytes;
-    }
+void HostCache::read_state(int32_t slot, size_t begin, size_t n, std::byte *out) const noexcept {
+    for_state(slot, begin, n, [&](const std::byte *bytes, size_t part) {
+        std::memcpy(out, bytes, part);
+        out += part;
+    });
+}
+
+void HostCache::write_state(int32_t slot, size_t begin, size_t n, const std::byte *in) noexcept {
+    for_state(slot, begin, n, [&](std::byte *bytes, size_t part) {
+        std::memcpy(bytes, in, part);
+        in += part;
+    });
 }
 
 }  // namespace el

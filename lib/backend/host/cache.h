@@ -3,6 +3,7 @@
 #pragma once
 #include "backend/backend.h"
 
+#include <algorithm>
 #include <functional>
 
 namespace el {
@@ -13,12 +14,13 @@ struct CachePlane {
     Format format = Format::kF32;
     uint32_t n_kv_heads = 0, head_dim = 0;
     size_t row_bytes = 0;
+    bool rotated = false;  // each row, by host::rotate()
 
     std::byte *row(int32_t slot, uint32_t kv_head) const {
         const size_t page = size_t(slot) / kPageTokens, in_page = size_t(slot) % kPageTokens;
         return data + ((page * n_kv_heads + kv_head) * kPageTokens + in_page) * row_bytes;
     }
-    size_t values() const {  // of a row, with those that fill up its last block
+    size_t values() const {  // of a row, with the zeros that fill up its last block
         const FormatInfo &f = format_info(format);
         return row_bytes / f.bytes * f.values;
     }
@@ -49,8 +51,8 @@ class HostCache final : public CacheMemory {
     void read_rows(uint32_t group, const int32_t *slots, size_t n, std::byte *out) const noexcept override;
     void write_rows(uint32_t group, const int32_t *slots, size_t n, const std::byte *in) noexcept override;
     size_t state_bytes() const noexcept override;
-    void read_state(int32_t slot, std::byte *out) const noexcept override;
-    void write_state(int32_t slot, const std::byte *in) noexcept override;
+    void read_state(int32_t slot, size_t begin, size_t n, std::byte *out) const noexcept override;
+    void write_state(int32_t slot, size_t begin, size_t n, const std::byte *in) noexcept override;
 
   private:
     struct Turn {
@@ -58,6 +60,7 @@ class HostCache final : public CacheMemory {
         const float *factors = nullptr;
     };
     template <typename Visit> void for_planes(uint32_t group, Visit visit) const;
+    template <typename Visit> void for_state(int32_t slot, size_t begin, size_t n, Visit visit) const;
     void turn(const CachePlane &plane, const Turn &turn, int32_t slot) noexcept;
 
     const Program *program_ = nullptr;
@@ -65,7 +68,7 @@ class HostCache final : public CacheMemory {
     std::vector<float *> state_;     // per state layer: [n_state_slots, floats]
     std::vector<Turn> turns_;        // per cache layer
     bool can_turn_ = true;
-    float *row_ = nullptr;  // one row of K, decoded
+    float *row_ = nullptr;  // one row, decoded
     float *cos_ = nullptr;  // [2, longest head / 2] cosines and sines
 };
 
@@ -73,6 +76,8 @@ class HostCache final : public CacheMemory {
 
 namespace host {
 CachePlane plane(const CacheGroup &group, Format format, uint32_t head_dim);
+// Keys of 4 bits are turned first: a few channels of a head would otherwise leave nothing of the others.
+inline bool rotates_keys(Format format) { return format == Format::kQ4_0; }
 // Bytes of all layers' planes of a group. Throws kOutOfMemory.
 size_t plane_bytes(const CachePlane &plane, const CacheGroup &group, uint32_t n_pages);
 size_t state_floats(const StateLayer &layer, uint32_t n_slots);
@@ -87,11 +92,12 @@ HostCache::HostCache(const Program &program, const ExecutableLimits &limits, A &
         const CacheGroup &group = program.cache_groups[g];
         CachePlane k = host::plane(group, limits.cache_k, group.head_dim_k),
                    v = host::plane(group, limits.cache_v, group.head_dim_v);
+        k.rotated = host::rotates_keys(limits.cache_k);
         const size_t k_bytes = host::plane_bytes(k, group, limits.n_pages[g]),
                      v_bytes = host::plane_bytes(v, group, limits.n_pages[g]);
         k.data = arena.template take<std::byte>(k_bytes);
         v.data = arena.template take<std::byte>(v_bytes);
-        longest = std::max(longest, k.values());
+        longest = std::max({longest, k.values(), v.values()});
         for (uint32_t i = 0; i < program.cache_layers.size(); ++i) {
             const CacheLayer &layer = program.cache_layers[i];
             if (layer.group != g) continue;

@@ -59,7 +59,8 @@ void attend(const AttentionInput &in, const float *q, float *out) {
     auto decode = [&](const CachePlane &plane, int32_t i) {
         int32_t slot = in.pages[i / int32_t(kPageTokens)] * int32_t(kPageTokens) + i % int32_t(kPageTokens);
         const FormatInfo &format = format_info(plane.format);
-        format.decode(plane.row(slot, in.kv_head), plane.row_bytes / format.bytes * format.values, in.row);
+        format.decode(plane.row(slot, in.kv_head), plane.values(), in.row);
+        if (plane.rotated) host::rotate_back(in.row, plane.head_dim);
     };
     float highest = in.sink ? *in.sink : -INFINITY;
     for (int32_t i = in.begin; i < in.end; ++i) {
