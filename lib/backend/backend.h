@@ -72,13 +72,14 @@ class CacheMemory {
     virtual void turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) noexcept = 0;
     virtual void copy_state(int32_t from, int32_t to) noexcept = 0;
 
-    // To save and restore: K and V of all layers of the group, row by row; and a slot of state of all layers.
+    // To save and restore: K and V of all layers of the group, row by row; and bytes [begin, begin + n) of a slot of
+    // state, which are those of all layers one after the other.
     virtual size_t row_bytes(uint32_t group) const noexcept = 0;
     virtual void read_rows(uint32_t group, const int32_t *slots, size_t n, std::byte *out) const noexcept = 0;
     virtual void write_rows(uint32_t group, const int32_t *slots, size_t n, const std::byte *in) noexcept = 0;
     virtual size_t state_bytes() const noexcept = 0;
-    virtual void read_state(int32_t slot, std::byte *out) const noexcept = 0;
-    virtual void write_state(int32_t slot, const std::byte *in) noexcept = 0;
+    virtual void read_state(int32_t slot, size_t begin, size_t n, std::byte *out) const noexcept = 0;
+    virtual void write_state(int32_t slot, size_t begin, size_t n, const std::byte *in) noexcept = 0;
 };
 
 // A compiled program with its activations, cache and logits; used by one thread at a time.

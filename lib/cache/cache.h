@@ -70,6 +70,8 @@ class Cache {
     int32_t next_position(uint32_t sequence) const { return sequences_[sequence].next_position; }
     int32_t position(uint32_t sequence, uint32_t row) const { return rows_of(positions_, sequence)[row]; }
     int32_t token(uint32_t sequence, uint32_t row) const { return rows_of(tokens_, sequence)[row]; }
+    const int32_t *positions(uint32_t sequence) const { return rows_of(positions_, sequence); }  // [length]
+    const int32_t *tokens(uint32_t sequence) const { return rows_of(tokens_, sequence); }        // [length]
     // The first row at or after a position; length() if there is none.
     uint32_t row_at(uint32_t sequence, int32_t position) const;
 

@@ -24,6 +24,8 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
     order_ = memory.order;
     std::copy_n(memory.slots, 2, slots_);
     text_buffer_ = memory.text;
+    state_buffer_ = memory.state;
+    saved_groups_ = memory.saved_groups;
     std::fill_n(tree_, options_.max_sequences, -1);
     executable_ = model_->backend().compile(model_->program(), limits_, model_->weights(), arena_, *pool_);
     if (model_->vocabulary()) stream_.emplace(*model_->vocabulary());

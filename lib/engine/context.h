@@ -70,6 +70,7 @@ class Context {
     std::span<char> text_buffer() { return text_buffer_; }
 
   private:
+    friend class SequenceState;
     void take_memory(const ContextPlan &plan);
     Status check(const Batch &batch, Report &report) noexcept;
     Status check_parent(const Batch &batch, size_t i, Report &report) const noexcept;
@@ -97,6 +98,9 @@ class Context {
     int32_t *order_ = nullptr;       // [max_batch_tokens] of a token, among those of its sequence in the step
     int32_t *slots_[2] = {};         // [max_rows] each: for apply() and moves
     std::span<char> text_buffer_;
+    // Saved sequences pass through.
+    std::span<std::byte> state_buffer_;
+    SavedGroup *saved_groups_ = nullptr;  // [n_groups]
     std::optional<TextStream> stream_;
     std::unique_ptr<Executable> executable_;
     uint32_t n_outputs_ = 0;

@@ -124,12 +124,22 @@ size_t text_buffer_bytes(const Vocabulary *vocabulary) {
     return vocabulary ? kMaxStopBytes + TextStream::max_bytes(*vocabulary) + 1 : 0;
 }
 
+// Saved sequences are written and read in pieces of this size, which holds at least one row.
+size_t state_buffer_bytes(const Program &program, const ExecutableLimits &limits) {
+    size_t bytes = 256 << 10;
+    for (const CacheGroup &g : program.cache_groups)
+        bytes = std::max(
+            bytes, size_t(g.n_layers) * g.n_kv_heads *
+                       (cache_row_bytes(limits.cache_k, g.head_dim_k) + cache_row_bytes(limits.cache_v, g.head_dim_v)));
+    return bytes;
+}
+
 PlannedRegion planned(const MemoryRegion &region, const Program &program, const ExecutableLimits &limits) {
     PlannedRegion result{region.device, region.name, region.bytes};
     if (region.cache_group < 0) return result;
     const CacheGroup &group = program.cache_groups[size_t(region.cache_group)];
-    result.name +=
-        fmt::format(" ({} layers, {})", group.n_layers, group.window ? fmt::format("window {}", group.window) : "full");
+    result.name += fmt::format(" ({} layer{}, {})", group.n_layers, group.n_layers == 1 ? "" : "s",
+                               group.window ? fmt::format("window {}", group.window) : "full");
     result.n_rows = uint64_t(limits.n_pages[size_t(region.cache_group)]) * kPageTokens;
     result.row_bytes = result.bytes / result.n_rows;
     return result;
@@ -172,6 +182,7 @@ ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) 
     plan.limits = executable_limits(plan.options, plan.cache, model.program);
     plan.n_threads = ThreadPool::size_for(plan.options.threads);
     plan.text_bytes = text_buffer_bytes(model.vocabulary);
+    plan.state_bytes = state_buffer_bytes(model.program, plan.limits);
 
     ArenaSizer sizer;
     size_t begin = 0;

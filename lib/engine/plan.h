@@ -39,7 +39,7 @@ struct ContextPlan {
     CacheLimits cache;
     ExecutableLimits limits;
     int n_threads = 1;
-    size_t text_bytes = 0;
+    size_t text_bytes = 0, state_bytes = 0;
     std::vector<PlannedRegion> regions;  // of one arena
 };
 
@@ -57,6 +57,8 @@ struct ContextMemory {
     int32_t *order = nullptr;                                          // [max_batch_tokens]
     int32_t *slots[2] = {};                                            // [max_rows] each
     std::span<char> text;
+    std::span<std::byte> state;          // saved sequences go through it in pieces
+    SavedGroup *saved_groups = nullptr;  // [n_groups]
 };
 
 // `memory` is an Arena, or an ArenaSizer that only counts; close(name) is called after each region.
@@ -73,6 +75,9 @@ ContextMemory lay_out_context(const Program &program, const ContextPlan &plan, M
     close("step");
     m.text = {memory.template take<char>(plan.text_bytes), plan.text_bytes};
     close("text buffers");
+    m.state = {memory.template take<std::byte>(plan.state_bytes), plan.state_bytes};
+    m.saved_groups = memory.template take<SavedGroup>(program.cache_groups.size());
+    close("save and restore");
     return m;
 }
 
