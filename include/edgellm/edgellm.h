@@ -484,6 +484,32 @@ EDGELLM_API edgellm_status edgellm_sequence_shift(edgellm_context *context, edge
 /* Empties all other sequences. Allocates nothing. Errors: BUSY. */
 EDGELLM_API edgellm_status edgellm_sequence_keep(edgellm_context *context, edgellm_sequence sequence);
 
+/* Writes a sequence to a file, from which it goes on later, bit for bit as it would here: after a restart, in another
+ * context of the same model with the same cache formats, as any sequence that has room. The file is replaced whole: a
+ * crash or a loss of power leaves the old one or the new one, and at worst a temporary file beside it, path.XXXXXX.
+ * Only its owner can read it. Allocates nothing. Errors: BUSY, IO_ERROR (the file is as before), UNSUPPORTED (the
+ * sequence ends with a tree of drafts). */
+EDGELLM_API edgellm_status edgellm_sequence_save_file(edgellm_context *context, edgellm_sequence sequence,
+                                                      const char *path);
+
+/* `sequence` becomes what was saved; what it was is forgotten. Nothing changes if the file is refused; only when it
+ * changes or cannot be read any more after it has been found whole, the sequence is empty. The file may be damaged or
+ * hostile, but then what the model says after it is whatever its author wanted. Allocates nothing.
+ * Errors: BUSY, IO_ERROR, FILE_TRUNCATED, FILE_CORRUPT (also: no saved sequence), UNSUPPORTED (saved by a later
+ * version), STATE_MISMATCH (another model, cache format or policy), CONTEXT_FULL (more tokens than this context holds).
+ */
+EDGELLM_API edgellm_status edgellm_sequence_restore_file(edgellm_context *context, edgellm_sequence sequence,
+                                                         const char *path);
+
+/* The same bytes to the caller's memory. *needed (which may be NULL) becomes their number; if cap is less, nothing is
+ * written, and buf may be NULL. Allocates nothing. Errors: BUSY, BUFFER_TOO_SMALL, UNSUPPORTED as above. */
+EDGELLM_API edgellm_status edgellm_sequence_save(edgellm_context *context, edgellm_sequence sequence, void *buf,
+                                                 size_t cap, size_t *needed);
+
+/* The same from `data`, n_bytes that do not change meanwhile. Allocates nothing. Errors as above, but for IO_ERROR. */
+EDGELLM_API edgellm_status edgellm_sequence_restore(edgellm_context *context, edgellm_sequence sequence,
+                                                    const void *data, size_t n_bytes);
+
 /* ---- sampler ---------------------------------------------------------------------------------------------------- */
 
 typedef struct edgellm_sampler edgellm_sampler;

@@ -11,6 +11,7 @@
 #pragma once
 #include <edgellm/edgellm.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -520,6 +521,25 @@ class Context {
         detail::check(edgellm_sequence_shift(get(), sequence, begin, end, delta));
     }
     void sequence_keep(Sequence sequence) { detail::check(edgellm_sequence_keep(get(), sequence)); }
+
+    // To a file, which is replaced whole, or to memory; and from there to any sequence of a context of this model.
+    void sequence_save_file(Sequence sequence, const std::string &path) {
+        detail::check(edgellm_sequence_save_file(get(), sequence, path.c_str()));
+    }
+    void sequence_restore_file(Sequence sequence, const std::string &path) {
+        detail::check(edgellm_sequence_restore_file(get(), sequence, path.c_str()));
+    }
+    std::vector<std::byte> sequence_save(Sequence sequence) {
+        size_t n = 0;
+        const edgellm_status status = edgellm_sequence_save(get(), sequence, nullptr, 0, &n);
+        if (status != EDGELLM_BUFFER_TOO_SMALL) detail::check(status);
+        std::vector<std::byte> bytes(n);
+        detail::check(edgellm_sequence_save(get(), sequence, bytes.data(), n, nullptr));
+        return bytes;
+    }
+    void sequence_restore(Sequence sequence, std::span<const std::byte> bytes) {
+        detail::check(edgellm_sequence_restore(get(), sequence, bytes.data(), bytes.size()));
+    }
 
     edgellm_context *get() const noexcept { return handle_.get(); }
 

@@ -1,5 +1,6 @@
 #include "api/guard.h"
 #include "api/handles.h"
+#include "engine/state.h"
 
 using namespace el;
 
@@ -85,5 +86,57 @@ edgellm_status edgellm_sequence_keep(edgellm_context *context, edgellm_sequence 
         const uint32_t kept = check_sequence(*context, sequence);
         for (uint32_t s = 0; s < context->context.options().max_sequences; ++s)
             if (s != kept) context->context.clear(s);
+    });
+}
+
+edgellm_status edgellm_sequence_save_file(edgellm_context *context, edgellm_sequence sequence, const char *path) {
+    return guard([&] {
+        need(context, "context");
+        need(path, "path");
+        Use use(*context);
+        use.check();
+        Report report;
+        SequenceState(context->context, check_sequence(*context, sequence)).save_file(path, report);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_sequence_restore_file(edgellm_context *context, edgellm_sequence sequence, const char *path) {
+    return guard([&] {
+        need(context, "context");
+        need(path, "path");
+        Use use(*context);
+        use.check();
+        Report report;
+        SequenceState(context->context, check_sequence(*context, sequence)).restore_file(path, report);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_sequence_save(edgellm_context *context, edgellm_sequence sequence, void *buf, size_t cap,
+                                     size_t *needed) {
+    return guard([&] {
+        need(context, "context");
+        if (cap > 0) need(buf, "buf");
+        Use use(*context);
+        use.check();
+        SequenceState state(context->context, check_sequence(*context, sequence));
+        if (needed) *needed = static_cast<size_t>(state.bytes());
+        Report report;
+        state.save_buffer(buf, cap, report);
+        return finish(report);
+    });
+}
+
+edgellm_status edgellm_sequence_restore(edgellm_context *context, edgellm_sequence sequence, const void *data,
+                                        size_t n_bytes) {
+    return guard([&] {
+        need(context, "context");
+        need(data, "data");
+        Use use(*context);
+        use.check();
+        Report report;
+        SequenceState(context->context, check_sequence(*context, sequence)).restore_buffer(data, n_bytes, report);
+        return finish(report);
     });
 }

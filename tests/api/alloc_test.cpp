@@ -15,6 +15,7 @@ namespace {
 using allocations::Mode;
 
 constexpr const char *kMessages = "[{\"role\": \"user\", \"content\": \"hello <tool> \\u00e9 42\"}]";
+constexpr const char *kStatePath = TINY_MODEL ".alloc_state";
 constexpr size_t kPrompt = 64, kAnswer = 4;
 
 bool skipped() {
@@ -117,7 +118,10 @@ class Life {
         options.stop_strings = kStops;
         options.n_stop_strings = 1;
         options.n_top = 3;
-        return step("decode", [&] { return decode(0); }) && step("generate", [&] {
+        return step("decode", [&] { return decode(0); }) &&
+               step("save", [&] { return edgellm_sequence_save(context_, 0, saved_, sizeof saved_, &n_saved_); }) &&
+               step("restore", [&] { return edgellm_sequence_restore(context_, 0, saved_, n_saved_); }) &&
+               step("generate", [&] {
                    heard_ = {};
                    return edgellm_context_generate(context_, 0, sampler_, prompt_, n_prompt_, &options, Answer::listen,
                                                    &heard_, nullptr);
@@ -153,7 +157,8 @@ class Life {
     edgellm_text_stream *stream_ = nullptr;
     char text_[2048] = "";
     edgellm_token prompt_[kPrompt] = {};
-    size_t n_text_ = 0, n_prompt_ = 0;
+    char saved_[1 << 15];
+    size_t n_text_ = 0, n_prompt_ = 0, n_saved_ = 0;
     Answer heard_;
 };
 
@@ -227,8 +232,9 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     float logprobs[8];
     const float *logits = nullptr;
     char text[64];
-    edgellm_status statuses[24] = {};
-    size_t n = 0;
+    edgellm_status statuses[32] = {};
+    size_t n = 0, n_saved = 0;
+    static char saved[1 << 16];
 
     allocations::arm(allocations::kNever, Mode::kOnce);
     statuses[n++] = life.decode(0);
@@ -245,6 +251,11 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     statuses[n++] = edgellm_sequence_remove(life.context(), 1, 0, 1);
     statuses[n++] = edgellm_sequence_shift(life.context(), 1, 0, -1, -1);
     statuses[n++] = edgellm_sequence_keep(life.context(), 0);
+    statuses[n++] = edgellm_sequence_save(life.context(), 0, saved, sizeof saved, &n_saved);
+    statuses[n++] = edgellm_sequence_restore(life.context(), 1, saved, n_saved);
+    statuses[n++] = edgellm_sequence_save_file(life.context(), 0, kStatePath);
+    statuses[n++] = edgellm_sequence_restore_file(life.context(), 1, kStatePath);
+    const edgellm_status refused = edgellm_sequence_restore(life.context(), 1, saved, n_saved - 1);
     statuses[n++] = edgellm_sequence_get_info(life.context(), 0, &sequence);
     statuses[n++] = edgellm_context_get_info(life.context(), &info);
     statuses[n++] = life.answer() ? EDGELLM_OK : EDGELLM_INTERNAL;
@@ -254,6 +265,8 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     const int64_t made = allocations::made();
 
     CHECK(made == 0);
+    CHECK(refused == EDGELLM_FILE_TRUNCATED);
+    CHECK(std::remove(kStatePath) == 0);
     for (size_t i = 0; i < n; ++i) {
         CAPTURE(i);
         CHECK(statuses[i] == EDGELLM_OK);

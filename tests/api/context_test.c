@@ -386,6 +386,61 @@ static void test_repetitions_and_breakers(void) {
     edgellm_model_free(model);
 }
 
+static void test_saving(void) {
+    edgellm_model *model = load(tiny_path), *foreign = load(bare_path);
+    edgellm_context *context = create(model), *other = create(model), *of_another_model = create(foreign);
+    const edgellm_token tokens[6] = {10, 20, 30, 40, 50, 60};
+    static unsigned char bytes[1 << 16];
+    static float wanted[264];
+    const float *logits = NULL;
+    size_t needed = 0, n = 0;
+    char path[1024];
+    CHECK((size_t)snprintf(path, sizeof path, "%s.state", tiny_path) < sizeof path);
+    CHECK_OK(decode(context, 0, tokens, 5));
+    CHECK_STATUS(edgellm_sequence_save(context, 0, NULL, 0, &needed), EDGELLM_BUFFER_TOO_SMALL, "cap is 0");
+    CHECK(needed > 5 * 64 && needed < sizeof bytes);
+    CHECK_STATUS(edgellm_sequence_save(context, 0, bytes, needed - 1, NULL), EDGELLM_BUFFER_TOO_SMALL, "bytes");
+    CHECK(bytes[0] == 0);
+    CHECK_OK(edgellm_sequence_save(context, 0, bytes, sizeof bytes, &n));
+    CHECK(n == needed && bytes[0] != 0);
+    CHECK_OK(edgellm_sequence_save_file(context, 0, path));
+    CHECK_OK(decode(context, 0, tokens + 5, 1));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
+    memcpy(wanted, logits, sizeof wanted);
+
+    CHECK_OK(edgellm_sequence_restore(other, 1, bytes, n));
+    CHECK(length_of(other, 1) == 5 && length_of(other, 0) == 0);
+    CHECK_OK(edgellm_sequence_restore_file(context, 0, path));
+    CHECK(length_of(context, 0) == 5);
+    CHECK_OK(decode(other, 1, tokens + 5, 1));
+    CHECK_OK(edgellm_context_get_logits(other, 0, &logits, NULL));
+    CHECK(memcmp(logits, wanted, sizeof wanted) == 0);
+    CHECK_OK(decode(context, 0, tokens + 5, 1));
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
+    CHECK(memcmp(logits, wanted, sizeof wanted) == 0);
+
+    CHECK_STATUS(edgellm_sequence_restore(other, 1, bytes, n - 1), EDGELLM_FILE_TRUNCATED, "ends at byte");
+    bytes[n / 2] ^= 1;
+    CHECK_STATUS(edgellm_sequence_restore(other, 1, bytes, n), EDGELLM_FILE_CORRUPT, "checksum");
+    CHECK_STATUS(edgellm_sequence_restore_file(other, 1, tiny_path), EDGELLM_FILE_CORRUPT, "no saved sequence");
+    CHECK_STATUS(edgellm_sequence_restore_file(of_another_model, 0, path), EDGELLM_STATE_MISMATCH, "another model");
+    CHECK_STATUS(edgellm_sequence_restore_file(other, 1, "nowhere/state"), EDGELLM_IO_ERROR, "nowhere/state");
+    CHECK_STATUS(edgellm_sequence_save_file(other, 1, "nowhere/state"), EDGELLM_IO_ERROR, "nowhere/state");
+    CHECK_STATUS(edgellm_sequence_save_file(other, 2, path), EDGELLM_INVALID_ARGUMENT, "sequence is 2");
+    CHECK_STATUS(edgellm_sequence_save_file(other, 0, NULL), EDGELLM_INVALID_ARGUMENT, "path is NULL");
+    CHECK_STATUS(edgellm_sequence_restore_file(other, -1, path), EDGELLM_INVALID_ARGUMENT, "sequence is -1");
+    CHECK_STATUS(edgellm_sequence_restore_file(other, 0, NULL), EDGELLM_INVALID_ARGUMENT, "path is NULL");
+    CHECK_STATUS(edgellm_sequence_save(other, 0, NULL, 1, NULL), EDGELLM_INVALID_ARGUMENT, "buf is NULL");
+    CHECK_STATUS(edgellm_sequence_restore(other, 0, NULL, 1), EDGELLM_INVALID_ARGUMENT, "data is NULL");
+    CHECK(length_of(other, 1) == 6);
+    CHECK(remove(path) == 0);
+    edgellm_context_free(context);
+    edgellm_context_free(other);
+    edgellm_context_free(of_another_model);
+    edgellm_model_free(model);
+    edgellm_model_free(foreign);
+}
+
 int main(int argc, char **argv) {
     static const test_case tests[] = {
         {"decode", test_decode},
@@ -394,6 +449,7 @@ int main(int argc, char **argv) {
         {"forks", test_forks},
         {"trees and deadlines", test_trees_and_deadlines},
         {"policies", test_policies},
+        {"saving", test_saving},
         {"sampler", test_sampler},
         {"options of samplers", test_sampler_options},
         {"repetitions and breakers", test_repetitions_and_breakers},

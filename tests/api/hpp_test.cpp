@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 #include <edgellm/edgellm.hpp>
 
+#include <algorithm>
+#include <cstdio>
 #include <stdexcept>
 
 using namespace edgellm;
@@ -86,6 +88,30 @@ TEST_CASE("decode, logits, top, sample") {
     greedy.reset();
     context.sequence_remove(1);
     CHECK(context.sequence_length(1) == 0);
+}
+
+TEST_CASE("saved sequences go on") {
+    Model model(TINY_MODEL);
+    Context context(model, {.max_sequences = 2, .n_threads = 1}), other(model, {.n_threads = 1});
+    context.decode(std::vector<Token>{10, 20, 30}, 1);
+    const std::vector<std::byte> bytes = context.sequence_save(1);
+    const std::string path = TINY_MODEL ".hpp_state";
+    context.sequence_save_file(1, path);
+    context.decode(std::vector<Token>{40}, 1);
+    const std::vector<float> wanted(context.logits().begin(), context.logits().end());
+    for (bool file : {false, true}) {
+        if (file)
+            other.sequence_restore_file(0, path);
+        else
+            other.sequence_restore(0, bytes);
+        CHECK(other.sequence_length() == 3);
+        other.decode(std::vector<Token>{40});
+        CHECK(std::equal(wanted.begin(), wanted.end(), other.logits().begin()));
+    }
+    CHECK(std::remove(path.c_str()) == 0);
+    CHECK(status_of([&] { other.sequence_restore_file(0, path); }) == EDGELLM_IO_ERROR);
+    CHECK(status_of([&] { other.sequence_restore(0, std::span(bytes).first(50)); }) == EDGELLM_FILE_TRUNCATED);
+    CHECK(other.sequence_length() == 4);
 }
 
 TEST_CASE("generate: lambdas with and without an answer, and ones that throw") {
