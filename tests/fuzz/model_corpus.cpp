@@ -3,6 +3,7 @@
 #include "../random_weights.h"
 
 #include <cstdio>
+#include <map>
 
 using namespace el;
 
@@ -69,6 +70,137 @@ void write_model(const std::string &path, const Shape &s) {
     weights.write();
 }
 
+// ---- what other architectures add, each in one small model of width 16 and 16 tokens
+
+using Lengths = std::vector<uint32_t>;
+struct Kind {
+    const char *architecture, *epsilon = "attention.layer_norm_rms_epsilon";
+    std::map<std::string, uint32_t> counts;
+    std::map<std::string, Lengths> arrays;
+    std::map<std::string, Lengths> tensors;  // columns and rows of those that are no vector; `#` is each layer
+};
+
+// clang-format off
+const Kind kKinds[] = {
+    {.architecture = "gemma4",
+     .counts = {{"block_count", 3}, {"attention.head_count", 2}, {"attention.head_count_kv", 1},
+                {"attention.key_length", 8}, {"attention.value_length", 8}, {"attention.key_length_swa", 4},
+                {"attention.value_length_swa", 4}, {"attention.sliding_window", 3},
+                {"attention.shared_kv_layers", 1}, {"rope.dimension_count_swa", 4},
+                {"embedding_length_per_layer_input", 4}, {"feed_forward_length", 16}},
+     .arrays = {{"attention.sliding_window_pattern", {1, 0, 1}}},
+     .tensors = {{"rope_freqs.weight", {4}}, {"per_layer_token_embd.weight", {12, 16}},
+                 {"per_layer_model_proj.weight", {16, 12}}, {"per_layer_proj_norm.weight", {4}},
+                 {"blk.0.attn_q.weight", {16, 8}}, {"blk.0.attn_k.weight", {16, 4}},
+                 {"blk.0.attn_v.weight", {16, 4}}, {"blk.0.attn_output.weight", {8, 16}},
+                 {"blk.0.attn_q_norm.weight", {4}}, {"blk.0.attn_k_norm.weight", {4}},
+                 {"blk.1.attn_q.weight", {16, 16}}, {"blk.1.attn_k.weight", {16, 8}},
+                 {"blk.1.attn_output.weight", {16, 16}}, {"blk.1.attn_q_norm.weight", {8}},
+                 {"blk.1.attn_k_norm.weight", {8}}, {"blk.2.attn_q.weight", {16, 8}},
+                 {"blk.2.attn_k.weight", {16, 4}}, {"blk.2.attn_output.weight", {8, 16}},
+                 {"blk.2.attn_q_norm.weight", {4}}, {"blk.#.post_attention_norm.weight", {16}},
+                 {"blk.#.post_ffw_norm.weight", {16}}, {"blk.#.ffn_norm.weight", {16}},
+                 {"blk.#.ffn_gate.weight", {16, 16}}, {"blk.#.ffn_up.weight", {16, 16}},
+                 {"blk.#.ffn_down.weight", {16, 16}}, {"blk.#.inp_gate.weight", {16, 4}},
+                 {"blk.#.proj.weight", {4, 16}}, {"blk.#.post_norm.weight", {16}},
+                 {"blk.#.layer_output_scale.weight", {1}}}},
+    {.architecture = "gpt-oss",
+     .counts = {{"block_count", 2}, {"attention.head_count", 2}, {"attention.head_count_kv", 1},
+                {"attention.sliding_window", 2}, {"expert_count", 4}, {"expert_used_count", 2},
+                {"expert_feed_forward_length", 8}},
+     .arrays = {},
+     .tensors = {{"blk.#.attn_q.weight", {16, 16}}, {"blk.#.attn_q.bias", {16}}, {"blk.#.attn_k.weight", {16, 8}},
+                 {"blk.#.attn_v.weight", {16, 8}}, {"blk.#.attn_output.weight", {16, 16}},
+                 {"blk.#.attn_output.bias", {16}}, {"blk.#.attn_sinks.weight", {2}},
+                 {"blk.#.post_attention_norm.weight", {16}}, {"blk.#.ffn_gate_inp.weight", {16, 4}},
+                 {"blk.#.ffn_gate_inp.bias", {4}}, {"blk.#.ffn_gate_exps.weight", {16, 8, 4}},
+                 {"blk.#.ffn_up_exps.weight", {16, 8, 4}}, {"blk.#.ffn_down_exps.weight", {8, 16, 4}},
+                 {"blk.#.ffn_gate_exps.bias", {8, 4}}, {"blk.#.ffn_up_exps.bias", {8, 4}},
+                 {"blk.#.ffn_down_exps.bias", {16, 4}}}},
+    {.architecture = "granitehybrid",
+     .counts = {{"block_count", 2}, {"attention.head_count", 2}, {"feed_forward_length", 8}, {"expert_count", 3},
+                {"expert_used_count", 2}, {"expert_shared_feed_forward_length", 8}, {"ssm.conv_kernel", 3},
+                {"ssm.group_count", 2}, {"ssm.time_step_rank", 4}, {"ssm.state_size", 4}, {"ssm.inner_size", 16}},
+     .arrays = {{"attention.head_count_kv", {0, 1}}},
+     .tensors = {{"blk.0.ssm_in.weight", {16, 52}}, {"blk.0.ssm_conv1d.weight", {3, 32}},
+                 {"blk.0.ssm_conv1d.bias", {32}}, {"blk.0.ssm_a", {1, 4}}, {"blk.0.ssm_d", {1, 4}},
+                 {"blk.0.ssm_dt.bias", {4}}, {"blk.0.ssm_norm.weight", {8, 2}}, {"blk.0.ssm_out.weight", {16, 16}},
+                 {"blk.1.attn_q.weight", {16, 16}}, {"blk.1.attn_k.weight", {16, 8}},
+                 {"blk.1.attn_v.weight", {16, 8}}, {"blk.1.attn_output.weight", {16, 16}},
+                 {"blk.#.ffn_norm.weight", {16}}, {"blk.#.ffn_gate_inp.weight", {16, 3}},
+                 {"blk.#.ffn_gate_exps.weight", {16, 8, 3}}, {"blk.#.ffn_up_exps.weight", {16, 8, 3}},
+                 {"blk.#.ffn_down_exps.weight", {8, 16, 3}}, {"blk.#.ffn_gate_shexp.weight", {16, 8}},
+                 {"blk.#.ffn_up_shexp.weight", {16, 8}}, {"blk.#.ffn_down_shexp.weight", {8, 16}}}},
+    {.architecture = "lfm2",
+     .counts = {{"block_count", 2}, {"attention.head_count", 2}, {"feed_forward_length", 16},
+                {"shortconv.l_cache", 3}},
+     .arrays = {{"attention.head_count_kv", {0, 1}}},
+     .tensors = {{"token_embd_norm.weight", {16}}, {"blk.0.shortconv.in_proj.weight", {16, 48}},
+                 {"blk.0.shortconv.conv.weight", {3, 16}}, {"blk.0.shortconv.out_proj.weight", {16, 16}},
+                 {"blk.1.attn_q.weight", {16, 16}}, {"blk.1.attn_k.weight", {16, 8}},
+                 {"blk.1.attn_v.weight", {16, 8}}, {"blk.1.attn_output.weight", {16, 16}},
+                 {"blk.1.attn_q_norm.weight", {8}}, {"blk.1.attn_k_norm.weight", {8}},
+                 {"blk.#.ffn_norm.weight", {16}}, {"blk.#.ffn_gate.weight", {16, 16}},
+                 {"blk.#.ffn_up.weight", {16, 16}}, {"blk.#.ffn_down.weight", {16, 16}}}},
+    {.architecture = "qwen35",
+     .counts = {{"block_count", 3}, {"attention.head_count", 2}, {"attention.head_count_kv", 1},
+                {"feed_forward_length", 16}, {"full_attention_interval", 2}, {"nextn_predict_layers", 1},
+                {"rope.dimension_count", 4}, {"ssm.conv_kernel", 4}, {"ssm.group_count", 1},
+                {"ssm.time_step_rank", 2}, {"ssm.state_size", 4}, {"ssm.inner_size", 8}},
+     .arrays = {},
+     .tensors = {{"blk.0.attn_qkv.weight", {16, 16}}, {"blk.0.attn_gate.weight", {16, 8}},
+                 {"blk.0.ssm_conv1d.weight", {4, 16}}, {"blk.0.ssm_alpha.weight", {16, 2}},
+                 {"blk.0.ssm_beta.weight", {16, 2}}, {"blk.0.ssm_a", {2}}, {"blk.0.ssm_dt.bias", {2}},
+                 {"blk.0.ssm_norm.weight", {4}}, {"blk.0.ssm_out.weight", {8, 16}},
+                 {"blk.1.attn_q.weight", {16, 32}}, {"blk.1.attn_k.weight", {16, 8}},
+                 {"blk.1.attn_v.weight", {16, 8}}, {"blk.1.attn_output.weight", {16, 16}},
+                 {"blk.1.attn_q_norm.weight", {8}}, {"blk.1.attn_k_norm.weight", {8}}, {"blk.2.nextn.enorm.weight", {16}},
+                 {"blk.#.post_attention_norm.weight", {16}}, {"blk.#.ffn_gate.weight", {16, 16}},
+                 {"blk.#.ffn_up.weight", {16, 16}}, {"blk.#.ffn_down.weight", {16, 16}}}},
+    {.architecture = "stablelm",
+     .epsilon = "attention.layer_norm_epsilon",
+     .counts = {{"block_count", 1}, {"attention.head_count", 2}, {"attention.head_count_kv", 1},
+                {"feed_forward_length", 16}, {"rope.dimension_count", 4}},
+     .arrays = {},
+     .tensors = {{"output_norm.bias", {16}}, {"blk.#.attn_norm.bias", {16}}, {"blk.#.attn_q.weight", {16, 16}},
+                 {"blk.#.attn_k.weight", {16, 8}}, {"blk.#.attn_v.weight", {16, 8}},
+                 {"blk.#.attn_output.weight", {16, 16}}, {"blk.#.attn_q_norm.weight", {8, 2}},
+                 {"blk.#.attn_k_norm.weight", {8}}, {"blk.#.ffn_norm.weight", {16}}, {"blk.#.ffn_norm.bias", {16}},
+                 {"blk.#.ffn_gate.weight", {16, 16}}, {"blk.#.ffn_up.weight", {16, 16}},
+                 {"blk.#.ffn_down.weight", {16, 16}}}},
+};
+// clang-format on
+
+void declare(RandomWeights &weights, const std::string &name, const Lengths &shape) {
+    const uint32_t rows = shape.size() > 1 ? shape[1] : 1, matrices = shape.size() > 2 ? shape[2] : 1;
+    weights.declare(name, Format::kF32, shape[0], rows * matrices);
+}
+
+void write_kind(const std::string &path, const Kind &kind) {
+    GgufWriter out(path);
+    const std::string prefix = std::string(kind.architecture) + ".";
+    out.set("general.architecture", kind.architecture);
+    out.set(prefix + kind.epsilon, 1e-5f);
+    out.set(prefix + "context_length", 64u);
+    out.set(prefix + "embedding_length", 16u);
+    for (const auto &[key, value] : kind.counts) out.set(prefix + key, value);
+    for (const auto &[key, values] : kind.arrays) out.set_array(prefix + key, std::span<const uint32_t>(values));
+    out.set("tokenizer.ggml.model", "none");
+    RandomWeights weights(out);
+    weights.declare("token_embd.weight", Format::kF32, 16, 16);
+    if (!kind.tensors.contains("token_embd_norm.weight")) weights.declare("output_norm.weight", Format::kF32, 16, 1);
+    const uint32_t drafting = kind.counts.contains("nextn_predict_layers") ? 1 : 0;
+    for (uint32_t i = 0; i < kind.counts.at("block_count") - drafting; ++i)
+        weights.declare("blk." + std::to_string(i) + ".attn_norm.weight", Format::kF32, 16, 1);
+    for (const auto &[name, shape] : kind.tensors) {
+        const size_t hole = name.find('#');
+        if (hole == name.npos) declare(weights, name, shape);
+        for (uint32_t i = 0; hole != name.npos && i < kind.counts.at("block_count") - drafting; ++i)
+            declare(weights, name.substr(0, hole) + std::to_string(i) + name.substr(hole + 1), shape);
+    }
+    weights.write();
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -86,6 +218,7 @@ int main(int argc, char **argv) {
     };
     try {
         for (const auto &[name, shape] : models) write_model(std::string(argv[1]) + "/" + name + ".gguf", shape);
+        for (const Kind &kind : kKinds) write_kind(std::string(argv[1]) + "/" + kind.architecture + ".gguf", kind);
     } catch (const std::exception &error) {
         std::fprintf(stderr, "model_corpus: %s\n", error.what());
         return 1;
