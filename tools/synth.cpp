@@ -91,6 +91,15 @@ struct Tensor {
     uint64_t rows, cols;  // rows 0: a vector
     Fill fill = Fill::kWeights;
     uint64_t bytes = 0;
+    uint64_t experts = 0;  // so many matrices, one after the other; 0: one
+
+    std::vector<uint64_t> dims() const {  // the fastest first
+        std::vector<uint64_t> dims{cols};
+        if (rows > 0) dims.push_back(rows);
+        if (experts > 0) dims.push_back(experts);
+        return dims;
+    }
+    uint64_t all_rows() const { return rows * std::max<uint64_t>(experts, 1); }
 };
 
 class TensorList {
@@ -109,6 +118,15 @@ class TensorList {
   private:
     void matrix(const std::string &name, uint64_t rows, uint64_t cols, Format format) {
         tensors.push_back({name, fitting(format, cols), rows, cols});
+    }
+    void feed_forward(const std::string &at, Format usual, Format down) {
+        const std::string suffix = shape_.experts ? "_exps.weight" : ".weight";
+        const size_t first = tensors.size();
+        matrix(at + "ffn_gate" + suffix, shape_.ffn_width, shape_.width, usual);
+        matrix(at + "ffn_up" + suffix, shape_.ffn_width, shape_.width, usual);
+        matrix(at + "ffn_down" + suffix, shape_.width, shape_.ffn_width, down);
+        for (size_t i = first; i < tensors.size(); ++i) tensors[i].experts = shape_.experts;
+        if (shape_.experts) matrix(at + "ffn_gate_inp.weight", shape_.experts, shape_.width, Format::kF32);
     }
     void vector(const std::string &name, uint64_t cols, Fill fill) {
         tensors.push_back({name, Format::kF32, 0, cols, fill});
@@ -131,13 +149,11 @@ class TensorList {
             vector(at + "attn_v.bias", keys, Fill::kBias);
         }
         if (shape_.qk_norm) {
-            vector(at + "attn_q_norm.weight", shape_.head_dim, Fill::kOnes);
-            vector(at + "attn_k_norm.weight", shape_.head_dim, Fill::kOnes);
+            vector(at + "attn_q_norm.weight", shape_.wide_norms ? queries : shape_.head_dim, Fill::kOnes);
+            vector(at + "attn_k_norm.weight", shape_.wide_norms ? keys : shape_.head_dim, Fill::kOnes);
         }
         vector(at + "ffn_norm.weight", shape_.width, Fill::kOnes);
-        matrix(at + "ffn_gate.weight", shape_.ffn_width, shape_.width, usual);
-        matrix(at + "ffn_up.weight", shape_.ffn_width, shape_.width, usual);
-        matrix(at + "ffn_down.weight", shape_.width, shape_.ffn_width, maybe_finer);
+        feed_forward(at, usual, maybe_finer);
     }
 
     const Shape &shape_;
@@ -154,6 +170,11 @@ void set_metadata(el::GgufWriter &file, const Shape &shape, const Mixture &mixtu
     file.set(prefix + "context_length", shape.context);
     file.set(prefix + "embedding_length", shape.width);
     file.set(prefix + "feed_forward_length", shape.ffn_width);
+    if (shape.experts) {
+        file.set(prefix + "expert_count", shape.experts);
+        file.set(prefix + "expert_used_count", shape.experts_used);
+        file.set(prefix + "expert_feed_forward_length", shape.ffn_width);
+    }
     file.set(prefix + "attention.head_count", shape.heads);
     file.set(prefix + "attention.head_count_kv", shape.kv_heads);
     file.set(prefix + "attention.key_length", shape.head_dim);
@@ -188,9 +209,9 @@ void write_data(el::GgufWriter &file, const std::vector<Tensor> &tensors, const 
         }
         const uint64_t row_bytes = el::row_bytes(tensor.format, tensor.cols);
         const uint64_t rows = std::max<uint64_t>(kChunkBytes / row_bytes, 1);
-        for (uint64_t row = 0; tensor.fill == Fill::kWeights && row < tensor.rows; row += rows) {
+        for (uint64_t row = 0; tensor.fill == Fill::kWeights && row < tensor.all_rows(); row += rows) {
             check_interrupt();
-            buffer.resize(std::min(rows, tensor.rows - row) * row_bytes);
+            buffer.resize(std::min(rows, tensor.all_rows() - row) * row_bytes);
             weights.fill(tensor.format, tensor.cols, buffer);
             file.write(buffer.data(), buffer.size());
             progress.at(done + row * row_bytes);
@@ -201,9 +222,10 @@ void write_data(el::GgufWriter &file, const std::vector<Tensor> &tensors, const 
 
 void list_shapes() {
     for (const Shape &s : shapes())
-        put(fmt::format("{:<15} {} layers, width {}, ffn {}, {} heads of {}, {} for keys, vocabulary {}{}\n", s.name,
+        put(fmt::format("{:<15} {} layers, width {}, ffn {}, {} heads of {}, {} for keys, vocabulary {}{}{}\n", s.name,
                         s.layers, s.width, s.ffn_width, s.heads, s.head_dim, s.kv_heads, s.vocab,
-                        s.tied ? ", tied" : ""));
+                        s.tied ? ", tied" : "",
+                        s.experts ? fmt::format(", {} of {} experts", s.experts_used, s.experts) : ""));
 }
 
 void synth(const Options &options) {
@@ -219,8 +241,7 @@ void synth(const Options &options) {
     el::GgufWriter file(options.file);
     set_metadata(file, shape, mixture);
     for (Tensor &tensor : tensors) {
-        const uint64_t dims[] = {tensor.cols, tensor.rows};
-        tensor.bytes = file.add_tensor(tensor.name, tensor.format, std::span(dims, tensor.rows ? 2 : 1));
+        tensor.bytes = file.add_tensor(tensor.name, tensor.format, tensor.dims());
     }
     file.begin_data();
     write_data(file, tensors, shape, options.seed);

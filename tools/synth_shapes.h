@@ -14,7 +14,9 @@ struct Shape {
     float norm_epsilon;
     bool tied;      // the output matrix is the embedding
     bool qkv_bias;  // biases of query, key and value
-    bool qk_norm;   // norms of each head's query and key
+    bool qk_norm;   // norms of query and key: of each head, or with wide_norms of all heads together
+    bool wide_norms = false;
+    uint32_t experts = 0, experts_used = 0;  // 0: none; ffn_width is that of an expert
 };
 
 std::span<const Shape> shapes();

@@ -14,6 +14,8 @@ namespace {
 
 constexpr uint32_t kMaxTokens = std::numeric_limits<int32_t>::max() - kPageTokens;  // so that slots fit in 32 bits
 constexpr uint32_t kMaxSequences = 1024;
+// Pages of this library and of those it uses that loading and running touch, as measured.
+constexpr uint64_t kCodeBytes = 3 << 20;
 
 // ---- model
 
@@ -151,7 +153,11 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
     ModelPlan plan;
     plan.vocabulary = vocabulary;
     const std::string device = "cpu";  // whose memory the header, the vocabulary and the staging are in
-    if (vocabulary) plan.regions.push_back({device, "vocabulary", vocabulary->memory_bytes()});
+    plan.regions.push_back({device, "code", kCodeBytes});
+    if (vocabulary) {
+        plan.regions.push_back({device, "vocabulary", vocabulary->memory_bytes()});
+        plan.regions.push_back({device, "reading the vocabulary", vocabulary->construction_bytes(), true});
+    }
     if (options.vocabulary_only || file.tensors().empty()) {
         if (!options.vocabulary_only && !vocabulary) resolve_spec(file);  // says what is wrong
         plan.regions.push_back({device, "metadata", header_bytes(file, plan.program)});

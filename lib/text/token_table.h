@@ -25,6 +25,10 @@ struct TokenTable {
         return index.find(text, [this](int32_t id) { return texts[static_cast<size_t>(id)]; });
     }
 
+    size_t memory_bytes() const {
+        return texts.capacity() * sizeof texts[0] + kinds.capacity() * sizeof kinds[0] + index.memory_bytes();
+    }
+
     std::vector<std::string_view> texts;  // [n_tokens], all different or empty
     std::vector<TokenKind> kinds;         // [n_tokens]
     TextIndex index;

@@ -129,6 +129,7 @@ std::unique_ptr<Vocabulary> Vocabulary::from_metadata(const Metadata &metadata, 
 Vocabulary::Vocabulary(const Metadata &metadata, const Log &log) {
     const ModelRow &row = find_model(metadata);
     TokenTable table(metadata);
+    construction_bytes_ = table.memory_bytes();
     ids_ = {.bos = row.bos, .eos = row.eos, .unk = row.unk};
     read_special_ids(metadata, table);
     name_ends_of_turn(table);

@@ -50,7 +50,9 @@ class Vocabulary {
     bool add_eos() const { return add_eos_; }
     const std::string &chat_template() const { return chat_template_; }  // empty: none
     size_t max_token_bytes() const { return max_token_bytes_; }
-    size_t memory_bytes() const;  // that it takes, for the memory plan
+    // For the memory plan: what it takes, and what only its construction took.
+    size_t memory_bytes() const;
+    size_t construction_bytes() const { return construction_bytes_; }
 
     // Appends the ids of `text`, which may be any bytes.
     void tokenize(std::string_view text, TokenizeFlags flags, std::vector<int32_t> &out) const;
@@ -81,7 +83,7 @@ class Vocabulary {
     std::vector<int32_t> ends_of_turn_;  // a handful
     std::vector<bool> strips_;           // [size], or empty: the spaces after this token are left out
     bool add_bos_ = false, add_eos_ = false;
-    size_t max_token_bytes_ = 0;
+    size_t max_token_bytes_ = 0, construction_bytes_ = 0;
     std::string chat_template_;
 };
 
