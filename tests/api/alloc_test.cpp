@@ -276,6 +276,83 @@ TEST_CASE("after the creation of a context nothing is allocated") {
     CHECK(life.heard().n == kAnswer);
 }
 
+TEST_CASE("nothing is allocated however long a conversation becomes") {
+    if (skipped()) return;
+    constexpr int32_t kChunk = 16, kSteps = 200;
+    edgellm_model *model = nullptr;
+    edgellm_context *context = nullptr;
+    edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
+    options.context_tokens = 128;
+    options.max_sequences = 2;
+    options.max_batch_tokens = kChunk;
+    options.n_threads = 2;
+    options.cache_policy = EDGELLM_CACHE_SINKS;
+    REQUIRE(edgellm_model_load(TINY_MODEL, nullptr, &model) == EDGELLM_OK);
+    REQUIRE(edgellm_context_create(model, &options, &context) == EDGELLM_OK);
+    edgellm_token tokens[kChunk];
+    edgellm_sequence sequences[kChunk];
+    auto decode = [&](int32_t n, edgellm_sequence sequence) {
+        edgellm_batch batch = EDGELLM_BATCH_INIT;
+        batch.n_tokens = n;
+        batch.tokens = tokens;
+        batch.sequences = sequences;
+        for (int32_t i = 0; i < n; ++i) tokens[i] = (tokens[i] * 5 + 3) % 250, sequences[i] = sequence;
+        return edgellm_context_decode(context, &batch, nullptr, nullptr);
+    };
+    for (edgellm_token &token : tokens) token = static_cast<edgellm_token>(&token - tokens);
+    int32_t failures = 0;
+    static char saved[1 << 16];
+    size_t n_saved = 0;
+    edgellm_sequence_info info = EDGELLM_SEQUENCE_INFO_INIT;
+
+    allocations::arm(allocations::kNever, Mode::kOnce);
+    for (int32_t i = 0; i < 6; ++i) failures += decode(kChunk, 0) != EDGELLM_OK;  // a prompt of 96 tokens
+    failures += edgellm_sequence_fork(context, 0, 1) != EDGELLM_OK;
+    for (int32_t i = 0; i < kSteps; ++i) failures += decode(1, 0) != EDGELLM_OK;  // pages are given up again and again
+    failures += decode(kChunk, 1) != EDGELLM_OK;                                  // on pages of its own
+    failures += edgellm_sequence_save(context, 0, saved, sizeof saved, &n_saved) != EDGELLM_OK;
+    failures += edgellm_sequence_restore(context, 1, saved, n_saved) != EDGELLM_OK;
+    failures += edgellm_context_cancel(context) != EDGELLM_OK;
+    failures += decode(1, 0) != EDGELLM_CANCELLED;
+    failures += decode(1, 0) != EDGELLM_OK;
+    failures += edgellm_sequence_get_info(context, 0, &info) != EDGELLM_OK;
+    const int64_t made = allocations::made();
+
+    CHECK(made == 0);
+    CHECK(failures == 0);
+    CHECK(info.n_tokens <= 128);
+    CHECK(info.n_tokens > 64);
+    edgellm_context_free(context);
+    edgellm_model_free(model);
+}
+
+TEST_CASE("any allocation of a memory plan may fail") {
+    if (skipped()) return;
+    edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
+    options.context_tokens = 64;
+    auto make_plan = [&] {
+        edgellm_memory_plan *plan = nullptr;
+        const edgellm_status status = edgellm_memory_plan_create(TINY_MODEL, nullptr, &options, &plan);
+        edgellm_memory_plan_free(plan);
+        return status;
+    };
+    REQUIRE(make_plan() == EDGELLM_OK);
+    const int64_t live_before = allocations::live();
+    for (int64_t k = 0;; k += 1 + k / 256) {  // the search for the largest context repeats itself
+        allocations::arm(k, Mode::kFromThenOn);
+        const edgellm_status status = make_plan();
+        allocations::disarm();
+        CAPTURE(k);
+        REQUIRE(allocations::live() == live_before);
+        if (!allocations::has_failed()) {
+            CHECK(status == EDGELLM_OK);
+            CHECK(k > 100);
+            return;
+        }
+        REQUIRE(status == EDGELLM_OUT_OF_MEMORY);
+    }
+}
+
 TEST_CASE("any allocation may fail once") {
     if (skipped()) return;
     CHECK(fail_each(Mode::kOnce) > 100);
