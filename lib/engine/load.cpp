@@ -35,12 +35,13 @@ class Reader {
         }
         const File &file = file_.file(tensor.file);
         file.read_at(offset, to, n);
-        const uint64_t page = offset / kPageBytes * kPageBytes;  // only whole pages are dropped
-        file.drop_cache(page, offset + n - page);
+        const uint64_t behind = offset - std::min(offset, kDroppedAgain);
+        file.drop_cache(behind, offset + n - behind);
     }
 
   private:
-    static constexpr uint64_t kPageBytes = 4096;
+    // The system drops only what lies within the range as a whole, and it caches in pieces of up to 2 MiB.
+    static constexpr uint64_t kDroppedAgain = 4 << 20;
     const GgufFile &file_;
     std::vector<FileMapping> mappings_;
 };
