@@ -1,8 +1,8 @@
 // Saved sequences: what is in the cache for one, as bytes that another context of the same model takes up again.
 //
 // Format, version 1; little-endian, nothing is padded:
-//     header     StateHeader (state.cpp)
-//     groups     [n_groups] StateGroup
+//     header     Header (state.cpp)
+//     groups     [n_groups] Group
 //     tokens     [n_rows] int32
 //     positions  [n_rows] int32
 //     state      recurrent state of all layers, float32; only if there is one

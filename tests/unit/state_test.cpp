@@ -121,6 +121,21 @@ TEST_CASE("a restored sequence goes on as the saved one does") {
     }
 }
 
+TEST_CASE("quantized caches are saved as they are") {
+    for (const char *name : {"llama", "gemma3"})
+        for (bool reference : {true, false}) {
+            auto model = load(name, reference);
+            ContextOptions quantized = options(1);
+            quantized.cache_k = Format::kQ4_0;
+            quantized.cache_v = Format::kQ8_0;
+            Context from(model, quantized), to(model, quantized);
+            feed(from, 0, random_tokens(70));
+            REQUIRE(restore(to, 0, saved(from, 0)) == Status::kOk);
+            const auto wanted = feed(from, 0, random_tokens(40, 2));
+            CHECK(feed(to, 0, random_tokens(40, 2)) == wanted);
+        }
+}
+
 TEST_CASE("an empty sequence is saved, too") {
     auto model = load("lfm2");
     Context context(model, options(2));
