@@ -10,6 +10,7 @@ void register_backends() noexcept {
     static constexpr BackendEntry kEntries[] = {
         {"cpu", true, create_reference_backend},
         {"cpu", false, create_cpu_backend},
+        {"cuda", false, create_cuda_backend},
     };
     set_backends(kEntries);
 }

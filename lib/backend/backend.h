@@ -87,6 +87,7 @@ class Executable {
   public:
     virtual ~Executable() = default;
     virtual Status run(const Step &step) noexcept = 0;  // allocates nothing
+    virtual const char *error() const noexcept { return ""; }  // why run() failed; empty: there is no more to say
     virtual const float *logits() const noexcept = 0;   // [max_outputs, vocab] in host memory
     virtual CacheMemory &cache() noexcept = 0;
 };
@@ -110,5 +111,6 @@ class Backend {
 
 std::unique_ptr<Backend> create_reference_backend();
 std::unique_ptr<Backend> create_cpu_backend();
+std::unique_ptr<Backend> create_cuda_backend();  // throws kNotFound, with the reason, where there is no GPU to use
 
 }  // namespace el

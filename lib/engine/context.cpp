@@ -32,7 +32,9 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
 }
 
 void Context::take_memory(const ContextPlan &plan) {
-    const uint64_t bytes = all_bytes(plan.regions);
+    uint64_t bytes = 0;  // other devices see to their own
+    for (const PlannedRegion &region : plan.regions)
+        if (region.device == "cpu") bytes += region.bytes;
     claim_ = BudgetClaim(model_->budget(), bytes);
     if (const uint64_t most = claim_.available(); bytes > most) {
         const uint32_t fits = max_context(model_->plan(), options_, most);
@@ -59,7 +61,7 @@ Status Context::decode(const Batch &batch, Report &report) noexcept {
     if (make_room(batch, report) != Status::kOk) return report.status;
     fill_step(batch);
     Status status = executable_->run(step_);
-    if (status != Status::kOk) return report.set(status, "a step of {} tokens failed", batch.n);
+    if (status != Status::kOk) return report.set(status, "a step of {} tokens failed: {}", batch.n, executable_->error());
     if (take_cancel()) return report.set(Status::kCancelled, "cancelled during the step");
     for (uint32_t s = 0; s < options_.max_sequences; ++s) {
         if (added_[s] == 0) continue;

@@ -1,5 +1,6 @@
 // The reference backend: runs a program op by op with the functions of ops.h, on weights as they lie in the file.
 #include "backend/backend.h"
+#include "backend/buffers.h"
 #include "backend/reference/ops.h"
 
 #include <algorithm>
@@ -35,38 +36,6 @@ class ReferenceStore final : public WeightStore {
     std::vector<WeightTensor> tensors_;
     Arena arena_;
     std::vector<Matrix> matrices_;
-};
-
-// A value's buffer is free for reuse after the op that reads it last.
-struct BufferPlan {
-    std::vector<int32_t> buffer_of;  // per value
-    std::vector<ValueInfo> buffers;
-
-    explicit BufferPlan(const Program &program) : buffer_of(program.values.size(), -1) {
-        std::vector<size_t> last_use(program.values.size(), 0);
-        for (size_t i = 0; i < program.ops.size(); ++i)
-            for (ValueId in : program.ops[i].in)
-                if (in != kNoValue) last_use[in] = i;
-        last_use[program.logits] = program.ops.size();
-        std::vector<bool> busy;
-        for (size_t i = 0; i < program.ops.size(); ++i) {
-            const Op &op = program.ops[i];
-            if (op.out != kNoValue && op.out != program.logits) buffer_of[op.out] = take(program.values[op.out], busy);
-            for (ValueId in : op.in)
-                if (in != kNoValue && last_use[in] == i) busy[buffer_of[in]] = false;
-        }
-    }
-
-    int32_t take(const ValueInfo &value, std::vector<bool> &busy) {
-        for (size_t b = 0; b < buffers.size(); ++b)
-            if (!busy[b] && buffers[b].width == value.width && buffers[b].rows == value.rows) {
-                busy[b] = true;
-                return static_cast<int32_t>(b);
-            }
-        buffers.push_back(value);
-        busy.push_back(true);
-        return static_cast<int32_t>(buffers.size() - 1);
-    }
 };
 
 // Everything an executable keeps in its context's arena.

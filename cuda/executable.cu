@@ -1,0 +1,369 @@
+#include "executable.h"
+#include "backend/buffers.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace el::cuda {
+
+Program copy_program(const ProgramView &v) {
+    Program p;
+    p.values.assign(v.values, v.values + v.n_values);
+    p.ops.assign(v.ops, v.ops + v.n_ops);
+    p.constants.assign(v.constants, v.constants + v.n_constants);
+    p.cache_layers.assign(v.cache_layers, v.cache_layers + v.n_cache_layers);
+    p.cache_groups.assign(v.cache_groups, v.cache_groups + v.n_cache_groups);
+    p.state_layers.assign(v.state_layers, v.state_layers + v.n_state_layers);
+    p.vocab = v.vocab;
+    p.logits = v.logits;
+    return p;
+}
+
+namespace {
+
+size_t product(size_t a, size_t b) {
+    size_t result;
+    if (__builtin_mul_overflow(a, b, &result))
+        throw Failure(kOutOfMemory, "%zu times %zu bytes are more than the address space holds", a, b);
+    return result;
+}
+
+void check_supported(const Program &program, const LimitsView &limits) {
+    for (Format format : {limits.cache_k, limits.cache_v})
+        if (!plane_format_known(format))
+            throw Failure(kUnsupported, "the CUDA backend has no cache in %s", format_info(format).name);
+    for (const Op &op : program.ops)
+        for (const WeightRef &w : op.weight)
+            for (const WeightRef::Side &side : w.side)
+                if (side.role != SideRole::kNone)
+                    throw Failure(kUnsupported, "the CUDA backend does not support weights with side tensors");
+}
+
+}  // namespace
+
+Executable::Memory Executable::lay_out(const Program &program, const LimitsView &limits, Pieces &pieces,
+                                       Region *regions, size_t *n) {
+    Memory m;
+    size_t begin = 0, n_regions = 0;
+    auto close = [&](const char *name, int32_t cache_group = -1) {
+        if (regions && n_regions < kMaxRegions) {
+            std::snprintf(regions[n_regions].name, sizeof regions->name, "%s", name);
+            regions[n_regions].cache_group = cache_group;
+            regions[n_regions++].bytes = pieces.used() - begin;
+        }
+        begin = pieces.used();
+    };
+    m.k.resize(program.cache_layers.size());
+    m.v.resize(program.cache_layers.size());
+    size_t longest = 0;
+    for (uint32_t g = 0; g < program.cache_groups.size(); ++g) {
+        const CacheGroup &group = program.cache_groups[g];
+        size_t all = 0;
+        for (size_t i = 0; i < program.cache_layers.size(); ++i) {
+            if (program.cache_layers[i].group != g) continue;
+            auto plane = [&](Format format, uint32_t head_dim) {
+                Plane p{nullptr, format, group.n_kv_heads, head_dim, cache_row_bytes(format, head_dim)};
+                const size_t page = product(product(p.row_bytes, kPageTokens), group.n_kv_heads);
+                p.data = pieces.take<uint8_t>(product(page, limits.n_pages[g]));
+                all += p.row_bytes * group.n_kv_heads;
+                return p;
+            };
+            m.k[i] = plane(limits.cache_k, group.head_dim_k);
+            m.v[i] = plane(limits.cache_v, group.head_dim_v);
+        }
+        longest = std::max(longest, all);
+        char name[32];
+        std::snprintf(name, sizeof name, "cache group %u", g);
+        close(name, int32_t(g));
+    }
+    for (const StateLayer &layer : program.state_layers)
+        m.state.push_back(pieces.take<float>(product(layer.floats, limits.step.n_state_slots)));
+    if (!m.state.empty()) close("recurrent state");
+    for (const ValueInfo &b : BufferPlan(program).buffers)
+        m.buffers.push_back(pieces.take<float>(
+            product(b.rows == Rows::kTokens ? limits.step.max_tokens : limits.step.max_outputs, b.width)));
+    close("activations");
+    m.logits = pieces.take<float>(product(limits.step.max_outputs, program.vocab));
+    close("logits");
+    m.constants = pieces.take<float>(program.constants.size());
+    for (int32_t *&slots : m.slots) slots = pieces.take<int32_t>(size_t(limits.step.max_pages) * kPageTokens);
+    m.packed = pieces.take<uint8_t>(product(longest, kPageTokens));
+    close("scratch");
+    if (n) *n = n_regions;
+    return m;
+}
+
+namespace {
+
+// The step as it lies on the device: the same offsets from `base` as on the host from step.token.
+Step device_step(const Step &host, uint8_t *base) {
+    Step s = host;
+    auto move = [&](auto *&array) {
+        const auto *first = reinterpret_cast<const uint8_t *>(host.token);
+        array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(
+            base + (reinterpret_cast<const uint8_t *>(array) - first));
+    };
+    move(s.token);
+    move(s.embedding_row);
+    move(s.position);
+    move(s.parent);
+    move(s.ancestors);
+    move(s.sequence_of);
+    move(s.adapter_of);
+    move(s.output_row);
+    move(s.output_kind);
+    move(s.first_token);
+    move(s.state_before);
+    move(s.state_after);
+    move(s.block_table);
+    move(s.length);
+    move(s.slot);
+    move(s.visible_begin);
+    move(s.visible_end);
+    return s;
+}
+
+// Counts as Arena does on the host, whose alignment is finer.
+struct StepSizer {
+    size_t used = 0;
+    template <typename T> T *take(size_t n) {
+        used = (used + n * sizeof(T) + 63) / 64 * 64;
+        return nullptr;
+    }
+};
+
+size_t step_bytes_of(const StepLimits &limits) {
+    StepSizer sizer;
+    lay_out_step(limits, sizer);
+    return sizer.used;
+}
+
+}  // namespace
+
+Executable::Executable(const Store &store_, const ProgramView &view, const LimitsView &limits)
+    : store(store_), program(copy_program(view)), buffer_of(BufferPlan(program).buffer_of), context(limits.step.context) {
+    check(cudaSetDevice(store.device), "choosing the GPU");
+    check_supported(program, limits);
+    Pieces counted;
+    lay_out(program, limits, counted, nullptr, nullptr);
+    const size_t bytes = counted.used();
+    memory = DeviceMemory(bytes + step_bytes_of(limits.step), "a context");
+    Pieces pieces(memory.data());
+    at = lay_out(program, limits, pieces, nullptr, nullptr);
+    at.step.token = reinterpret_cast<int32_t *>(memory.data() + bytes);
+    check(cudaMemset(memory.data(), 0, bytes), "clearing a context");
+    check(cudaMemcpy(at.constants, program.constants.data(), program.constants.size() * sizeof(float),
+                     cudaMemcpyHostToDevice),
+          "copying constants");
+    check(cudaMallocHost(&host_logits, product(product(limits.step.max_outputs, program.vocab), sizeof(float))),
+          "memory for logits");
+    find_turns();
+}
+
+void Executable::find_turns() {
+    turns.assign(program.cache_layers.size(), nullptr);
+    std::vector<const Op *> maker(program.values.size(), nullptr);
+    for (const Op &op : program.ops) {
+        if (op.out != kNoValue) maker[size_t(op.out)] = &op;
+        if (op.kind != OpKind::kCacheWrite) continue;
+        const Op *made = maker[size_t(op.in[0])];
+        if (made && made->kind == OpKind::kRope) turns[op.cache_write.cache_layer] = made;
+        if (made && made->kind == OpKind::kNorm && maker[size_t(made->in[0])] &&
+            maker[size_t(made->in[0])]->kind == OpKind::kRope)
+            can_turn = false;
+    }
+}
+
+Rope Executable::rope_of(const Op &op) const {
+    const bool is_long = op.rope.original_context && context > op.rope.original_context;
+    return {op.rope, at.constants + op.rope.frequency, store.vector(op.weight[is_long ? 1 : 0])};
+}
+
+int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
+    try {
+        check(cudaSetDevice(store.device), "choosing the GPU");
+        const Step device = device_step(step, reinterpret_cast<uint8_t *>(at.step.token));
+        check(cudaMemcpyAsync(device.token, step.token, step_bytes, cudaMemcpyHostToDevice, stream), "copying a step");
+        for (const Op &op : program.ops) launch(op, device);
+        check(cudaGetLastError(), "starting a step");
+        if (step.n_outputs)
+            check(cudaMemcpyAsync(host_logits, at.logits, size_t(step.n_outputs) * program.vocab * sizeof(float),
+                                  cudaMemcpyDeviceToHost, stream),
+                  "copying logits");
+        check(cudaStreamSynchronize(stream), "running a step");
+        return kOk;
+    } catch (const Failure &failure) {
+        std::snprintf(error, kErrorBytes, "%s", failure.what());
+        return failure.status();
+    }
+}
+
+void Executable::launch_matrix(const Op &op, int n) const {
+    const WeightRef &w = op.weight[0];
+    LinearCall call{store.matrix(w.tensor), w.row_begin,      w.rows, w.col_begin, w.cols, data(op.in[0]),
+                    store.vector(op.weight[1]), data(op.out), n};
+    if (op.kind == OpKind::kLinear) return linear(call, stream);
+    call.rows = w.rows / op.expert.n_experts;
+    call.n = n * int(op.expert.n_used);
+    expert_linear({call, data(op.in[1]), op.expert.n_used, op.expert.own_input}, stream);
+}
+
+void Executable::launch_recurrent(const Op &op, const Step &step) const {
+    const uint32_t layer = op.kind == OpKind::kShortConv   ? op.short_conv.state
+                           : op.kind == OpKind::kDeltaRule ? op.delta_rule.state
+                                                           : op.selective_scan.state;
+    StateCall call{step, at.state[layer], program.state_layers[layer].floats, {}, {}, data(op.out)};
+    for (int i = 0; i < kOpInputs; ++i) call.in[i] = data(op.in[i]);
+    for (int i = 0; i < kOpWeights; ++i) call.weight[i] = store.vector(op.weight[i]);
+    if (op.kind == OpKind::kShortConv)
+        short_conv(op.short_conv, call, width(op.out), stream);
+    else if (op.kind == OpKind::kDeltaRule)
+        delta_rule(op.delta_rule, call, stream);
+    else
+        selective_scan(op.selective_scan, call, stream);
+}
+
+void Executable::launch(const Op &op, const Step &step) const {
+    const ValueId leading = op.out != kNoValue ? op.out : op.in[0];
+    const int n = program.values[size_t(leading)].rows == Rows::kTokens ? step.n_tokens : step.n_outputs;
+    if (n == 0) return;
+    const float *a = data(op.in[0]), *b = data(op.in[1]);
+    float *out = data(op.out);
+    const uint32_t cols = width(op.out);
+    const WeightRef &w = op.weight[0];
+    switch (op.kind) {
+    case OpKind::kEmbed:
+        return embed(store.matrix(w.tensor), step.token, n, out, stream);
+    case OpKind::kLinear:
+    case OpKind::kExpertLinear:
+        return launch_matrix(op, n);
+    case OpKind::kNorm:
+        return norm({op.norm, a, store.vector(w), store.vector(op.weight[1]), cols, w.rows * w.cols, out, n}, stream);
+    case OpKind::kRope:
+        return rope(rope_of(op), step.position, a, out, n, stream);
+    case OpKind::kCacheWrite: {
+        const uint32_t layer = op.cache_write.cache_layer;
+        const int32_t *slot = step.slot + size_t(program.cache_layers[layer].group) * step.limits.max_tokens;
+        cache_write(at.k[layer], slot, a, n, stream);
+        return cache_write(at.v[layer], slot, b, n, stream);
+    }
+    case OpKind::kAttention: {
+        const uint32_t layer = op.attention.cache_layer;
+        return attention({op.attention, at.k[layer], at.v[layer], a, store.vector(w), out, n, step,
+                          program.cache_layers[layer].group},
+                         stream);
+    }
+    case OpKind::kGate:
+        return gate({op.gate.activation, a, b, width(op.in[0]), cols, out, n}, stream);
+    case OpKind::kAdd:
+        return add(a, b, size_t(n) * cols, out, stream);
+    case OpKind::kScale:
+        return scale({op.scale, a, store.vector(w), store.vector(op.weight[1]), step.position, cols, out, n}, stream);
+    case OpKind::kSoftCap:
+        return soft_cap(op.soft_cap.cap, a, size_t(n) * cols, out, stream);
+    case OpKind::kSlice:
+        return slice(op.slice, a, width(op.in[0]), out, n, stream);
+    case OpKind::kOutputRows:
+        return take_rows(a, step.output_row, cols, out, n, stream);
+    case OpKind::kRoute:
+        return route(op.route, a, out, n, stream);
+    case OpKind::kExpertScale:
+        return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n}, stream);
+    case OpKind::kCombine:
+        return combine(a, b, width(op.in[1]) / 2, cols, out, n, stream);
+    case OpKind::kShortConv:
+    case OpKind::kDeltaRule:
+    case OpKind::kSelectiveScan:
+        return launch_recurrent(op, step);
+    }
+}
+
+// ---- between steps
+
+template <typename Visit> void Executable::for_planes(uint32_t group, Visit visit) const {
+    for (size_t i = 0; i < at.k.size(); ++i) {
+        if (program.cache_layers[i].group != group) continue;
+        visit(at.k[i]);
+        visit(at.v[i]);
+    }
+}
+
+// One row may be the source of one and the target of another: page by page, in order.
+void Executable::copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n) {
+    cudaSetDevice(store.device);
+    for (size_t i = 0; i < n;) {
+        size_t count = 1;  // rows that none of these has written yet
+        while (i + count < n && count < kPageTokens && std::find(to + i, to + i + count, from[i + count]) == to + i + count)
+            ++count;
+        cudaMemcpyAsync(at.slots[0], from + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+        cudaMemcpyAsync(at.slots[1], to + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+        for_planes(group, [&](const Plane &p) { cuda::copy_rows(p, at.slots[0], at.slots[1], int(count), stream); });
+        cudaStreamSynchronize(stream);
+        i += count;
+    }
+}
+
+void Executable::turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) {
+    if (n == 0) return;
+    cudaSetDevice(store.device);
+    cudaMemcpyAsync(at.slots[0], slots, n * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+    for (size_t i = 0; i < at.k.size(); ++i)
+        if (program.cache_layers[i].group == group && turns[i])
+            turn_rows(at.k[i], rope_of(*turns[i]), at.slots[0], int(n), positions, stream);
+    cudaStreamSynchronize(stream);
+}
+
+void Executable::copy_state(int32_t from, int32_t to) {
+    cudaSetDevice(store.device);
+    for (size_t i = 0; i < at.state.size(); ++i) {
+        const size_t n = program.state_layers[i].floats;
+        cudaMemcpyAsync(at.state[i] + size_t(to) * n, at.state[i] + size_t(from) * n, n * sizeof(float),
+                        cudaMemcpyDeviceToDevice, stream);
+    }
+    cudaStreamSynchronize(stream);
+}
+
+size_t Executable::row_bytes(uint32_t group) const {
+    size_t bytes = 0;
+    for_planes(group, [&](const Plane &p) { bytes += p.n_kv_heads * p.row_bytes; });
+    return bytes;
+}
+
+void Executable::move_rows(uint32_t group, const int32_t *slots, size_t n, uint8_t *host, bool to_device) {
+    cudaSetDevice(store.device);
+    const size_t stride = row_bytes(group);
+    for (size_t i = 0; i < n; i += kPageTokens, host += kPageTokens * stride) {
+        const size_t count = std::min<size_t>(kPageTokens, n - i);
+        cudaMemcpyAsync(at.slots[0], slots + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+        if (to_device) cudaMemcpyAsync(at.packed, host, count * stride, cudaMemcpyHostToDevice, stream);
+        size_t offset = 0;
+        for_planes(group, [&](const Plane &p) {
+            pack_rows(p, at.slots[0], int(count), at.packed + offset, stride, to_device, stream);
+            offset += p.n_kv_heads * p.row_bytes;
+        });
+        if (!to_device) cudaMemcpyAsync(host, at.packed, count * stride, cudaMemcpyDeviceToHost, stream);
+        cudaStreamSynchronize(stream);
+    }
+}
+
+size_t Executable::state_bytes() const {
+    size_t floats = 0;
+    for (const StateLayer &layer : program.state_layers) floats += layer.floats;
+    return floats * sizeof(float);
+}
+
+void Executable::move_state(int32_t slot, uint8_t *host, bool to_device) {
+    cudaSetDevice(store.device);
+    for (size_t i = 0; i < at.state.size(); ++i) {
+        const size_t n = program.state_layers[i].floats, bytes = n * sizeof(float);
+        float *mine = at.state[i] + size_t(slot) * n;
+        if (to_device)
+            cudaMemcpyAsync(mine, host, bytes, cudaMemcpyHostToDevice, stream);
+        else
+            cudaMemcpyAsync(host, mine, bytes, cudaMemcpyDeviceToHost, stream);
+        host += bytes;
+    }
+    cudaStreamSynchronize(stream);
+}
+
+}  // namespace el::cuda

@@ -1,0 +1,73 @@
+// A compiled program with its memory on the device. At present every op is a kernel of its own.
+#pragma once
+#include "store.h"
+
+namespace el::cuda {
+
+class Stream {
+  public:
+    Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"); }
+    Stream(const Stream &) = delete;
+    ~Stream() { cudaStreamDestroy(stream_); }
+    operator cudaStream_t() const { return stream_; }
+
+  private:
+    cudaStream_t stream_ = nullptr;
+};
+
+struct Executable {
+    Executable(const Store &store, const ProgramView &program, const LimitsView &limits);
+    ~Executable() { cudaFreeHost(host_logits); }
+    Executable(const Executable &) = delete;
+
+    struct Memory {
+        std::vector<Plane> k, v;        // per cache layer
+        std::vector<float *> state;     // per state layer: [n_state_slots, floats]
+        std::vector<float *> buffers;   // of values
+        float *logits = nullptr;        // [max_outputs, vocab]
+        float *constants = nullptr;
+        Step step;
+        int32_t *slots[2] = {};         // [max_pages * kPageTokens] each: for changes between steps
+        uint8_t *packed = nullptr;      // a page of rows of the group with the longest ones
+    };
+    static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
+
+    int32_t run(const Step &step, size_t step_bytes, char *error);
+
+    // As CacheMemory has them.
+    void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n);
+    void turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions);
+    void copy_state(int32_t from, int32_t to);
+    size_t row_bytes(uint32_t group) const;
+    void move_rows(uint32_t group, const int32_t *slots, size_t n, uint8_t *host, bool to_device);
+    size_t state_bytes() const;
+    void move_state(int32_t slot, uint8_t *host, bool to_device);
+
+    const Store &store;
+    Program program;
+    std::vector<int32_t> buffer_of;  // per value
+    DeviceMemory memory;
+    Memory at;
+    Stream stream;
+    float *host_logits = nullptr;
+    uint32_t context;               // tokens of a sequence
+    bool can_turn = true;
+    std::vector<const Op *> turns;  // per cache layer: the rope of its keys, NULL: none
+
+  private:
+    float *data(ValueId value) const {
+        if (value == kNoValue) return nullptr;
+        return value == program.logits ? at.logits : at.buffers[size_t(buffer_of[size_t(value)])];
+    }
+    uint32_t width(ValueId value) const { return value == kNoValue ? 0 : program.values[size_t(value)].width; }
+    Rope rope_of(const Op &op) const;
+    void launch(const Op &op, const Step &step) const;
+    void launch_matrix(const Op &op, int n) const;
+    void launch_recurrent(const Op &op, const Step &step) const;
+    void find_turns();
+    template <typename Visit> void for_planes(uint32_t group, Visit visit) const;
+};
+
+Program copy_program(const ProgramView &view);
+
+}  // namespace el::cuda

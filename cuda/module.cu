@@ -1,0 +1,114 @@
+// The module's one symbol, and the guard that turns exceptions into statuses.
+#include "backend/cuda/build_id.h"
+#include "executable.h"
+
+#include <cstring>
+#include <new>
+
+namespace el::cuda {
+namespace {
+
+template <typename Function> int32_t guard(char *error, Function function) {
+    try {
+        function();
+        return kOk;
+    } catch (const Failure &failure) {
+        std::snprintf(error, kErrorBytes, "%s", failure.what());
+        return failure.status();
+    } catch (const std::bad_alloc &) {
+        std::snprintf(error, kErrorBytes, "out of memory");
+        return kOutOfMemory;
+    } catch (...) {
+        std::snprintf(error, kErrorBytes, "an unexpected error in the CUDA module");
+        return kInternal;
+    }
+}
+
+int32_t device_count(int32_t *n, char *error) {
+    return guard(error, [&] { check(cudaGetDeviceCount(n), "looking for GPUs"); });
+}
+
+int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
+    return guard(error, [&] {
+        cudaDeviceProp p;
+        check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
+        std::snprintf(out->name, sizeof out->name, "%.*s", int(sizeof out->name) - 1, p.name);
+        out->memory_bytes = p.totalGlobalMem;
+        out->compute_capability = p.major * 10 + p.minor;
+        out->n_multiprocessors = p.multiProcessorCount;
+        out->integrated = p.integrated;
+        size_t available = 0, total = 0;
+        check(cudaSetDevice(device), "choosing the GPU");
+        check(cudaMemGetInfo(&available, &total), "asking for the GPU's free memory");
+        out->free_bytes = available;
+    });
+}
+
+int32_t store_create(int32_t device, const Tensor *tensors, size_t n, Store **out, char *error) {
+    return guard(error, [&] { *out = new Store(device, tensors, n); });
+}
+int32_t store_load(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error) {
+    return guard(error, [&] { store->load(tensor, row, n_rows, rows); });
+}
+void weight_bytes(const Tensor *tensors, size_t n, uint64_t *bytes) {
+    char error[kErrorBytes];
+    if (guard(error, [&] { Store::bytes(tensors, n, bytes); }) != kOk)
+        for (size_t i = 0; i < n; ++i) bytes[i] = UINT64_MAX / 4 / (n + 1);  // more than anybody has
+}
+void store_free(Store *store) { delete store; }
+
+int32_t executable_memory(const ProgramView *program, const LimitsView *limits, Region *regions, size_t *n,
+                          char *error) {
+    return guard(error, [&] {
+        Pieces counted;
+        Executable::lay_out(copy_program(*program), *limits, counted, regions, n);
+    });
+}
+int32_t executable_create(const Store *store, const ProgramView *program, const LimitsView *limits, Executable **out,
+                          char *error) {
+    return guard(error, [&] { *out = new Executable(*store, *program, *limits); });
+}
+int32_t executable_run(Executable *executable, const Step *step, size_t step_bytes, char *error) {
+    return executable->run(*step, step_bytes, error);
+}
+const float *executable_logits(const Executable *executable) { return executable->host_logits; }
+void executable_free(Executable *executable) { delete executable; }
+
+int32_t can_turn_keys(const Executable *e) { return e->can_turn; }
+void copy_rows(Executable *e, uint32_t group, const int32_t *from, const int32_t *to, size_t n) {
+    e->copy_rows(group, from, to, n);
+}
+void turn_keys(Executable *e, uint32_t group, const int32_t *slots, size_t n, int32_t positions) {
+    e->turn_keys(group, slots, n, positions);
+}
+void copy_state(Executable *e, int32_t from, int32_t to) { e->copy_state(from, to); }
+size_t row_bytes(const Executable *e, uint32_t group) { return e->row_bytes(group); }
+void read_rows(const Executable *e, uint32_t group, const int32_t *slots, size_t n, void *out) {
+    const_cast<Executable *>(e)->move_rows(group, slots, n, static_cast<uint8_t *>(out), false);
+}
+void write_rows(Executable *e, uint32_t group, const int32_t *slots, size_t n, const void *in) {
+    e->move_rows(group, slots, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
+}
+size_t state_bytes(const Executable *e) { return e->state_bytes(); }
+void read_state(const Executable *e, int32_t slot, void *out) {
+    const_cast<Executable *>(e)->move_state(slot, static_cast<uint8_t *>(out), false);
+}
+void write_state(Executable *e, int32_t slot, const void *in) {
+    e->move_state(slot, static_cast<uint8_t *>(const_cast<void *>(in)), true);
+}
+
+constexpr Module kModule = {
+    sizeof(Module),    kBuildId,          device_count,      device_info,       weight_bytes,   store_create,
+    store_load,        store_free,        executable_memory, executable_create, executable_run, executable_logits,
+    executable_free,   can_turn_keys,     copy_rows,         turn_keys,         copy_state,     row_bytes,
+    read_rows,         write_rows,        state_bytes,       read_state,        write_state,
+};
+
+}  // namespace
+}  // namespace el::cuda
+
+extern "C" __attribute__((visibility("default"))) const el::cuda::Module *
+edgellm_cuda_module(const el::cuda::Sizes *sizes) {
+    const el::cuda::Sizes mine;
+    return std::memcmp(sizes, &mine, sizeof mine) == 0 ? &el::cuda::kModule : nullptr;
+}

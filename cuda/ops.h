@@ -1,0 +1,135 @@
+// The ops as kernels: one launch function each, on the stream of an executable. Pointers are the device's; rows of
+// values are dense. All of them are right for every shape and format; fast paths come in front of them.
+#pragma once
+#include "program/op.h"
+
+#include <cuda_runtime.h>
+
+namespace el::cuda {
+
+struct Matrix {
+    const uint8_t *data = nullptr;  // [rows, row_bytes]
+    Format format = Format::kF32;
+    uint32_t cols = 0;
+    size_t row_bytes = 0;
+};
+
+struct Rope {
+    RopeArgs args;
+    const float *frequencies, *factors;  // [dims / 2]; factors NULL: 1
+};
+
+// K or V of one cache layer: [page][kv head][32][row]
+struct Plane {
+    uint8_t *data = nullptr;
+    Format format = Format::kF32;
+    uint32_t n_kv_heads = 0, head_dim = 0;
+    size_t row_bytes = 0;
+
+    __host__ __device__ uint8_t *row(int32_t slot, uint32_t head) const {
+        const size_t page = size_t(slot) / kPageTokens, in_page = size_t(slot) % kPageTokens;
+        return data + ((page * n_kv_heads + head) * kPageTokens + in_page) * row_bytes;
+    }
+};
+bool plane_format_known(Format format);
+
+// n: rows of the output
+
+void embed(const Matrix &m, const int32_t *token, int n, float *out, cudaStream_t stream);
+
+struct LinearCall {
+    Matrix m;
+    uint32_t row_begin, rows, col_begin, cols;
+    const float *x, *bias;  // bias NULL: none
+    float *out;
+    int n;
+};
+void linear(const LinearCall &call, cudaStream_t stream);
+
+struct ExpertCall {
+    LinearCall linear;  // rows: of one expert; n: pairs of token and expert; bias [n_experts, rows]
+    const float *route;
+    uint32_t n_used;
+    bool own_input;
+};
+void expert_linear(const ExpertCall &call, cudaStream_t stream);
+
+struct NormCall {
+    NormArgs args;
+    const float *x, *weight, *bias;  // NULL: none
+    uint32_t width, weight_width;
+    float *out;
+    int n;
+};
+void norm(const NormCall &call, cudaStream_t stream);
+
+void rope(const Rope &rope, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream);
+void cache_write(const Plane &plane, const int32_t *slot, const float *x, int n, cudaStream_t stream);
+
+struct AttentionCall {
+    AttentionArgs args;
+    Plane k, v;
+    const float *q, *sinks;
+    float *out;
+    int n;
+    Step step;  // the device's
+    uint32_t group;
+};
+void attention(const AttentionCall &call, cudaStream_t stream);
+
+struct GateCall {
+    ActivationKind activation;
+    const float *a, *b;
+    uint32_t a_width, width;
+    float *out;
+    int n;
+};
+void gate(const GateCall &call, cudaStream_t stream);
+void add(const float *a, const float *b, size_t n, float *out, cudaStream_t stream);
+
+struct ScaleCall {
+    ScaleArgs args;
+    const float *x, *weight, *bias;
+    const int32_t *position;
+    uint32_t width;
+    float *out;
+    int n;
+};
+void scale(const ScaleCall &call, cudaStream_t stream);
+void soft_cap(float cap, const float *x, size_t n, float *out, cudaStream_t stream);
+void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, cudaStream_t stream);
+void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, cudaStream_t stream);
+
+void route(const RouteArgs &args, const float *logits, float *out, int n, cudaStream_t stream);
+
+struct ExpertScaleCall {
+    const float *x, *route, *scales, *bias;
+    uint32_t n_used, width;
+    float *out;
+    int n;
+};
+void expert_scale(const ExpertScaleCall &call, cudaStream_t stream);
+void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n,
+             cudaStream_t stream);
+
+// State of a layer: [slots, floats]. The step's arrays say which tokens belong to which sequence.
+struct StateCall {
+    Step step;
+    float *state;
+    size_t floats;
+    const float *in[3], *weight[3];
+    float *out;
+};
+void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, cudaStream_t stream);
+void delta_rule(const DeltaRuleArgs &args, const StateCall &call, cudaStream_t stream);
+void selective_scan(const SelectiveScanArgs &args, const StateCall &call, cudaStream_t stream);
+
+// Between steps: rows of a plane, and keys turned by some positions.
+void copy_rows(const Plane &plane, const int32_t *from, const int32_t *to, int n, cudaStream_t stream);
+void turn_rows(const Plane &plane, const Rope &rope, const int32_t *slots, int n, int32_t positions,
+               cudaStream_t stream);
+// Rows packed as read_rows() has them: `stride` bytes from row to row.
+void pack_rows(const Plane &plane, const int32_t *slots, int n, uint8_t *packed, size_t stride, bool to_plane,
+               cudaStream_t stream);
+
+}  // namespace el::cuda

@@ -1,0 +1,85 @@
+// What goes into the cache, and what is done to it between steps.
+#include "ops/cache_row.cuh"
+
+namespace el::cuda {
+namespace {
+
+template <typename F> __global__ void write_kernel(Plane p, const int32_t *slot, const float *x) {
+    const uint32_t head = blockIdx.y;
+    x += (size_t(blockIdx.x) * p.n_kv_heads + head) * p.head_dim;
+    uint8_t *row = p.row(slot[blockIdx.x], head);
+    for (uint32_t i = threadIdx.x * kRun<F>; i < p.head_dim; i += blockDim.x * kRun<F>) {
+        float values[kRun<F>];
+        for (uint32_t j = 0; j < kRun<F>; ++j) values[j] = i + j < p.head_dim ? x[i + j] : 0.0f;
+        write_run<F>(row, i, values);
+    }
+}
+
+__global__ void copy_kernel(Plane p, const int32_t *from, const int32_t *to) {
+    const uint8_t *a = p.row(from[blockIdx.x], blockIdx.y);
+    uint8_t *b = p.row(to[blockIdx.x], blockIdx.y);
+    for (size_t i = threadIdx.x; i < p.row_bytes; i += blockDim.x) b[i] = a[i];
+}
+
+// A block for one head of one row, which lies in shared memory meanwhile.
+template <typename F> __global__ void turn_kernel(Plane p, Rope r, const int32_t *slots, int32_t positions) {
+    extern __shared__ float values[];
+    uint8_t *row = p.row(slots[blockIdx.x], blockIdx.y);
+    const uint32_t n = uint32_t(p.row_bytes / sizeof(typename F::Block) * F::kValues), half = r.args.dims / 2;
+    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) read_run<F>(row, i, values + i);
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
+        const bool interleaved = r.args.pairs == RopePairs::kInterleaved;
+        float &a = values[interleaved ? 2 * i : i], &b = values[interleaved ? 2 * i + 1 : i + half];
+        double s, c;
+        sincos(positions * (double(r.frequencies[i]) / (r.factors ? r.factors[i] : 1.0f)), &s, &c);
+        const float x = a, y = b;
+        a = x * float(c) - y * float(s);
+        b = x * float(s) + y * float(c);
+    }
+    __syncthreads();
+    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) write_run<F>(row, i, values + i);
+}
+
+__global__ void pack_kernel(Plane p, const int32_t *slots, uint8_t *packed, size_t stride, bool to_plane) {
+    uint8_t *row = p.row(slots[blockIdx.x], blockIdx.y);
+    packed += blockIdx.x * stride + blockIdx.y * p.row_bytes;
+    for (size_t i = threadIdx.x; i < p.row_bytes; i += blockDim.x)
+        if (to_plane)
+            row[i] = packed[i];
+        else
+            packed[i] = row[i];
+}
+
+}  // namespace
+
+bool plane_format_known(Format format) {
+    bool known = false;
+    with_cache_format(format, [&](auto) { known = true; });
+    return known;
+}
+
+void cache_write(const Plane &p, const int32_t *slot, const float *x, int n, cudaStream_t stream) {
+    with_cache_format(p.format, [&](auto f) {
+        write_kernel<typename decltype(f)::type><<<dim3(n, p.n_kv_heads), 32, 0, stream>>>(p, slot, x);
+    });
+}
+
+void copy_rows(const Plane &p, const int32_t *from, const int32_t *to, int n, cudaStream_t stream) {
+    copy_kernel<<<dim3(n, p.n_kv_heads), 64, 0, stream>>>(p, from, to);
+}
+
+void turn_rows(const Plane &p, const Rope &rope, const int32_t *slots, int n, int32_t positions, cudaStream_t stream) {
+    with_cache_format(p.format, [&](auto f) {
+        using F = typename decltype(f)::type;
+        const size_t bytes = p.row_bytes / sizeof(typename F::Block) * F::kValues * sizeof(float);
+        turn_kernel<F><<<dim3(n, p.n_kv_heads), 64, bytes, stream>>>(p, rope, slots, positions);
+    });
+}
+
+void pack_rows(const Plane &p, const int32_t *slots, int n, uint8_t *packed, size_t stride, bool to_plane,
+               cudaStream_t stream) {
+    pack_kernel<<<dim3(n, p.n_kv_heads), 64, 0, stream>>>(p, slots, packed, stride, to_plane);
+}
+
+}  // namespace el::cuda

@@ -1,0 +1,223 @@
+// Ops on rows: norms, gates, scales, slices, rope, routes and sums of experts.
+#include "ops.h"
+
+namespace el::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+unsigned blocks_for(size_t n) { return unsigned((n + kThreads - 1) / kThreads); }
+
+// The sum over a block of kThreads threads, for all of them.
+__device__ float block_sum(float x) {
+    __shared__ float part[kThreads / 32];
+    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+    __syncthreads();
+    float total = 0;
+    for (float p : part) total += p;
+    __syncthreads();
+    return total;
+}
+
+// A block for one part of one row.
+__global__ void norm_kernel(NormCall c) {
+    const uint32_t n = c.width / c.args.groups, g = blockIdx.y;
+    const float *x = c.x + size_t(blockIdx.x) * c.width + size_t(g) * n;
+    float *out = c.out + size_t(blockIdx.x) * c.width + size_t(g) * n;
+    float mean = 0;
+    if (c.args.kind == NormKind::kLayer) {
+        for (uint32_t i = threadIdx.x; i < n; i += kThreads) mean += x[i];
+        mean = block_sum(mean) / float(n);
+    }
+    float squares = 0;
+    for (uint32_t i = threadIdx.x; i < n; i += kThreads) squares += (x[i] - mean) * (x[i] - mean);
+    const float scale = rsqrtf(block_sum(squares) / float(n) + c.args.epsilon);
+    const size_t first = c.weight_width == c.width ? size_t(g) * n : 0;
+    for (uint32_t i = threadIdx.x; i < n; i += kThreads) {
+        float y = (x[i] - mean) * scale;
+        if (c.weight) y *= c.weight[first + i];
+        if (c.bias) y += c.bias[first + i];
+        out[i] = y;
+    }
+}
+
+__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+__device__ float activate(ActivationKind kind, float x) {
+    switch (kind) {
+    case ActivationKind::kNone:
+        return x;
+    case ActivationKind::kSilu:
+        return x * sigmoid(x);
+    case ActivationKind::kGelu:
+        return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case ActivationKind::kReluSquared:
+        return x > 0 ? x * x : 0.0f * x;
+    case ActivationKind::kSigmoid:
+        return sigmoid(x);
+    case ActivationKind::kClampedSwiglu:
+        x = fminf(x, 7.0f);
+        return x * sigmoid(1.702f * x);
+    }
+    return x;
+}
+
+__global__ void gate_kernel(GateCall c, size_t n) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i >= n) return;
+    float b = c.b ? c.b[i] : 1.0f;
+    if (c.activation == ActivationKind::kClampedSwiglu) b = fminf(fmaxf(b, -7.0f), 7.0f) + 1.0f;
+    c.out[i] = activate(c.activation, c.a[c.a_width == 1 ? i / c.width : i]) * b;
+}
+
+__global__ void add_kernel(const float *a, const float *b, size_t n, float *out) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i < n) out[i] = a[i] + b[i];
+}
+
+__global__ void scale_kernel(ScaleCall c, size_t n) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i >= n) return;
+    float factor = c.args.factor;
+    if (c.args.interval)
+        factor *= 1.0f + c.args.slope * logf(1.0f + float(uint32_t(c.position[i / c.width]) / c.args.interval));
+    if (c.weight) factor *= *c.weight;
+    c.out[i] = c.x[i] * factor + (c.bias ? c.bias[i % c.width] : 0.0f);
+}
+
+__global__ void soft_cap_kernel(float cap, const float *x, size_t n, float *out) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i < n) out[i] = cap * tanhf(x[i] / cap);
+}
+
+__global__ void slice_kernel(SliceArgs a, const float *x, uint32_t in_width, size_t n, float *out) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i >= n) return;
+    const size_t width = size_t(a.groups) * a.n, row = i / width, g = i % width / a.n;
+    out[i] = x[row * in_width + g * (in_width / a.groups) + a.begin + i % a.n];
+}
+
+__global__ void take_kernel(const float *x, const int32_t *row, uint32_t width, size_t n, float *out) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i < n) out[i] = x[size_t(row[i / width]) * width + i % width];
+}
+
+__device__ void turn(float &a, float &b, double angle, float magnitude) {
+    double s, c;
+    sincos(angle, &s, &c);
+    const float cos = float(c) * magnitude, sin = float(s) * magnitude, x = a, y = b;
+    a = x * cos - y * sin;
+    b = x * sin + y * cos;
+}
+
+// A thread for each pair of each head; the rest of a head is copied.
+__global__ void rope_kernel(Rope r, const int32_t *position, const float *x, float *out) {
+    const RopeArgs &a = r.args;
+    const uint32_t half = a.dims / 2, width = a.n_heads * a.head_dim;
+    x += size_t(blockIdx.x) * width;
+    out += size_t(blockIdx.x) * width;
+    for (uint32_t i = threadIdx.x; i < a.n_heads * half; i += blockDim.x) {
+        const uint32_t head = i / half, pair = i % half;
+        const bool interleaved = a.pairs == RopePairs::kInterleaved;
+        const uint32_t first = head * a.head_dim + (interleaved ? 2 * pair : pair),
+                       second = interleaved ? first + 1 : first + half;
+        float p = x[first], q = x[second];
+        const double angle = position[blockIdx.x] * double(r.frequencies[pair]);
+        turn(p, q, r.factors ? angle / r.factors[pair] : angle, a.magnitude);
+        out[first] = p;
+        out[second] = q;
+    }
+    const uint32_t rest = a.head_dim - a.dims;
+    for (uint32_t i = threadIdx.x; i < a.n_heads * rest; i += blockDim.x) {
+        const uint32_t at = i / rest * a.head_dim + a.dims + i % rest;
+        out[at] = x[at];
+    }
+}
+
+// One thread for a row: experts are few, and the order of equals must be the first's.
+__global__ void route_kernel(RouteArgs a, const float *logits, int n, float *out) {
+    const int row = int(blockIdx.x * blockDim.x + threadIdx.x);
+    if (row >= n) return;
+    logits += size_t(row) * a.n_experts;
+    out += size_t(row) * 2 * a.n_used;
+    float highest = -INFINITY, sum = 0, chosen = 0;
+    for (uint32_t e = 0; e < a.n_experts; ++e) highest = fmaxf(highest, logits[e]);
+    for (uint32_t e = 0; e < a.n_experts; ++e) sum += expf(logits[e] - highest);
+    for (uint32_t i = 0; i < a.n_used; ++i) {
+        uint32_t best = a.n_experts;
+        for (uint32_t e = 0; e < a.n_experts; ++e) {
+            bool taken = false;
+            for (uint32_t j = 0; j < i; ++j) taken |= out[j] == float(e);
+            if (!taken && (best == a.n_experts || logits[e] > logits[best] || logits[best] != logits[best])) best = e;
+        }
+        out[i] = float(best);
+        chosen += out[a.n_used + i] = expf(logits[best] - highest) / sum;
+    }
+    for (uint32_t i = 0; i < a.n_used; ++i) out[a.n_used + i] *= a.normalize ? a.scale / chosen : a.scale;
+}
+
+__global__ void expert_scale_kernel(ExpertScaleCall c, size_t n) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i >= n) return;
+    const uint32_t part = c.width / c.n_used;
+    const size_t row = i / c.width, slot = i % c.width / part;
+    const size_t expert = size_t(c.route[row * 2 * c.n_used + slot]);
+    c.out[i] = c.x[i] * c.scales[expert] + (c.bias ? c.bias[expert * part + i % part] : 0.0f);
+}
+
+__global__ void combine_kernel(const float *parts, const float *route, uint32_t n_used, uint32_t width, size_t n,
+                               float *out) {
+    const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
+    if (i >= n) return;
+    const size_t row = i / width;
+    float sum = 0;
+    for (uint32_t j = 0; j < n_used; ++j)
+        sum += route[row * 2 * n_used + n_used + j] * parts[(row * n_used + j) * width + i % width];
+    out[i] = sum;
+}
+
+}  // namespace
+
+void norm(const NormCall &c, cudaStream_t stream) {
+    norm_kernel<<<dim3(c.n, c.args.groups), kThreads, 0, stream>>>(c);
+}
+void gate(const GateCall &c, cudaStream_t stream) {
+    const size_t n = size_t(c.n) * c.width;
+    gate_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
+}
+void add(const float *a, const float *b, size_t n, float *out, cudaStream_t stream) {
+    add_kernel<<<blocks_for(n), kThreads, 0, stream>>>(a, b, n, out);
+}
+void scale(const ScaleCall &c, cudaStream_t stream) {
+    const size_t n = size_t(c.n) * c.width;
+    scale_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
+}
+void soft_cap(float cap, const float *x, size_t n, float *out, cudaStream_t stream) {
+    soft_cap_kernel<<<blocks_for(n), kThreads, 0, stream>>>(cap, x, n, out);
+}
+void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, cudaStream_t stream) {
+    const size_t total = size_t(n) * args.groups * args.n;
+    slice_kernel<<<blocks_for(total), kThreads, 0, stream>>>(args, x, in_width, total, out);
+}
+void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, cudaStream_t stream) {
+    const size_t total = size_t(n) * width;
+    take_kernel<<<blocks_for(total), kThreads, 0, stream>>>(x, row, width, total, out);
+}
+void rope(const Rope &r, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream) {
+    rope_kernel<<<n, kThreads, 0, stream>>>(r, position, x, out);
+}
+void route(const RouteArgs &args, const float *logits, float *out, int n, cudaStream_t stream) {
+    route_kernel<<<(n + 31) / 32, 32, 0, stream>>>(args, logits, n, out);
+}
+void expert_scale(const ExpertScaleCall &c, cudaStream_t stream) {
+    const size_t n = size_t(c.n) * c.width;
+    expert_scale_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
+}
+void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n,
+             cudaStream_t stream) {
+    const size_t total = size_t(n) * width;
+    combine_kernel<<<blocks_for(total), kThreads, 0, stream>>>(parts, route, n_used, width, total, out);
+}
+
+}  // namespace el::cuda

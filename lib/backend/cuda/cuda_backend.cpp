@@ -1,0 +1,152 @@
+// The CUDA backend as the engine sees it: calls go to the module, failures come back as exceptions or reports.
+#include "backend/backend.h"
+#include "backend/cuda/loader.h"
+
+#include <cstring>
+
+namespace el {
+namespace {
+
+using namespace cuda;
+
+void check(int32_t status, const char *error) {
+    if (status != 0) fail(static_cast<Status>(status), "{}", error);
+}
+
+std::vector<Tensor> tensors_of(std::span<const WeightTensor> weights) {
+    std::vector<Tensor> tensors;
+    for (const WeightTensor &t : weights)
+        tensors.push_back({t.name.data(), t.name.size(), t.format, t.uses, t.rows, t.cols});
+    return tensors;
+}
+
+ProgramView view_of(const Program &p) {
+    return {p.values.data(),      p.ops.data(),         p.constants.data(),    p.cache_layers.data(),
+            p.cache_groups.data(), p.state_layers.data(), p.values.size(),       p.ops.size(),
+            p.constants.size(),   p.cache_layers.size(), p.cache_groups.size(), p.state_layers.size(),
+            p.vocab,              p.logits};
+}
+
+LimitsView view_of(const ExecutableLimits &limits) {
+    return {limits.step, limits.cache_k, limits.cache_v, limits.n_pages.data()};
+}
+
+class CudaStore final : public WeightStore {
+  public:
+    CudaStore(const Module &module, std::span<const WeightTensor> weights) : module_(module) {
+        const std::vector<Tensor> tensors = tensors_of(weights);
+        char error[kErrorBytes] = "";
+        check(module.store_create(0, tensors.data(), tensors.size(), &handle_, error), error);
+    }
+    ~CudaStore() override { module_.store_free(handle_); }
+    std::byte *place(size_t, uint64_t) override { return nullptr; }
+    void load(size_t tensor, uint64_t row, uint64_t n_rows, const std::byte *rows) override {
+        char error[kErrorBytes] = "";
+        check(module_.store_load(handle_, tensor, row, n_rows, rows, error), error);
+    }
+    const Store *handle() const { return handle_; }
+
+  private:
+    const Module &module_;
+    Store *handle_ = nullptr;
+};
+
+size_t step_bytes(const StepLimits &limits) {
+    ArenaSizer sizer;
+    lay_out_step(limits, sizer);
+    return sizer.bytes();
+}
+
+class CudaExecutable final : public el::Executable, public CacheMemory {
+  public:
+    CudaExecutable(const Module &module, const Program &program, const ExecutableLimits &limits, const CudaStore &store)
+        : module_(module), step_bytes_(step_bytes(limits.step)) {
+        const ProgramView view = view_of(program);
+        const LimitsView limits_view = view_of(limits);
+        char error[kErrorBytes] = "";
+        check(module.executable_create(store.handle(), &view, &limits_view, &handle_, error), error);
+    }
+    ~CudaExecutable() override { module_.executable_free(handle_); }
+
+    Status run(const Step &step) noexcept override {
+        return static_cast<Status>(module_.executable_run(handle_, &step, step_bytes_, error_));
+    }
+    const char *error() const noexcept override { return error_; }
+    const float *logits() const noexcept override { return module_.executable_logits(handle_); }
+    CacheMemory &cache() noexcept override { return *this; }
+
+    bool can_turn_keys() const noexcept override { return module_.can_turn_keys(handle_) != 0; }
+    void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n) noexcept override {
+        module_.copy_rows(handle_, group, from, to, n);
+    }
+    void turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) noexcept override {
+        module_.turn_keys(handle_, group, slots, n, positions);
+    }
+    void copy_state(int32_t from, int32_t to) noexcept override { module_.copy_state(handle_, from, to); }
+    size_t row_bytes(uint32_t group) const noexcept override { return module_.row_bytes(handle_, group); }
+    void read_rows(uint32_t group, const int32_t *slots, size_t n, std::byte *out) const noexcept override {
+        module_.read_rows(handle_, group, slots, n, out);
+    }
+    void write_rows(uint32_t group, const int32_t *slots, size_t n, const std::byte *in) noexcept override {
+        module_.write_rows(handle_, group, slots, n, in);
+    }
+    size_t state_bytes() const noexcept override { return module_.state_bytes(handle_); }
+    void read_state(int32_t slot, std::byte *out) const noexcept override { module_.read_state(handle_, slot, out); }
+    void write_state(int32_t slot, const std::byte *in) noexcept override { module_.write_state(handle_, slot, in); }
+
+  private:
+    const Module &module_;
+    cuda::Executable *handle_ = nullptr;
+    const size_t step_bytes_;
+    char error_[kErrorBytes] = "";
+};
+
+class CudaBackend final : public Backend {
+  public:
+    explicit CudaBackend(const Module &module) : module_(module) {}
+    const char *name() const noexcept override { return "cuda"; }
+
+    WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {
+        const std::vector<Tensor> view = tensors_of(tensors);
+        WeightLayout layout;
+        layout.tensor_bytes.resize(view.size());
+        module_.weight_bytes(view.data(), view.size(), layout.tensor_bytes.data());
+        return layout;
+    }
+    std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
+                                              const BackendOptions &) const override {
+        return std::make_unique<CudaStore>(module_, tensors);
+    }
+    std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits, int) const override {
+        const ProgramView view = view_of(program);
+        const LimitsView limits_view = view_of(limits);
+        Region regions[kMaxRegions];
+        size_t n = 0;
+        char error[kErrorBytes] = "";
+        check(module_.executable_memory(&view, &limits_view, regions, &n, error), error);
+        std::vector<MemoryRegion> out;
+        for (size_t i = 0; i < n; ++i) out.push_back({"cuda", regions[i].name, regions[i].bytes, regions[i].cache_group});
+        return out;
+    }
+    std::unique_ptr<el::Executable> compile(const Program &program, const ExecutableLimits &limits,
+                                            const WeightStore &store, Arena &, ThreadPool &) const override {
+        return std::make_unique<CudaExecutable>(module_, program, limits, static_cast<const CudaStore &>(store));
+    }
+
+  private:
+    const Module &module_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> create_cuda_backend() {
+    const Loaded &loaded = load_module();
+    if (!loaded.module) fail(Status::kNotFound, "no GPU can be used: {}", loaded.reason);
+    int32_t n = 0;
+    char error[kErrorBytes] = "";
+    if (loaded.module->device_count(&n, error) != 0) fail(Status::kNotFound, "no GPU can be used: {}", error);
+    if (n == 0) fail(Status::kNotFound, "no GPU can be used: the driver knows none");
+    return std::make_unique<CudaBackend>(*loaded.module);
+}
+
+}  // namespace el

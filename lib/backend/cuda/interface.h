@@ -1,0 +1,102 @@
+// What crosses between libedgellm and its CUDA module: two structs of C functions and plain data, no C++ object, no
+// exception. Both sides are built together and check it: struct sizes and the build's name must be the same.
+#pragma once
+#include "program/op.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace el::cuda {
+
+// Functions return a Status as its number; on failure they write a sentence to `error`.
+constexpr size_t kErrorBytes = 512;
+
+struct DeviceInfo {
+    char name[96];
+    uint64_t memory_bytes, free_bytes;
+    int32_t compute_capability;  // 87: 8.7
+    int32_t n_multiprocessors;
+    int32_t integrated;  // 1: memory is shared with the CPU
+};
+
+struct Tensor {
+    const char *name;
+    size_t name_bytes;
+    Format format;
+    uint8_t uses;  // TensorUse bits
+    uint64_t rows, cols;
+};
+
+struct Region {
+    char name[32];
+    uint64_t bytes;
+    int32_t cache_group;  // -1: none
+};
+constexpr size_t kMaxRegions = 64;
+
+struct ProgramView {
+    const ValueInfo *values;
+    const Op *ops;
+    const float *constants;
+    const CacheLayer *cache_layers;
+    const CacheGroup *cache_groups;
+    const StateLayer *state_layers;
+    size_t n_values, n_ops, n_constants, n_cache_layers, n_cache_groups, n_state_layers;
+    uint32_t vocab;
+    ValueId logits;
+};
+
+struct LimitsView {
+    StepLimits step;
+    Format cache_k, cache_v;
+    const uint32_t *n_pages;  // [n_cache_groups]
+};
+
+struct Store;
+struct Executable;
+
+struct Module {
+    uint32_t struct_size;
+    const char *build;  // its name
+
+    int32_t (*device_count)(int32_t *n, char *error);
+    int32_t (*device_info)(int32_t device, DeviceInfo *out, char *error);
+
+    // Bytes of each tensor on the device.
+    void (*weight_bytes)(const Tensor *tensors, size_t n, uint64_t *bytes);
+    int32_t (*store_create)(int32_t device, const Tensor *tensors, size_t n, Store **out, char *error);
+    int32_t (*store_load)(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error);
+    void (*store_free)(Store *store);
+
+    // The memory that an executable takes on the device.
+    int32_t (*executable_memory)(const ProgramView *program, const LimitsView *limits, Region *regions, size_t *n,
+                                 char *error);
+    int32_t (*executable_create)(const Store *store, const ProgramView *program, const LimitsView *limits,
+                                 Executable **out, char *error);
+    // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
+    int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, char *error);
+    const float *(*executable_logits)(const Executable *executable);  // in host memory
+    void (*executable_free)(Executable *executable);
+
+    // As CacheMemory has them.
+    int32_t (*can_turn_keys)(const Executable *executable);
+    void (*copy_rows)(Executable *executable, uint32_t group, const int32_t *from, const int32_t *to, size_t n);
+    void (*turn_keys)(Executable *executable, uint32_t group, const int32_t *slots, size_t n, int32_t positions);
+    void (*copy_state)(Executable *executable, int32_t from, int32_t to);
+    size_t (*row_bytes)(const Executable *executable, uint32_t group);
+    void (*read_rows)(const Executable *executable, uint32_t group, const int32_t *slots, size_t n, void *out);
+    void (*write_rows)(Executable *executable, uint32_t group, const int32_t *slots, size_t n, const void *in);
+    size_t (*state_bytes)(const Executable *executable);
+    void (*read_state)(const Executable *executable, int32_t slot, void *out);
+    void (*write_state)(Executable *executable, int32_t slot, const void *in);
+};
+
+// The one symbol of the module. `sizes` are those of the structs above as the caller knows them.
+constexpr char kEntryName[] = "edgellm_cuda_module";
+struct Sizes {
+    uint32_t module = sizeof(Module), op = sizeof(Op), step = sizeof(Step), limits = sizeof(LimitsView),
+             program = sizeof(ProgramView), tensor = sizeof(Tensor), group = sizeof(CacheGroup);
+};
+using Entry = const Module *(*)(const Sizes *sizes);  // NULL if they differ
+
+}  // namespace el::cuda
