@@ -69,6 +69,7 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
                 return p;
             };
             m.k[i] = plane(limits.cache_k, group.head_dim_k);
+            m.k[i].rotated = limits.cache_k == Format::kQ4_0;
             m.v[i] = plane(limits.cache_v, group.head_dim_v);
         }
         longest = std::max(longest, all);

@@ -25,6 +25,7 @@ struct Plane {
     Format format = Format::kF32;
     uint32_t n_kv_heads = 0, head_dim = 0;
     size_t row_bytes = 0;
+    bool rotated = false;  // each row, by rotation.cuh
 
     __host__ __device__ uint8_t *row(int32_t slot, uint32_t head) const {
         const size_t page = size_t(slot) / kPageTokens, in_page = size_t(slot) % kPageTokens;

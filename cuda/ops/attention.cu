@@ -1,6 +1,7 @@
 // Attention over pages for every head size and cache format, with the softmax computed page by page (Milakov and
 // Gimelshein 2018, "Online normalizer calculation for softmax").
 #include "ops/cache_row.cuh"
+#include "ops/rotation.cuh"
 
 namespace el::cuda {
 namespace {
@@ -19,6 +20,7 @@ template <typename K, typename V> __global__ void attention_kernel(AttentionCall
     for (uint32_t i = threadIdx.x; i < a.head_dim_k; i += kThreads) q[i] = from[i] * a.scale;
     for (uint32_t i = threadIdx.x; i < a.head_dim_v; i += kThreads) out[i] = 0;
     __syncthreads();
+    if (c.k.rotated) rotate(q, a.head_dim_k);
 
     const size_t at = size_t(c.group) * c.step.limits.max_tokens + token;
     const int32_t begin = c.step.visible_begin[at], end = c.step.visible_end[at];

@@ -1,18 +1,21 @@
 // What goes into the cache, and what is done to it between steps.
 #include "ops/cache_row.cuh"
+#include "ops/rotation.cuh"
 
 namespace el::cuda {
 namespace {
 
+// A block for one head of one token, whose values lie in shared memory meanwhile.
 template <typename F> __global__ void write_kernel(Plane p, const int32_t *slot, const float *x) {
+    extern __shared__ float values[];
     const uint32_t head = blockIdx.y;
     x += (size_t(blockIdx.x) * p.n_kv_heads + head) * p.head_dim;
+    const uint32_t n = uint32_t(p.row_bytes / sizeof(typename F::Block) * F::kValues);
+    for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) values[i] = i < p.head_dim ? x[i] : 0.0f;
+    __syncthreads();
+    if (p.rotated) rotate(values, p.head_dim);
     uint8_t *row = p.row(slot[blockIdx.x], head);
-    for (uint32_t i = threadIdx.x * kRun<F>; i < p.head_dim; i += blockDim.x * kRun<F>) {
-        float values[kRun<F>];
-        for (uint32_t j = 0; j < kRun<F>; ++j) values[j] = i + j < p.head_dim ? x[i + j] : 0.0f;
-        write_run<F>(row, i, values);
-    }
+    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) write_run<F>(row, i, values + i);
 }
 
 __global__ void copy_kernel(Plane p, const int32_t *from, const int32_t *to) {
@@ -28,6 +31,7 @@ template <typename F> __global__ void turn_kernel(Plane p, Rope r, const int32_t
     const uint32_t n = uint32_t(p.row_bytes / sizeof(typename F::Block) * F::kValues), half = r.args.dims / 2;
     for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) read_run<F>(row, i, values + i);
     __syncthreads();
+    if (p.rotated) rotate_back(values, p.head_dim);
     for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
         const bool interleaved = r.args.pairs == RopePairs::kInterleaved;
         float &a = values[interleaved ? 2 * i : i], &b = values[interleaved ? 2 * i + 1 : i + half];
@@ -38,6 +42,7 @@ template <typename F> __global__ void turn_kernel(Plane p, Rope r, const int32_t
         b = x * float(s) + y * float(c);
     }
     __syncthreads();
+    if (p.rotated) rotate(values, p.head_dim);
     for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) write_run<F>(row, i, values + i);
 }
 
@@ -51,6 +56,11 @@ __global__ void pack_kernel(Plane p, const int32_t *slots, uint8_t *packed, size
             packed[i] = row[i];
 }
 
+// Bytes of a row's values as floats.
+template <typename F> size_t row_floats(const Plane &p) {
+    return p.row_bytes / sizeof(typename F::Block) * F::kValues * sizeof(float);
+}
+
 }  // namespace
 
 bool plane_format_known(Format format) {
@@ -61,7 +71,8 @@ bool plane_format_known(Format format) {
 
 void cache_write(const Plane &p, const int32_t *slot, const float *x, int n, cudaStream_t stream) {
     with_cache_format(p.format, [&](auto f) {
-        write_kernel<typename decltype(f)::type><<<dim3(n, p.n_kv_heads), 32, 0, stream>>>(p, slot, x);
+        using F = typename decltype(f)::type;
+        write_kernel<F><<<dim3(n, p.n_kv_heads), 64, row_floats<F>(p), stream>>>(p, slot, x);
     });
 }
 
@@ -72,8 +83,7 @@ void copy_rows(const Plane &p, const int32_t *from, const int32_t *to, int n, cu
 void turn_rows(const Plane &p, const Rope &rope, const int32_t *slots, int n, int32_t positions, cudaStream_t stream) {
     with_cache_format(p.format, [&](auto f) {
         using F = typename decltype(f)::type;
-        const size_t bytes = p.row_bytes / sizeof(typename F::Block) * F::kValues * sizeof(float);
-        turn_kernel<F><<<dim3(n, p.n_kv_heads), 64, bytes, stream>>>(p, rope, slots, positions);
+        turn_kernel<F><<<dim3(n, p.n_kv_heads), 64, row_floats<F>(p), stream>>>(p, rope, slots, positions);
     });
 }
 

@@ -1,5 +1,5 @@
 // Compares what backends compute with plain code and with the reference backend, on random input.
-//     conformance [--isa NAME] [--only PART_OF_A_NAME] [--seed N] [--bench]
+//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--seed N] [--bench]
 #include "harness.h"
 
 #include <cstdio>
@@ -21,6 +21,8 @@ bool parse(int argc, char **argv, Options &options) {
         if (!value) return false;
         if (!std::strcmp(argv[i], "--isa"))
             options.isa = value;
+        else if (!std::strcmp(argv[i], "--device"))
+            options.device = value;
         else if (!std::strcmp(argv[i], "--only"))
             options.only = value;
         else if (!std::strcmp(argv[i], "--seed"))
@@ -29,7 +31,18 @@ bool parse(int argc, char **argv, Options &options) {
             return false;
         i++;
     }
-    return options.isa.empty() || parse_isa(options.isa);
+    return (options.device == "cpu" || options.device == "cuda") && (options.isa.empty() || parse_isa(options.isa));
+}
+
+void test_cuda(const Options &options, Report &report) {
+    Context c{report, Isa::kScalar, "cuda ", options.seed, nullptr};
+    try {
+        c.tested = create_cuda_backend();
+    } catch (const Error &error) {
+        return report.skip("cuda", error.what());
+    }
+    test_programs(c);
+    test_ops(c);
 }
 
 }  // namespace
@@ -37,20 +50,25 @@ bool parse(int argc, char **argv, Options &options) {
 int main(int argc, char **argv) {
     Options options;
     if (!parse(argc, argv, options)) {
-        std::fprintf(stderr, "usage: %s [--isa scalar|avx2|avx512|neon] [--only PART_OF_A_NAME] [--seed N] [--bench]\n",
+        std::fprintf(stderr, "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--seed N] [--bench]\n",
                      argv[0]);
         return 2;
     }
     Report report(options);
     try {
+        if (options.device == "cuda") {
+            test_cuda(options, report);
+            return report.finish_or_skip();
+        }
         for (Isa isa : isas(options, report)) {
             if (options.bench) {
                 bench(options, isa);
                 continue;
             }
             test_kernels(options, report, isa);
-            test_programs(options, report, isa);
-            test_ops(options, report, isa);
+            Context c{report, isa, std::string(isa_name(isa)) + " ", options.seed, create_cpu_backend()};
+            test_programs(c);
+            test_ops(c);
         }
     } catch (const std::exception &error) {
         report.check("no exceptions", false, error.what());

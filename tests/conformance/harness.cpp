@@ -35,6 +35,11 @@ void Report::skip(const std::string &name, const char *why) {
     std::printf("skipped %s: %s\n", name.c_str(), why);
 }
 
+int Report::finish_or_skip() const {
+    const int result = finish();
+    return passed_ + failed_ == 0 && skipped_ ? 77 : result;
+}
+
 int Report::finish() const {
     std::printf("%d passed, %d failed, %d skipped\n", passed_, failed_, skipped_);
     return failed_ || passed_ == 0 ? 1 : 0;
@@ -303,7 +308,8 @@ Session::Session(const Backend &backend, const Model &model, const Setup &setup,
     parts_->store = backend.create_store(model.tensors, {setup.isa});
     load_weights(model, backend.layout(model.tensors, {setup.isa}).row_granularity, *parts_->store);
     uint64_t bytes = 0;
-    for (const MemoryRegion &r : backend.memory(program, limits, parts_->pool.size())) bytes += r.bytes;
+    for (const MemoryRegion &r : backend.memory(program, limits, parts_->pool.size()))
+        if (r.device == "cpu") bytes += r.bytes;
     ArenaSizer sizer;
     lay_out_step(limits.step, sizer);
     parts_->arena = Arena(bytes);

@@ -12,6 +12,7 @@ namespace el::conformance {
 struct Options {
     std::string only;  // names of tests to run contain this
     std::string isa;   // only this instruction set
+    std::string device = "cpu";
     uint32_t seed = 1;
     bool bench = false;
 };
@@ -24,7 +25,8 @@ class Report {
     void compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
                  double tolerance);
     void skip(const std::string &name, const char *why);
-    int finish() const;  // prints the totals; the exit code
+    int finish() const;
+    int finish_or_skip() const;  // 77 where all was skipped  // prints the totals; the exit code
 
   private:
     const Options &options_;
@@ -111,13 +113,14 @@ std::vector<std::vector<float>> run(const Backend &backend, const Model &model, 
 
 const cpu::Kernels &kernels_of(Isa isa);
 
-// The CPU backend with one instruction set, compared with the reference.
+// A backend (the CPU's with one instruction set), compared with the reference.
 struct Context {
     Report &report;
     Isa isa;
     std::string prefix;
     uint32_t seed;
-    std::unique_ptr<Backend> reference = create_reference_backend(), cpu = create_cpu_backend();
+    std::unique_ptr<Backend> tested;
+    std::unique_ptr<Backend> reference = create_reference_backend();
 };
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance);
@@ -130,8 +133,8 @@ constexpr Format kCacheFormats[] = {Format::kF32, Format::kF16, Format::kQ8_0, F
 std::vector<float> flat(const std::vector<std::vector<float>> &parts);
 
 void test_kernels(const Options &options, Report &report, Isa isa);
-void test_programs(const Options &options, Report &report, Isa isa);
-void test_ops(const Options &options, Report &report, Isa isa);
+void test_programs(Context &c);
+void test_ops(Context &c);
 
 // Parts of models, for tests and timings.
 struct Experts {

@@ -341,9 +341,9 @@ void compare_recurrent(Context &c, const std::string &name, const Model &m) {
     turns.sequence = {0, 1, 0, 2, 1, 0, 0, 2, 1};
     compare(c, name + " batch", m, setup, {tokens(20)}, 1e-5);
     compare(c, name + " turns", m, setup, {turns, tokens(1, 1), turns, tokens(4, 2), tokens(1)}, 1e-5);
-    const std::vector<float> batch = flat(run(*c.cpu, m, setup, {tokens(20)}));
-    c.report.compare(name + " chunks", batch, flat(run(*c.cpu, m, setup, chunks)), 1e-5);
-    c.report.compare(name + " single tokens", batch, flat(run(*c.cpu, m, setup, singles)), 1e-5);
+    const std::vector<float> batch = flat(run(*c.tested, m, setup, {tokens(20)}));
+    c.report.compare(name + " chunks", batch, flat(run(*c.tested, m, setup, chunks)), 1e-5);
+    c.report.compare(name + " single tokens", batch, flat(run(*c.tested, m, setup, singles)), 1e-5);
 }
 
 void test_recurrent(Context &c) {
@@ -432,15 +432,14 @@ void test_long_rope(Context &c) {
     for (uint32_t rows : {64u, 128u}) {
         const Setup setup{.isa = c.isa, .threads = 2, .max_rows = rows};
         compare(c, fmt::format("{} {}", name, rows), m, setup, {tokens(30)}, 1e-5);
-        results[rows == 128] = flat(run(*c.cpu, m, setup, {tokens(30)}));
+        results[rows == 128] = flat(run(*c.tested, m, setup, {tokens(30)}));
     }
     c.report.check(name + " differs", results[0] != results[1], "the factors made no difference");
 }
 
 }  // namespace
 
-void test_ops(const Options &options, Report &report, Isa isa) {
-    Context c{report, isa, fmt::format("{} ", isa_name(isa)), options.seed};
+void test_ops(Context &c) {
     test_norms(c);
     test_gates(c);
     test_factors(c);

@@ -25,9 +25,9 @@ void compare(Context &c, const std::string &name, const Model &model, Setup setu
         simple.threads = 1;
         expected = flat(run(*c.reference, model, simple, steps));
     }
-    const auto got = run(*c.cpu, model, setup, steps);
+    const auto got = run(*c.tested, model, setup, steps);
     c.report.compare(name, expected, flat(got), tolerance);
-    c.report.check(name + " again", got == run(*c.cpu, model, setup, steps), "two runs differ");
+    c.report.check(name + " again", got == run(*c.tested, model, setup, steps), "two runs differ");
 }
 
 // Rounding of activations to 8 bits; floats are only summed in another order.
@@ -115,8 +115,8 @@ void test_ranges(Context &c) {
             const Setup setup{.isa = c.isa, .threads = 2};
             for (int n : {1, 11})
                 c.report.compare(fmt::format("{} from {} tokens={}", name, row_begin, n),
-                                 flat(run(*c.cpu, part, setup, {tokens(n)})),
-                                 flat(run(*c.cpu, whole, setup, {tokens(n)})), 0);
+                                 flat(run(*c.tested, part, setup, {tokens(n)})),
+                                 flat(run(*c.tested, whole, setup, {tokens(n)})), 0);
         }
     }
 }
@@ -274,7 +274,7 @@ void test_refusals(Context &c) {
     auto refuses = [&](const char *what, Model &m, Setup setup) {
         bool refused = false;
         try {
-            run(*c.cpu, m, setup, {tokens(1)});
+            run(*c.tested, m, setup, {tokens(1)});
         } catch (const Error &error) {
             refused = error.status() == Status::kUnsupported;
         }
@@ -292,8 +292,7 @@ void test_refusals(Context &c) {
 
 }  // namespace
 
-void test_programs(const Options &options, Report &report, Isa isa) {
-    Context c{report, isa, fmt::format("{} ", isa_name(isa)), options.seed};
+void test_programs(Context &c) {
     test_linears(c);
     test_embeds(c);
     test_ranges(c);

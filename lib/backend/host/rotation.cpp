@@ -2,20 +2,12 @@
 
 #include <bit>
 #include <cmath>
-#include <cstdint>
 
 namespace el::host {
 namespace {
 
-// Saved caches depend on it.
-bool negative(size_t i) {
-    uint32_t h = uint32_t(i) * 0x9e3779b1u;
-    h = (h ^ h >> 15) * 0x85ebca6bu;
-    return (h ^ h >> 13) >> 31;
-}
-
 void flip(float *x, size_t n) {
-    for (size_t i = 0; i < n; ++i) x[i] = negative(i) ? -x[i] : x[i];
+    for (size_t i = 0; i < n; ++i) x[i] = rotation_flips(i) ? -x[i] : x[i];
 }
 
 void hadamard(float *x, size_t n) {  // its own inverse
