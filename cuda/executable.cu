@@ -353,16 +353,22 @@ size_t Executable::state_bytes() const {
     return floats * sizeof(float);
 }
 
-void Executable::move_state(int32_t slot, uint8_t *host, bool to_device) {
+// Bytes [begin, begin + n) of a slot, all layers one after the other.
+void Executable::move_state(int32_t slot, size_t begin, size_t n, uint8_t *host, bool to_device) {
     cudaSetDevice(store.device);
+    size_t first = 0;  // byte of the layer
     for (size_t i = 0; i < at.state.size(); ++i) {
-        const size_t n = program.state_layers[i].floats, bytes = n * sizeof(float);
-        float *mine = at.state[i] + size_t(slot) * n;
-        if (to_device)
-            cudaMemcpyAsync(mine, host, bytes, cudaMemcpyHostToDevice, stream);
-        else
-            cudaMemcpyAsync(host, mine, bytes, cudaMemcpyDeviceToHost, stream);
-        host += bytes;
+        const size_t bytes = program.state_layers[i].floats * sizeof(float), last = first + bytes;
+        const size_t from = std::max(begin, first), to = std::min(begin + n, last);
+        if (from < to) {
+            uint8_t *mine = reinterpret_cast<uint8_t *>(at.state[i]) + size_t(slot) * bytes + (from - first);
+            uint8_t *theirs = host + (from - begin);
+            if (to_device)
+                cudaMemcpyAsync(mine, theirs, to - from, cudaMemcpyHostToDevice, stream);
+            else
+                cudaMemcpyAsync(theirs, mine, to - from, cudaMemcpyDeviceToHost, stream);
+        }
+        first = last;
     }
     cudaStreamSynchronize(stream);
 }

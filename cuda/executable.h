@@ -41,7 +41,7 @@ struct Executable {
     size_t row_bytes(uint32_t group) const;
     void move_rows(uint32_t group, const int32_t *slots, size_t n, uint8_t *host, bool to_device);
     size_t state_bytes() const;
-    void move_state(int32_t slot, uint8_t *host, bool to_device);
+    void move_state(int32_t slot, size_t begin, size_t n, uint8_t *host, bool to_device);
 
     const Store &store;
     Program program;

@@ -90,11 +90,11 @@ void write_rows(Executable *e, uint32_t group, const int32_t *slots, size_t n, c
     e->move_rows(group, slots, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
 }
 size_t state_bytes(const Executable *e) { return e->state_bytes(); }
-void read_state(const Executable *e, int32_t slot, void *out) {
-    const_cast<Executable *>(e)->move_state(slot, static_cast<uint8_t *>(out), false);
+void read_state(const Executable *e, int32_t slot, size_t begin, size_t n, void *out) {
+    const_cast<Executable *>(e)->move_state(slot, begin, n, static_cast<uint8_t *>(out), false);
 }
-void write_state(Executable *e, int32_t slot, const void *in) {
-    e->move_state(slot, static_cast<uint8_t *>(const_cast<void *>(in)), true);
+void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void *in) {
+    e->move_state(slot, begin, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
 }
 
 constexpr Module kModule = {

@@ -91,8 +91,12 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
         module_.write_rows(handle_, group, slots, n, in);
     }
     size_t state_bytes() const noexcept override { return module_.state_bytes(handle_); }
-    void read_state(int32_t slot, std::byte *out) const noexcept override { module_.read_state(handle_, slot, out); }
-    void write_state(int32_t slot, const std::byte *in) noexcept override { module_.write_state(handle_, slot, in); }
+    void read_state(int32_t slot, size_t begin, size_t n, std::byte *out) const noexcept override {
+        module_.read_state(handle_, slot, begin, n, out);
+    }
+    void write_state(int32_t slot, size_t begin, size_t n, const std::byte *in) noexcept override {
+        module_.write_state(handle_, slot, begin, n, in);
+    }
 
   private:
     const Module &module_;

@@ -87,8 +87,8 @@ struct Module {
     void (*read_rows)(const Executable *executable, uint32_t group, const int32_t *slots, size_t n, void *out);
     void (*write_rows)(Executable *executable, uint32_t group, const int32_t *slots, size_t n, const void *in);
     size_t (*state_bytes)(const Executable *executable);
-    void (*read_state)(const Executable *executable, int32_t slot, void *out);
-    void (*write_state)(Executable *executable, int32_t slot, const void *in);
+    void (*read_state)(const Executable *executable, int32_t slot, size_t begin, size_t n, void *out);
+    void (*write_state)(Executable *executable, int32_t slot, size_t begin, size_t n, const void *in);
 };
 
 // The one symbol of the module. `sizes` are those of the structs above as the caller knows them.
