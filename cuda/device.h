@@ -65,7 +65,8 @@ class Pieces {
     explicit Pieces(uint8_t *base = nullptr) : base_(base) {}
     template <typename T> T *take(size_t n) {
         size_t bytes = 0, end = 0;
-        if (__builtin_mul_overflow(n, sizeof(T), &bytes) || __builtin_add_overflow(used_, bytes, &end) || end > SIZE_MAX / 2)
+        if (__builtin_mul_overflow(n, sizeof(T), &bytes) || __builtin_add_overflow(used_, bytes, &end) ||
+            end > SIZE_MAX / 2)
             throw Failure(kOutOfMemory, "%zu objects are more than the address space holds", n);
         T *piece = base_ ? reinterpret_cast<T *>(base_ + used_) : nullptr;
         used_ = (end + 255) / 256 * 256;

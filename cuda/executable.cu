@@ -1,5 +1,5 @@
-#include "executable.h"
 #include "backend/buffers.h"
+#include "executable.h"
 
 #include <algorithm>
 #include <cstring>
@@ -142,7 +142,8 @@ size_t step_bytes_of(const StepLimits &limits) {
 }  // namespace
 
 Executable::Executable(const Store &store_, const ProgramView &view, const LimitsView &limits)
-    : store(store_), program(copy_program(view)), buffer_of(BufferPlan(program).buffer_of), context(limits.step.context) {
+    : store(store_), program(copy_program(view)), buffer_of(BufferPlan(program).buffer_of),
+      context(limits.step.context) {
     check(cudaSetDevice(store.device), "choosing the GPU");
     check_supported(program, limits);
     Pieces counted;
@@ -201,7 +202,7 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
 
 void Executable::launch_matrix(const Op &op, int n) const {
     const WeightRef &w = op.weight[0];
-    LinearCall call{store.matrix(w.tensor), w.row_begin,      w.rows, w.col_begin, w.cols, data(op.in[0]),
+    LinearCall call{store.matrix(w.tensor),     w.row_begin,  w.rows, w.col_begin, w.cols, data(op.in[0]),
                     store.vector(op.weight[1]), data(op.out), n};
     if (op.kind == OpKind::kLinear) return linear(call, stream);
     call.rows = w.rows / op.expert.n_experts;
@@ -269,7 +270,8 @@ void Executable::launch(const Op &op, const Step &step) const {
     case OpKind::kRoute:
         return route(op.route, a, out, n, stream);
     case OpKind::kExpertScale:
-        return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n}, stream);
+        return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n},
+                            stream);
     case OpKind::kCombine:
         return combine(a, b, width(op.in[1]) / 2, cols, out, n, stream);
     case OpKind::kShortConv:
@@ -294,7 +296,8 @@ void Executable::copy_rows(uint32_t group, const int32_t *from, const int32_t *t
     cudaSetDevice(store.device);
     for (size_t i = 0; i < n;) {
         size_t count = 1;  // rows that none of these has written yet
-        while (i + count < n && count < kPageTokens && std::find(to + i, to + i + count, from[i + count]) == to + i + count)
+        while (i + count < n && count < kPageTokens &&
+               std::find(to + i, to + i + count, from[i + count]) == to + i + count)
             ++count;
         cudaMemcpyAsync(at.slots[0], from + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
         cudaMemcpyAsync(at.slots[1], to + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);

@@ -21,14 +21,14 @@ struct Executable {
     Executable(const Executable &) = delete;
 
     struct Memory {
-        std::vector<Plane> k, v;        // per cache layer
-        std::vector<float *> state;     // per state layer: [n_state_slots, floats]
-        std::vector<float *> buffers;   // of values
-        float *logits = nullptr;        // [max_outputs, vocab]
+        std::vector<Plane> k, v;       // per cache layer
+        std::vector<float *> state;    // per state layer: [n_state_slots, floats]
+        std::vector<float *> buffers;  // of values
+        float *logits = nullptr;       // [max_outputs, vocab]
         float *constants = nullptr;
         Step step;
-        int32_t *slots[2] = {};         // [max_pages * kPageTokens] each: for changes between steps
-        uint8_t *packed = nullptr;      // a page of rows of the group with the longest ones
+        int32_t *slots[2] = {};     // [max_pages * kPageTokens] each: for changes between steps
+        uint8_t *packed = nullptr;  // a page of rows of the group with the longest ones
     };
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
@@ -50,7 +50,7 @@ struct Executable {
     Memory at;
     Stream stream;
     float *host_logits = nullptr;
-    uint32_t context;               // tokens of a sequence
+    uint32_t context;  // tokens of a sequence
     bool can_turn = true;
     std::vector<const Op *> turns;  // per cache layer: the rope of its keys, NULL: none
 

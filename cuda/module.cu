@@ -98,10 +98,10 @@ void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void
 }
 
 constexpr Module kModule = {
-    sizeof(Module),    kBuildId,          device_count,      device_info,       weight_bytes,   store_create,
-    store_load,        store_free,        executable_memory, executable_create, executable_run, executable_logits,
-    executable_free,   can_turn_keys,     copy_rows,         turn_keys,         copy_state,     row_bytes,
-    read_rows,         write_rows,        state_bytes,       read_state,        write_state,
+    sizeof(Module),  kBuildId,      device_count,      device_info,       weight_bytes,   store_create,
+    store_load,      store_free,    executable_memory, executable_create, executable_run, executable_logits,
+    executable_free, can_turn_keys, copy_rows,         turn_keys,         copy_state,     row_bytes,
+    read_rows,       write_rows,    state_bytes,       read_state,        write_state,
 };
 
 }  // namespace

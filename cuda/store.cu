@@ -75,7 +75,8 @@ Store::Store(int32_t device_, const Tensor *tensors, size_t n) : device(device_)
 void Store::load(size_t tensor, uint64_t row, uint64_t n_rows, const void *rows) {
     const Matrix &m = matrices[tensor];
     check(cudaSetDevice(device), "choosing the GPU");
-    check(cudaMemcpy(const_cast<uint8_t *>(m.data) + row * m.row_bytes, rows, n_rows * m.row_bytes, cudaMemcpyHostToDevice),
+    check(cudaMemcpy(const_cast<uint8_t *>(m.data) + row * m.row_bytes, rows, n_rows * m.row_bytes,
+                     cudaMemcpyHostToDevice),
           "copying weights to the GPU");
 }
 

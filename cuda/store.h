@@ -1,7 +1,7 @@
 // The weights of one model on a device, as they lie in the file.
 #pragma once
-#include "device.h"
 #include "backend/cuda/interface.h"
+#include "device.h"
 #include "ops.h"
 
 #include <vector>

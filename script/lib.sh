@@ -155,7 +155,7 @@ compile() { # DIRECTORY [TARGET...]; says nothing when there is nothing to do
 # Configures the build with sanitizers. Clang, where there is one, builds the fuzzers in the same folder.
 configure_sanitizers() {
     local options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true
-        -Dtests=true -Dprogram=false -Dexamples=false)
+        -Dtests=true -Dprogram=false -Dexamples=false -Dgpu=disabled)
     local ccache=
     if ! is_there fuzzer-runtime libFuzzer; then
         sanitize_folder=$root/build-sanitize-gcc

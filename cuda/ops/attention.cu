@@ -26,7 +26,8 @@ template <typename K, typename V> __global__ void attention_kernel(AttentionCall
     const int32_t begin = c.step.visible_begin[at], end = c.step.visible_end[at];
     const StepLimits &limits = c.step.limits;
     const int32_t *pages =
-        c.step.block_table + (size_t(c.group) * limits.max_sequences + size_t(c.step.sequence_of[token])) * limits.max_pages;
+        c.step.block_table +
+        (size_t(c.group) * limits.max_sequences + size_t(c.step.sequence_of[token])) * limits.max_pages;
     const uint64_t ancestors = c.step.ancestors[token];
     const int32_t drafts = ancestors ? end - 64 + __clzll(int64_t(ancestors)) : end;
     float maximum = c.sinks ? c.sinks[head] : -INFINITY, total = c.sinks ? 1.0f : 0.0f;

@@ -55,8 +55,7 @@ template <typename F> __global__ void linear_kernel(LinearCall c) {
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
         const float total = warp_sum(sum[t]);
-        if (t < n && threadIdx.x % 32 == 0)
-            c.out[size_t(first + t) * c.rows + r] = total + (c.bias ? c.bias[r] : 0.0f);
+        if (t < n && threadIdx.x % 32 == 0) c.out[size_t(first + t) * c.rows + r] = total + (c.bias ? c.bias[r] : 0.0f);
     }
 }
 

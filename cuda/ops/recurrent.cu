@@ -43,7 +43,8 @@ __global__ void short_conv_kernel(ShortConvArgs a, StateCall call, uint32_t chan
     const Slots state = slots_of(call, blockIdx.y, c);
     const uint32_t past = a.kernel - 1;
     float *window = state.after;
-    for (uint32_t i = 0; i < past; ++i) window[size_t(i) * channels] = state.before ? state.before[size_t(i) * channels] : 0;
+    for (uint32_t i = 0; i < past; ++i)
+        window[size_t(i) * channels] = state.before ? state.before[size_t(i) * channels] : 0;
     const float *weight = call.weight[0] + size_t(c) * a.kernel;
     for_tokens(call.step, blockIdx.y, [&](size_t t) {
         const float x = call.in[0][t * channels + c];

@@ -1,4 +1,5 @@
-// The transform of keys that are kept in few bits (backend/host/rotation.h), by all threads of a block on shared memory.
+// The transform of keys that are kept in few bits (backend/host/rotation.h), by all threads of a block on shared
+// memory.
 #pragma once
 #include "backend/host/rotation.h"
 

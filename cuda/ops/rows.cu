@@ -179,9 +179,7 @@ __global__ void combine_kernel(const float *parts, const float *route, uint32_t 
 
 }  // namespace
 
-void norm(const NormCall &c, cudaStream_t stream) {
-    norm_kernel<<<dim3(c.n, c.args.groups), kThreads, 0, stream>>>(c);
-}
+void norm(const NormCall &c, cudaStream_t stream) { norm_kernel<<<dim3(c.n, c.args.groups), kThreads, 0, stream>>>(c); }
 void gate(const GateCall &c, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
     gate_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);

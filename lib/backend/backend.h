@@ -86,9 +86,9 @@ class CacheMemory {
 class Executable {
   public:
     virtual ~Executable() = default;
-    virtual Status run(const Step &step) noexcept = 0;  // allocates nothing
+    virtual Status run(const Step &step) noexcept = 0;         // allocates nothing
     virtual const char *error() const noexcept { return ""; }  // why run() failed; empty: there is no more to say
-    virtual const float *logits() const noexcept = 0;   // [max_outputs, vocab] in host memory
+    virtual const float *logits() const noexcept = 0;          // [max_outputs, vocab] in host memory
     virtual CacheMemory &cache() noexcept = 0;
 };
 

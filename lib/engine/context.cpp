@@ -38,11 +38,11 @@ void Context::take_memory(const ContextPlan &plan) {
     claim_ = BudgetClaim(model_->budget(), bytes);
     if (const uint64_t most = claim_.available(); bytes > most) {
         const uint32_t fits = max_context(model_->plan(), options_, most);
-        refuse(plan.regions, most,
-               fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens,
-                           options_.max_sequences),
-               fits ? fmt::format("context_tokens of {} would fit", fits)
-                    : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
+        refuse(
+            plan.regions, most,
+            fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens, options_.max_sequences),
+            fits ? fmt::format("context_tokens of {} would fit", fits)
+                 : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
     }
     arena_ = Arena(bytes);
 }
@@ -61,7 +61,8 @@ Status Context::decode(const Batch &batch, Report &report) noexcept {
     if (make_room(batch, report) != Status::kOk) return report.status;
     fill_step(batch);
     Status status = executable_->run(step_);
-    if (status != Status::kOk) return report.set(status, "a step of {} tokens failed: {}", batch.n, executable_->error());
+    if (status != Status::kOk)
+        return report.set(status, "a step of {} tokens failed: {}", batch.n, executable_->error());
     if (take_cancel()) return report.set(Status::kCancelled, "cancelled during the step");
     for (uint32_t s = 0; s < options_.max_sequences; ++s) {
         if (added_[s] == 0) continue;

@@ -50,8 +50,10 @@ void test_cuda(const Options &options, Report &report) {
 int main(int argc, char **argv) {
     Options options;
     if (!parse(argc, argv, options)) {
-        std::fprintf(stderr, "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--seed N] [--bench]\n",
-                     argv[0]);
+        std::fprintf(
+            stderr,
+            "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--seed N] [--bench]\n",
+            argv[0]);
         return 2;
     }
     Report report(options);

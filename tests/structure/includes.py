@@ -7,6 +7,7 @@ import common
 
 # What a file may include is told by the first prefix of its path that is listed; a trailing slash names a folder.
 OP, BACKEND = "lib/program/op.h", "lib/backend/backend.h"
+BUFFERS, ROTATION = "lib/backend/buffers.h", "lib/backend/host/rotation.h"
 LOW = ["lib/base/", "lib/quant/", OP]
 CONCRETE_BACKENDS = ["lib/backend/reference/", "lib/backend/cpu/"]
 ENGINE = LOW + [BACKEND, "lib/model/", "lib/text/", "lib/sample/", "lib/cache/", "lib/program/", "lib/engine/"]
@@ -15,10 +16,12 @@ ALLOWED = [
     ("lib/quant/", ["lib/base/", "lib/quant/"]),
     (OP, ["lib/base/", "lib/quant/"]),
     (BACKEND, LOW),
+    (BUFFERS, LOW),
     ("lib/backend/host/", LOW + [BACKEND, "lib/backend/host/"]),
-    ("lib/backend/reference/", LOW + [BACKEND, "lib/backend/host/", "lib/backend/reference/"]),
+    ("lib/backend/reference/", LOW + [BACKEND, BUFFERS, "lib/backend/host/", "lib/backend/reference/"]),
+    ("lib/backend/cuda/", LOW + [BACKEND, "lib/backend/cuda/"]),
     ("lib/backend/cpu/", LOW + [BACKEND, "lib/backend/host/", "lib/backend/cpu/"]),
-    ("cuda/", LOW + [BACKEND, "cuda/"]),
+    ("cuda/", LOW + [BUFFERS, ROTATION, "lib/backend/cuda/", "cuda/"]),
     ("lib/model/", LOW + ["lib/model/"]),
     ("lib/text/", ["lib/base/", "lib/text/"]),
     ("lib/sample/", ["lib/base/", "lib/text/", "lib/sample/"]),
@@ -32,6 +35,7 @@ ALLOWED = [
     ("bindings/", ["include/", "bindings/"]),
     ("tools/", ["include/", "tools/"] + ENGINE),
 ]
+GENERATED = ["backend/cuda/build_id.h"]
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">]+)[">]', re.MULTILINE)
 
 
@@ -57,7 +61,7 @@ def check(root, path):
         target = resolve(root, path, name)
         if ".." in name.split("/"):
             problems.append(f"{path}: includes {name}, a path that goes up; name it from lib/ or include/")
-        elif target is None and quote == '"':
+        elif target is None and quote == '"' and name not in GENERATED:
             problems.append(f'{path}: includes "{name}", which is no file of this project')
         elif target is not None and target.startswith("lib/") and quote == "<":
             problems.append(f"{path}: includes <{name}>; files of the library are included with quotes")

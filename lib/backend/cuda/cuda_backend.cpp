@@ -21,10 +21,20 @@ std::vector<Tensor> tensors_of(std::span<const WeightTensor> weights) {
 }
 
 ProgramView view_of(const Program &p) {
-    return {p.values.data(),      p.ops.data(),         p.constants.data(),    p.cache_layers.data(),
-            p.cache_groups.data(), p.state_layers.data(), p.values.size(),       p.ops.size(),
-            p.constants.size(),   p.cache_layers.size(), p.cache_groups.size(), p.state_layers.size(),
-            p.vocab,              p.logits};
+    return {p.values.data(),
+            p.ops.data(),
+            p.constants.data(),
+            p.cache_layers.data(),
+            p.cache_groups.data(),
+            p.state_layers.data(),
+            p.values.size(),
+            p.ops.size(),
+            p.constants.size(),
+            p.cache_layers.size(),
+            p.cache_groups.size(),
+            p.state_layers.size(),
+            p.vocab,
+            p.logits};
 }
 
 LimitsView view_of(const ExecutableLimits &limits) {
@@ -129,7 +139,8 @@ class CudaBackend final : public Backend {
         char error[kErrorBytes] = "";
         check(module_.executable_memory(&view, &limits_view, regions, &n, error), error);
         std::vector<MemoryRegion> out;
-        for (size_t i = 0; i < n; ++i) out.push_back({"cuda", regions[i].name, regions[i].bytes, regions[i].cache_group});
+        for (size_t i = 0; i < n; ++i)
+            out.push_back({"cuda", regions[i].name, regions[i].bytes, regions[i].cache_group});
         return out;
     }
     std::unique_ptr<el::Executable> compile(const Program &program, const ExecutableLimits &limits,

@@ -42,11 +42,13 @@ Loaded find() {
     if (folder.empty()) return {nullptr, "the folder of libedgellm cannot be told"};
     // Installed, the module lies beside the library; a program that holds the library itself lies in bin, beside lib,
     // or in a build folder.
-    const std::vector<std::string> paths = {folder + "/" + kFile, folder + "/../lib/" + kFile, folder + "/../cuda/" + kFile,
-                                            folder + "/../../cuda/" + kFile, EDGELLM_LIBRARY_FOLDER "/" + std::string(kFile)};
+    const std::vector<std::string> paths = {folder + "/" + kFile, folder + "/../lib/" + kFile,
+                                            folder + "/../cuda/" + kFile, folder + "/../../cuda/" + kFile,
+                                            EDGELLM_LIBRARY_FOLDER "/" + std::string(kFile)};
     for (const std::string &path : paths)
         if (access(path.c_str(), R_OK) == 0) return open(path);
-    return {nullptr, "there is no " + paths[0] + "; it is built where the CUDA toolkit is, and EDGELLM_CUDA_MODULE can name one"};
+    return {nullptr, "there is no " + paths[0] +
+                         "; it is built where the CUDA toolkit is, and EDGELLM_CUDA_MODULE can name one"};
 }
 
 }  // namespace
