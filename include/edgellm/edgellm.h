@@ -494,9 +494,10 @@ EDGELLM_API edgellm_status edgellm_sequence_save_file(edgellm_context *context, 
 
 /* `sequence` becomes what was saved; what it was is forgotten. Nothing changes if the file is refused; only when it
  * changes or cannot be read any more after it has been found whole, the sequence is empty. The file may be damaged or
- * hostile, but then what the model says after it is whatever its author wanted. Allocates nothing.
- * Errors: BUSY, IO_ERROR, FILE_TRUNCATED, FILE_CORRUPT (also: no saved sequence), UNSUPPORTED (saved by a later
- * version), STATE_MISMATCH (another model, cache format or policy), CONTEXT_FULL (more tokens than this context holds).
+ * hostile, but then what the model says after it, and after prompts of this context that begin with the same tokens, is
+ * what its author wanted (EDGELLM_CONTEXT_NO_PREFIX_REUSE keeps prompts apart). Allocates nothing. Errors: BUSY,
+ * IO_ERROR, FILE_TRUNCATED, FILE_CORRUPT (also: no saved sequence), UNSUPPORTED (saved by a later version),
+ * STATE_MISMATCH (another model, cache format or policy), CONTEXT_FULL (more tokens than this context holds).
  */
 EDGELLM_API edgellm_status edgellm_sequence_restore_file(edgellm_context *context, edgellm_sequence sequence,
                                                          const char *path);
