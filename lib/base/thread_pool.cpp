@@ -63,8 +63,7 @@ struct SignalsBlocked {
 
 int ThreadPool::size_for(const ThreadPoolOptions &options) {
     if (options.threads < 0 || options.threads > kMaxThreads)
-        fail(Status::kInvalidArgument, "threads is {}; it must be 0 (choose) to {}", options.threads,
-             kMaxThreads);
+        fail(Status::kInvalidArgument, "threads is {}; it must be 0 (choose) to {}", options.threads, kMaxThreads);
     if (options.spin_ns < 0) fail(Status::kInvalidArgument, "spin_ns is {}; it must not be negative", options.spin_ns);
     cpu_set_t usable = cpus_of_process();
     if (options.cpu_mask) {

@@ -90,6 +90,21 @@ TEST_CASE("decode, logits, top, sample") {
     CHECK(context.sequence_length(1) == 0);
 }
 
+TEST_CASE("a memory plan says what a context will take") {
+    edgellm::ContextOptions options{.context_tokens = 64, .n_threads = 2};
+    edgellm::MemoryPlan plan(TINY_MODEL, {.budget_bytes = 1 << 30}, options);
+    const edgellm_memory_summary summary = plan.summary();
+    CHECK(summary.budget_bytes == 1 << 30);
+    CHECK(summary.flags == EDGELLM_MEMORY_FITS);
+    uint64_t sum = 0;
+    for (const edgellm_memory_region &region : plan.regions()) sum += region.bytes;
+    CHECK(sum == summary.total_bytes);
+    edgellm::Context context(edgellm::Model(TINY_MODEL), options);
+    CHECK(context.info().memory_bytes == summary.total_bytes - summary.load_peak_bytes);
+    CHECK_THROWS_AS(edgellm::Model(TINY_MODEL, {.budget_bytes = 1000}), edgellm::Error);
+    CHECK_THROWS_AS(edgellm::MemoryPlan("/no/such/file"), edgellm::Error);
+}
+
 TEST_CASE("saved sequences go on") {
     Model model(TINY_MODEL);
     Context context(model, {.max_sequences = 2, .n_threads = 1}), other(model, {.n_threads = 1});

@@ -1,6 +1,8 @@
 """memory_test.py PROGRAM PEAK: what the memory plan says against what a process really takes (VmHWM). Models of a real
 shape with few layers and random weights are made for it; the default model joins when EDGELLM_MODEL names it."""
+import ctypes
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -32,6 +34,35 @@ def measure(name, model, context):
           f"measured {m['loaded'] / 1e6:.1f} MB")
 
 
+def cached_bytes(path):
+    """How much of a file the system holds in its page cache."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_WRITE,
+                                             flags=mmap.MAP_PRIVATE) as view:
+        pages = (ctypes.c_ubyte * (len(view) // mmap.PAGESIZE + 1))()
+        at = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        if libc.mincore(ctypes.c_void_p(at), ctypes.c_size_t(len(view)), pages):
+            raise OSError(ctypes.get_errno(), "mincore")
+        return sum(page & 1 for page in pages) * mmap.PAGESIZE
+
+
+def check_dropped(name, model):
+    """Loading leaves little of the file in the page cache. Says "skipped" where the file system keeps it anyway."""
+    size = os.path.getsize(model)
+    with open(model, "rb") as file:
+        os.fsync(file.fileno())  # what is not on the disk yet cannot be dropped
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if cached_bytes(model) > size / 4:
+            return 1
+        while file.read(1 << 20):
+            pass
+    before = cached_bytes(model)
+    subprocess.run([PEAK, model, "64"], stdout=subprocess.DEVNULL, check=True, timeout=300)
+    after = cached_bytes(model)
+    check(f"{name}: page cache", after < size / 4, f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after the load")
+    return 0
+
+
 def main():
     skipped, n = 0, 0
     with tempfile.TemporaryDirectory(prefix="edgellm-memory-") as folder:
@@ -39,13 +70,15 @@ def main():
             path = os.path.join(folder, shape[0] + ".gguf")
             subprocess.run([PROGRAM, "synth", *shape[:1], path, *shape[1:]], check=True, timeout=300)
             measure(shape[0], path, 1024)
+            skips = check_dropped(shape[0], path)
             os.remove(path)
-            n += 2
+            skipped += skips
+            n += 3 - skips
     if "EDGELLM_MODEL" in os.environ:
         measure("default model", os.environ["EDGELLM_MODEL"], 4096)
         n += 2
     else:
-        skipped = 2
+        skipped += 2
     print(f"{n - len(failures)} passed, {len(failures)} failed, {skipped} skipped")
     return 1 if failures else 0
 

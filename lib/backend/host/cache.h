@@ -29,8 +29,8 @@ struct CachePlane {
 class HostCache final : public CacheMemory {
   public:
     HostCache() = default;
-    // Takes memory from an Arena, or only counts with an ArenaSizer; close(name, cache group or -1) is called after each
-    // region. Throws kOutOfMemory for sizes that overflow.
+    // Takes memory from an Arena, or only counts with an ArenaSizer; close(name, cache group or -1) is called after
+    // each region. Throws kOutOfMemory for sizes that overflow.
     template <typename A, typename Close>
     HostCache(const Program &program, const ExecutableLimits &limits, A &arena, Close close);
     // The divisors of a rope's frequencies, which the weights hold; NULL: none.
