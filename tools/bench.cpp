@@ -311,6 +311,7 @@ void put_text(const Latency &latency) {
 }
 
 void check_room(size_t tokens, const edgellm::Model &model, const Options &options) {
+    if (options.compute.policy != "full") return;
     const auto room =
         static_cast<size_t>(options.compute.context ? options.compute.context : model.info().trained_context_tokens);
     if (tokens > room) fail("-p, -n and -d want {} tokens of context, and there are {}", tokens, room);

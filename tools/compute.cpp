@@ -48,6 +48,10 @@ std::optional<uint64_t> budget_bytes(const std::string &text) {
     return std::nullopt;
 }
 
+edgellm_cache_policy cache_policy(std::string_view name) {
+    return name == "window" ? EDGELLM_CACHE_WINDOW : name == "sinks" ? EDGELLM_CACHE_SINKS : EDGELLM_CACHE_FULL;
+}
+
 edgellm::ModelOptions model_options() {
     edgellm::ModelOptions options;
     options.log_level = EDGELLM_LOG_WARNING;
@@ -96,6 +100,12 @@ void add_engine_options(CLI::App &command, ComputeOptions &options) {
         ->check([](const std::string &option) {
             return cache_formats(option) ? std::string() : "must be f16, f32, q8_0 or q4_0, or two of them as K,V";
         });
+    command
+        .add_option(
+            "--cache-policy", options.policy,
+            "when the context is full: full: stop; window: drop the oldest tokens; sinks: drop the oldest but the "
+            "first ones")
+        ->check(CLI::IsMember({"full", "window", "sinks"}));
     command.add_option("--batch", options.batch, "tokens of the largest step")->check(positive);
     command.add_option("--device", options.device, "cpu, cuda or auto")->check(CLI::IsMember({"cpu", "cuda", "auto"}));
     command
@@ -115,6 +125,7 @@ edgellm::MemoryPlan memory_plan(const ComputeOptions &from) {
     context.max_batch_tokens = from.batch ? from.batch : kDefaultBatch;
     context.n_threads = from.threads;
     std::tie(context.cache_k, context.cache_v) = cache_formats(from.kv).value();
+    context.cache_policy = cache_policy(from.policy);
     return edgellm::MemoryPlan(from.model, model_options(from), context);
 }
 
@@ -147,6 +158,7 @@ edgellm::ContextOptions context_options(const ComputeOptions &from, const edgell
     options.max_batch_tokens = std::min(from.batch ? from.batch : kDefaultBatch, options.context_tokens);
     options.n_threads = from.threads;
     std::tie(options.cache_k, options.cache_v) = cache_formats(from.kv).value();
+    options.cache_policy = cache_policy(from.policy);
     return options;
 }
 

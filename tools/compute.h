@@ -10,7 +10,7 @@
 namespace tool {
 
 struct ComputeOptions {
-    std::string model, kernels = "auto", kv = "f16", device = "auto", isa;
+    std::string model, kernels = "auto", kv = "f16", policy = "full", device = "auto", isa;
     int32_t threads = 0, context = 0, batch = 0;  // 0: the default
     std::string budget;                           // as written; empty: the default
 };

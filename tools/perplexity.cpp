@@ -1,5 +1,5 @@
 // edgellm perplexity: how well the model predicts a text. Chunks and scored positions are those of llama.cpp's program
-// of this name, so that the figures compare.
+// of this name, so that the figures compare. With a policy that drops old tokens the text is one chunk.
 #include "commands.h"
 #include "compute.h"
 #include "files.h"
@@ -18,7 +18,7 @@ constexpr size_t kDefaultChunk = 512;
 struct Options {
     ComputeOptions compute;
     std::string file;
-    bool json = false;
+    bool all = false, json = false;
 };
 
 // In nat.
@@ -57,21 +57,23 @@ size_t chunk_tokens(const Options &options, const edgellm::Model &model, size_t 
 
 Score score_text(const Options &options, const edgellm::Model &model) {
     std::vector<edgellm::Token> tokens = model.tokenize(read_file(options.file));
-    const size_t chunk = chunk_tokens(options, model, tokens.size()), n_chunks = tokens.size() / chunk;
-    edgellm::Context context(model, rows_options(options.compute, model, chunk));
+    const size_t room = chunk_tokens(options, model, tokens.size());
+    const size_t chunk = options.compute.policy == "full" ? room : tokens.size(), n_chunks = tokens.size() / chunk;
+    const size_t first = options.all ? 0 : room / 2;
+    edgellm::Context context(model, rows_options(options.compute, model, room));
     const edgellm_model_info info = model.info();
     const bool with_bos = (info.flags & EDGELLM_MODEL_ADDS_BOS) && info.bos_token != EDGELLM_NO_TOKEN;
     Score score;
-    Progress progress("perplexity", n_chunks);
+    Progress progress("perplexity", n_chunks * chunk);
     for (size_t i = 0; i < n_chunks; ++i) {
         const std::span<edgellm::Token> part = std::span(tokens).subspan(i * chunk, chunk);
         if (with_bos) part[0] = info.bos_token;
         context.sequence_remove(0);
         // The last token is not decoded: nothing in the chunk follows it.
-        decode_rows(context, part.first(chunk - 1), chunk / 2, [&](size_t index, std::span<const float> logits) {
+        decode_rows(context, part.first(chunk - 1), first, [&](size_t index, std::span<const float> logits) {
             score.add(negative_log_likelihood(logits, part[index + 1]));
+            progress.at(i * chunk + index + 2);
         });
-        progress.at(i + 1);
     }
     return score;
 }
@@ -94,6 +96,7 @@ void add_perplexity(CLI::App &program) {
     CLI::App *command = program.add_subcommand("perplexity", "how well the model predicts a text (lower is better)");
     add_compute_options(*command, options->compute);
     command->add_option("-f,--file", options->file, "the text; - is standard input")->required()->type_name("FILE");
+    command->add_flag("--all", options->all, "score every token, not only the second half of each chunk");
     command->add_flag("--json", options->json, "print JSON");
     command->callback([options] { perplexity(*options); });
 }

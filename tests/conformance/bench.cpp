@@ -84,6 +84,25 @@ void bench_recurrent(Isa isa, const char *name, const Model &m) {
                 cost(512) / 512 * 1e6);
 }
 
+// One token after 4096: bytes of the cache read.
+void bench_attention(Isa isa, Format k, Format v, uint32_t heads) {
+    const uint32_t kv_heads = 8, dim = 128, depth = 4096, step = 512;
+    Model m(1);
+    ValueId q = m.embed(50, heads * dim), rows = m.embed(50, kv_heads * dim);
+    m.finish(m.attend(q, rows, rows, {0, heads, kv_heads, dim, dim, 0.1f, 0}));
+    const std::unique_ptr<Backend> backend = create_cpu_backend();
+    Session session(*backend, m, {.isa = isa, .cache_k = k, .cache_v = v, .max_rows = depth + 1}, step);
+    for (uint32_t i = 0; i < depth / step; i++) {
+        session.prepare({std::vector<int>(step, 0), true});
+        session.run();
+    }
+    session.prepare({{0}, true});
+    const double bytes = double(depth) * kv_heads * double(cache_row_bytes(k, dim) + cache_row_bytes(v, dim));
+    const double time = time_of([&] { session.run(); });
+    std::printf("%-8s attention %2u heads %-4s %-4s %8.1f GB/s %8.1f us\n", isa_name(isa), heads, format_info(k).name,
+                format_info(v).name, bytes / time / 1e9, time * 1e6);
+}
+
 void bench_states(Isa isa) {
     Model conv(1), delta(1), scan(1);
     conv.finish(short_conv(conv, conv.embed(50, 6144), 4, false, ActivationKind::kSilu));
@@ -106,6 +125,9 @@ void bench(const Options &options, Isa isa) {
     if (wanted("experts"))
         for (const Experts &e : {Experts{32, 4, 1024}, {64, 8, 1024}}) bench_experts(isa, Format::kQ4_K, e);
     if (wanted("recurrent")) bench_states(isa);
+    if (wanted("attention"))
+        for (uint32_t heads : {8u, 32u})
+            for (Format format : kCacheFormats) bench_attention(isa, format, format, heads);
 }
 
 }  // namespace el::conformance
