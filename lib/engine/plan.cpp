@@ -85,9 +85,9 @@ ContextOptions resolve(ContextOptions options, const ModelSpec &spec) {
     }
     if (options.max_outputs == 0) options.max_outputs = options.max_sequences;
     options.max_outputs = std::min(options.max_outputs, options.max_batch_tokens);
-    for (Format format : {options.cache_k, options.cache_v})
+    for (auto [name, format] : {std::pair("cache_k", options.cache_k), std::pair("cache_v", options.cache_v)})
         if (format != Format::kF32 && format != Format::kF16 && format != Format::kQ8_0 && format != Format::kQ4_0)
-            fail(Status::kUnsupported, "no cache in {}; choose F32, F16, Q8_0 or Q4_0", format_info(format).name);
+            fail(Status::kUnsupported, "{} is {}; choose F32, F16, Q8_0 or Q4_0", name, format_info(format).name);
     return options;
 }
 

@@ -74,7 +74,7 @@ TEST_CASE("impossible context options are refused by name") {
     CHECK(message([](auto &o) { o.context_tokens = 257; }).find("context_tokens is 257") == 0);
     CHECK(message([](auto &o) { o.max_sequences = 0; }).find("max_sequences is 0") == 0);
     CHECK(message([](auto &o) { o.max_batch_tokens = 0; }).find("max_batch_tokens is 0") == 0);
-    CHECK(message([](auto &o) { o.cache_k = Format::kQ4_1; }).find("no cache in Q4_1") == 0);
+    CHECK(message([](auto &o) { o.cache_k = Format::kQ4_1; }).find("cache_k is Q4_1; choose") == 0);
     CHECK(message([](auto &o) { o.threads.threads = -1; }).find("threads") != std::string::npos);
 }
 
