@@ -2,6 +2,8 @@
 #include "commands.h"
 #include "json.h"
 
+#include "engine/backends.h"
+
 #include <edgellm/edgellm.hpp>
 #include <memory>
 #include <sstream>
@@ -9,14 +11,26 @@
 namespace tool {
 namespace {
 
-constexpr const char *kNoGpu = "this build has no GPU support";
+// Why the GPU backend cannot be used; empty if it can.
+std::string gpu_problem() {
+    for (const el::BackendEntry &entry : el::backends()) {
+        if (std::string_view(entry.device) != "cuda") continue;
+        try {
+            entry.create();
+            return "";
+        } catch (const std::exception &error) {
+            return error.what();
+        }
+    }
+    return "this build has no GPU support";
+}
 
 Json describe(const edgellm_device_info &device) {
     Json features = Json::array();
     std::istringstream words(device.features);
     for (std::string word; words >> word;) features.push_back(word);
     return {{"name", device.name},
-            {"kind", "cpu"},
+            {"kind", device.kind == EDGELLM_DEVICE_CUDA ? "cuda" : "cpu"},
             {"description", device.description},
             {"isa", device.isa},
             {"features", features},
@@ -26,9 +40,11 @@ Json describe(const edgellm_device_info &device) {
 
 void put_text(const edgellm_device_info &device) {
     put(fmt::format("{}: {}\n", device.name, device.description));
-    put(fmt::format("  threads   {}\n", device.n_threads));
-    put(fmt::format("  kernels   {}\n", device.isa));
-    put(fmt::format("  features  {}\n", device.features));
+    if (device.kind == EDGELLM_DEVICE_CPU) {
+        put(fmt::format("  threads   {}\n", device.n_threads));
+        put(fmt::format("  kernels   {}\n", device.isa));
+        put(fmt::format("  features  {}\n", device.features));
+    }
     if (device.memory_bytes) put(fmt::format("  memory    {}\n", bytes_text(double(device.memory_bytes))));
 }
 
@@ -39,10 +55,13 @@ void show_devices(bool json) {
         list.push_back(describe(device));
         if (!json) put_text(device);
     }
+    const std::string problem = gpu_problem();
+    Json gpu = {{"available", problem.empty()}};
+    if (!problem.empty()) gpu["reason"] = printable(problem);
     if (json)
-        put_json({{"devices", list}, {"gpu", {{"available", false}, {"reason", kNoGpu}}}});
-    else
-        put(fmt::format("gpu: not used, {}\n", kNoGpu));
+        put_json({{"devices", list}, {"gpu", gpu}});
+    else if (!problem.empty())
+        put(fmt::format("gpu: not used: {}\n", printable(problem)));
 }
 
 }  // namespace

@@ -140,14 +140,14 @@ EDGELLM_API const char *edgellm_last_error(void);
 /* ---- devices ---------------------------------------------------------------------------------------------------- */
 
 typedef int32_t edgellm_device_kind;
-enum { EDGELLM_DEVICE_CPU = 0 };
+enum { EDGELLM_DEVICE_CPU = 0, EDGELLM_DEVICE_CUDA = 1 };
 
 typedef struct edgellm_device_info {
     uint32_t struct_size;
     edgellm_device_kind kind;
     uint64_t memory_bytes; /* in all; 0: not known */
     int32_t n_threads;     /* CPU: CPUs that this process may use */
-    char name[28];         /* "cpu": for edgellm_model_options.device */
+    char name[28];         /* "cpu" or "cuda": for edgellm_model_options.device */
     char isa[32];          /* CPU: the best instruction set this library uses on it; edgellm_model_options.isa */
     char description[96];  /* "AMD EPYC 9R14" */
     char features[256];    /* CPU: "sse4.2 avx avx2 fma f16c avx512f ...", separated by spaces */

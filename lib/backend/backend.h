@@ -96,6 +96,11 @@ class Backend {
   public:
     virtual ~Backend() = default;
     virtual const char *name() const noexcept = 0;
+    struct Device {
+        std::string description;  // "NVIDIA H200, compute capability 9.0, 132 multiprocessors"
+        uint64_t memory_bytes = 0;
+    };
+    virtual Device device() const { return {}; }  // of a backend that is not the CPU's
 
     virtual WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &options) const = 0;
     virtual std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,

@@ -2,7 +2,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/loader.h"
 
-#include <cstring>
+#include <fmt/format.h>
 
 namespace el {
 namespace {
@@ -119,6 +119,14 @@ class CudaBackend final : public Backend {
   public:
     explicit CudaBackend(const Module &module) : module_(module) {}
     const char *name() const noexcept override { return "cuda"; }
+    Device device() const override {
+        DeviceInfo info;
+        char error[kErrorBytes] = "";
+        check(module_.device_info(0, &info, error), error);
+        return {fmt::format("{}, compute capability {}.{}, {} multiprocessors", info.name, info.compute_capability / 10,
+                            info.compute_capability % 10, info.n_multiprocessors),
+                info.memory_bytes};
+    }
 
     WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {
         const std::vector<Tensor> view = tensors_of(tensors);
