@@ -49,15 +49,17 @@ constexpr TensorRow kPostNorms[] = {
 };
 
 constexpr TensorRow kAttention[] = {
-    {Role::kQuery, "blk.{}.attn_q.weight", Dim::kQueryWidth, Dim::kWidth, When::kAttention},
-    {Role::kKey, "blk.{}.attn_k.weight", Dim::kKeyWidth, Dim::kWidth, When::kAttention},
-    {Role::kValue, "blk.{}.attn_v.weight", Dim::kValueWidth, Dim::kWidth, When::kAttention},
+    {Role::kQueryKeyValue, "blk.{}.attn_qkv.weight", Dim::kQkvWidth, Dim::kWidth, When::kFused},
+    {Role::kQuery, "blk.{}.attn_q.weight", Dim::kQueryWidth, Dim::kWidth, When::kApart},
+    {Role::kKey, "blk.{}.attn_k.weight", Dim::kKeyWidth, Dim::kWidth, When::kApart},
+    {Role::kValue, "blk.{}.attn_v.weight", Dim::kValueWidth, Dim::kWidth, When::kApart},
     {Role::kAttentionOutput, "blk.{}.attn_output.weight", Dim::kWidth, Dim::kAttentionWidth, When::kAttention},
 };
 constexpr TensorRow kBiases[] = {
-    {Role::kQueryBias, "blk.{}.attn_q.bias", Dim::kOne, Dim::kQueryWidth, When::kOptional},
-    {Role::kKeyBias, "blk.{}.attn_k.bias", Dim::kOne, Dim::kKeyWidth, When::kOptional},
-    {Role::kValueBias, "blk.{}.attn_v.bias", Dim::kOne, Dim::kValueWidth, When::kOptional},
+    {Role::kQueryKeyValueBias, "blk.{}.attn_qkv.bias", Dim::kOne, Dim::kQkvWidth, When::kFusedBias},
+    {Role::kQueryBias, "blk.{}.attn_q.bias", Dim::kOne, Dim::kQueryWidth, When::kApartBias},
+    {Role::kKeyBias, "blk.{}.attn_k.bias", Dim::kOne, Dim::kKeyWidth, When::kApartBias},
+    {Role::kValueBias, "blk.{}.attn_v.bias", Dim::kOne, Dim::kValueWidth, When::kApartBias},
     {Role::kAttentionOutputBias, "blk.{}.attn_output.bias", Dim::kOne, Dim::kWidth, When::kOptional},
     {Role::kFfnGateBias, "blk.{}.ffn_gate.bias", Dim::kOne, Dim::kFfnWidth, When::kOptional},
     {Role::kFfnUpBias, "blk.{}.ffn_up.bias", Dim::kOne, Dim::kFfnWidth, When::kOptional},
@@ -87,8 +89,10 @@ constexpr TensorRow kPlainFfn[] = {
 };
 constexpr TensorRow kExperts[] = {
     {Role::kRouter, "blk.{}.ffn_gate_inp.weight", Dim::kExperts, Dim::kWidth, When::kExperts},
-    {Role::kExpertGate, "blk.{}.ffn_gate_exps.weight", Dim::kExpertsTimesExpertWidth, Dim::kWidth, When::kExperts},
-    {Role::kExpertUp, "blk.{}.ffn_up_exps.weight", Dim::kExpertsTimesExpertWidth, Dim::kWidth, When::kExperts},
+    {Role::kExpertGateUp, "blk.{}.ffn_gate_up_exps.weight", Dim::kExpertsTimesExpertWidthTwice, Dim::kWidth,
+     When::kFusedExperts},
+    {Role::kExpertGate, "blk.{}.ffn_gate_exps.weight", Dim::kExpertsTimesExpertWidth, Dim::kWidth, When::kApartExperts},
+    {Role::kExpertUp, "blk.{}.ffn_up_exps.weight", Dim::kExpertsTimesExpertWidth, Dim::kWidth, When::kApartExperts},
     {Role::kExpertDown, "blk.{}.ffn_down_exps.weight", Dim::kExpertsTimesWidth, Dim::kExpertWidth, When::kExperts},
 };
 constexpr TensorRow kSharedExpert[] = {
@@ -108,6 +112,10 @@ constexpr TensorRow kPhi3Layer[] = {
 };
 constexpr TensorRow kGptOssLayer[] = {
     {Role::kSinks, "blk.{}.attn_sinks.weight", Dim::kOne, Dim::kHeads},
+    {Role::kRouter, "blk.{}.ffn_gate_inp.weight", Dim::kExperts, Dim::kWidth},
+    {Role::kExpertGate, "blk.{}.ffn_gate_exps.weight", Dim::kExpertsTimesExpertWidth, Dim::kWidth},
+    {Role::kExpertUp, "blk.{}.ffn_up_exps.weight", Dim::kExpertsTimesExpertWidth, Dim::kWidth},
+    {Role::kExpertDown, "blk.{}.ffn_down_exps.weight", Dim::kExpertsTimesWidth, Dim::kExpertWidth},
     {Role::kRouterBias, "blk.{}.ffn_gate_inp.bias", Dim::kOne, Dim::kExperts},
     {Role::kExpertGateBias, "blk.{}.ffn_gate_exps.bias", Dim::kExperts, Dim::kExpertWidth},
     {Role::kExpertUpBias, "blk.{}.ffn_up_exps.bias", Dim::kExperts, Dim::kExpertWidth},
@@ -121,9 +129,10 @@ constexpr TensorRow kGemma4Model[] = {
     {Role::kPerLayerNorm, "per_layer_proj_norm.weight", Dim::kOne, Dim::kPerLayerWidth, When::kPerLayerInput},
 };
 constexpr TensorRow kGemma4Layer[] = {
-    {Role::kQuery, "blk.{}.attn_q.weight", Dim::kQueryWidth, Dim::kWidth},
-    {Role::kKey, "blk.{}.attn_k.weight", Dim::kKeyWidth, Dim::kWidth, When::kOwnKeys},
-    {Role::kValue, "blk.{}.attn_v.weight", Dim::kValueWidth, Dim::kWidth, When::kOwnKeysOptional},  // absent: as K
+    {Role::kQueryKeyValue, "blk.{}.attn_qkv.weight", Dim::kQkvWidth, Dim::kWidth, When::kFused},
+    {Role::kQuery, "blk.{}.attn_q.weight", Dim::kQueryWidth, Dim::kWidth, When::kApart},
+    {Role::kKey, "blk.{}.attn_k.weight", Dim::kKeyWidth, Dim::kWidth, When::kOwnKeysApart},
+    {Role::kValue, "blk.{}.attn_v.weight", Dim::kValueWidth, Dim::kWidth, When::kOwnKeysApartOptional},  // absent: as K
     {Role::kAttentionOutput, "blk.{}.attn_output.weight", Dim::kWidth, Dim::kAttentionWidth},
     {Role::kLayerInputGate, "blk.{}.inp_gate.weight", Dim::kPerLayerWidth, Dim::kWidth, When::kPerLayerInput},
     {Role::kLayerInputProjection, "blk.{}.proj.weight", Dim::kWidth, Dim::kPerLayerWidth, When::kPerLayerInput},
@@ -136,9 +145,10 @@ constexpr TensorRow kLfm2Layer[] = {
     {Role::kMixerOut, "blk.{}.shortconv.out_proj.weight", Dim::kWidth, Dim::kWidth, When::kShortConv},
 };
 constexpr TensorRow kQwen35Layer[] = {
-    {Role::kQuery, "blk.{}.attn_q.weight", Dim::kGatedQueryWidth, Dim::kWidth, When::kAttention},
-    {Role::kKey, "blk.{}.attn_k.weight", Dim::kKeyWidth, Dim::kWidth, When::kAttention},
-    {Role::kValue, "blk.{}.attn_v.weight", Dim::kValueWidth, Dim::kWidth, When::kAttention},
+    {Role::kQueryKeyValue, "blk.{}.attn_qkv.weight", Dim::kGatedQkvWidth, Dim::kWidth, When::kFused},
+    {Role::kQuery, "blk.{}.attn_q.weight", Dim::kGatedQueryWidth, Dim::kWidth, When::kApart},
+    {Role::kKey, "blk.{}.attn_k.weight", Dim::kKeyWidth, Dim::kWidth, When::kApart},
+    {Role::kValue, "blk.{}.attn_v.weight", Dim::kValueWidth, Dim::kWidth, When::kApart},
     {Role::kAttentionOutput, "blk.{}.attn_output.weight", Dim::kWidth, Dim::kAttentionWidth, When::kAttention},
     {Role::kMixerIn, "blk.{}.attn_qkv.weight", Dim::kStateQkvWidth, Dim::kWidth, When::kDeltaRule},
     {Role::kMixerGate, "blk.{}.attn_gate.weight", Dim::kStateWidth, Dim::kWidth, When::kDeltaRule},
@@ -241,7 +251,7 @@ constexpr ArchRow kArchitectures[] = {
      .tensors = {kTrunk, kPreNorms, kAttention, kHeadNorms, kGatedFfn},
      .flags = kNormAfterRope},
     {.name = "gpt-oss",
-     .tensors = {kTrunk, kPreNormsOddlyNamed, kAttention, kBiases, kExperts, kGptOssLayer},
+     .tensors = {kTrunk, kPreNormsOddlyNamed, kAttention, kBiases, kGptOssLayer},
      .flags = kNormalizeExperts | kWindowRequired | kRopeExactRamp,
      .activation = ActivationKind::kClampedSwiglu,
      .window_period = 2},

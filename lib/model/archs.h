@@ -19,6 +19,7 @@ enum class Dim : uint8_t {
     kKeyWidth,
     kValueWidth,
     kQkvWidth,
+    kGatedQkvWidth,
     kAttentionWidth,
     kFfnWidth,
     kFfnWidthTwice,
@@ -26,6 +27,7 @@ enum class Dim : uint8_t {
     kExperts,
     kExpertWidth,
     kExpertsTimesExpertWidth,
+    kExpertsTimesExpertWidthTwice,
     kExpertsTimesWidth,
     kSharedWidth,
     kKernel,
@@ -47,10 +49,17 @@ enum class When : uint8_t {
     kOptional,    // where the file has it
     kSequential,  // unless the FFN stands beside attention
     kAttention,
-    kOwnKeys,  // attention that does not read another layer's K and V
-    kOwnKeysOptional,
+    kOwnKeys,       // attention that does not read another layer's K and V
+    kFused,         // attention, where the file has Q, K and V in one; stands before those that tell them apart
+    kApart,         // attention without such a tensor
+    kOwnKeysApart,  // the same, of layers that do not read another's K and V
+    kOwnKeysApartOptional,
+    kFusedBias,  // where Q, K and V are one and so are their biases
+    kApartBias,  // where the file has it and no bias of all three
     kDense,
     kExperts,
+    kFusedExperts,  // where the file has gate and up in one
+    kApartExperts,  // otherwise
     kShared,
     kSharedOptional,
     kShortConv,

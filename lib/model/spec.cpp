@@ -83,7 +83,7 @@ void read_rope_scaling(const Keys &keys, const ArchRow &row, RopeSpec &rope) {
     } else if (type == "yarn") {
         rope.scaling = RopeSpec::Scaling::kYarn;
         rope.factor = keys.positive("rope.scaling.factor");
-        rope.original_context = keys.count("rope.scaling.original_context_length");
+        rope.original_context = keys.count("rope.scaling.original_context_length", keys.count("context_length"));
         rope.beta_fast = keys.positive("rope.scaling.yarn_beta_fast", 32.0f);
         rope.beta_slow = keys.positive("rope.scaling.yarn_beta_slow", 1.0f);
         rope.exact_ramp = row.flags & kRopeExactRamp;
@@ -104,9 +104,15 @@ RopeSpec read_rope(const Keys &keys, const ArchRow &row, const LayerSpec &layer)
     rope.dims = keys.count(dims_key, layer.head_dim_k);
     if (rope.dims > layer.head_dim_k || rope.dims % 2)
         keys.bad(dims_key, fmt::format("{} must be even and at most the head size {}", rope.dims, layer.head_dim_k));
-    rope.base = keys.positive("rope.freq_base", 10000.0f);
+    // Frequencies are negative powers of the base, so they fall from pair to pair.
+    auto base = [&](const char *key, float absent) {
+        const float b = keys.real(key, absent);
+        if (!(b > 1)) keys.bad(key, fmt::format("{} is not greater than 1", b));
+        return b;
+    };
+    rope.base = base("rope.freq_base", 10000.0f);
     if (layer.window)
-        rope.base = keys.positive("rope.freq_base_swa", row.window_rope_base > 0 ? row.window_rope_base : rope.base);
+        rope.base = base("rope.freq_base_swa", row.window_rope_base > 0 ? row.window_rope_base : rope.base);
     rope.factors = !windowed_only;
     if (!windowed_only) read_rope_scaling(keys, row, rope);
     return rope;
@@ -156,7 +162,14 @@ void share_keys(const Keys &keys, std::vector<LayerSpec> &layers) {
     }
 }
 
-void read_experts(const Keys &keys, LayerSpec &layer) {
+// Files may leave the widths of experts to the tensors; these are checked against each other later.
+uint32_t tensor_cols(const GgufFile &file, uint32_t layer, std::string_view name, uint32_t absent) {
+    const TensorInfo *tensor = file.find_tensor(fmt::format("blk.{}.{}", layer, name));
+    const uint64_t cols = tensor ? tensor->shape[0] : 0;
+    return cols == 0 || cols > uint64_t(std::numeric_limits<int32_t>::max()) ? absent : static_cast<uint32_t>(cols);
+}
+
+void read_experts(const GgufFile &file, const Keys &keys, uint32_t i, LayerSpec &layer) {
     layer.n_experts = keys.count_or_zero("expert_count");
     if (layer.n_experts == 0) return;
     layer.n_experts_used = keys.count("expert_used_count");
@@ -164,8 +177,10 @@ void read_experts(const Keys &keys, LayerSpec &layer) {
         keys.bad("expert_used_count",
                  fmt::format("{} is more than the {} experts", layer.n_experts_used, layer.n_experts));
     if (layer.n_experts > 4096) keys.bad("expert_count", fmt::format("{} is out of range", layer.n_experts));
-    layer.expert_width = keys.count("expert_feed_forward_length", layer.ffn_width);
+    layer.expert_width =
+        keys.count("expert_feed_forward_length", tensor_cols(file, i, "ffn_down_exps.weight", layer.ffn_width));
     layer.shared_width = keys.count_or_zero("expert_shared_feed_forward_length");
+    if (layer.shared_width == 0) layer.shared_width = tensor_cols(file, i, "ffn_down_shexp.weight", 0);
 }
 
 void read_mixer(const Keys &keys, const ArchRow &row, uint32_t width, LayerSpec &layer) {
@@ -203,7 +218,8 @@ std::vector<bool> recurrent_layers(const Keys &keys, const ArchRow &row, const s
     return recurrent;
 }
 
-std::vector<LayerSpec> read_layers(const Keys &keys, const ArchRow &row, uint32_t n_layers, uint32_t width) {
+std::vector<LayerSpec> read_layers(const GgufFile &file, const Keys &keys, const ArchRow &row, uint32_t n_layers,
+                                   uint32_t width) {
     auto heads = keys.per_layer("attention.head_count", n_layers);
     const bool hybrid = row.recurrent != MixerKind::kAttention;
     auto ffn = keys.per_layer("feed_forward_length", n_layers,
@@ -221,7 +237,7 @@ std::vector<LayerSpec> read_layers(const Keys &keys, const ArchRow &row, uint32_
         LayerSpec &layer = layers[i];
         layer.activation = row.activation;
         layer.ffn_width = ffn[i];
-        read_experts(keys, layer);
+        read_experts(file, keys, i, layer);
         if (recurrent[i]) {
             read_mixer(keys, row, width, layer);
             continue;
@@ -313,8 +329,8 @@ ModelSpec resolve_spec(const GgufFile &file) {
     read_scales(keys, row, spec);
     const uint32_t n_layers = read_layer_count(file, keys, spec);
     spec.vocab = read_vocab(file, keys);
-    spec.layers = read_layers(keys, row, n_layers, spec.width);
-    bind_tensors(file, row, spec);
+    spec.layers = read_layers(file, keys, row, n_layers, spec.width);
+    bind_tensors(file, keys, row, spec);
     return spec;
 }
 

@@ -28,6 +28,7 @@ enum class Role : uint8_t {
     kAttentionNorm,
     kAttentionNormBias,
     kQueryKeyValue,  // fused: rows of Q, K and V one after the other
+    kQueryKeyValueBias,
     kQuery,
     kQueryBias,
     kQueryNorm,
@@ -52,6 +53,7 @@ enum class Role : uint8_t {
     kPostFfnNorm,
     kRouter,
     kRouterBias,
+    kExpertGateUp,  // fused: of each expert, rows of gate and up one after the other
     kExpertGate,
     kExpertGateBias,
     kExpertUp,

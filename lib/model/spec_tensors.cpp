@@ -37,6 +37,8 @@ uint64_t dim_value(Dim dim, const ModelSpec &spec, const LayerSpec &layer) {
         return value;
     case Dim::kQkvWidth:
         return query + key + value;
+    case Dim::kGatedQkvWidth:
+        return 2 * query + key + value;
     case Dim::kAttentionWidth:
         return uint64_t(layer.n_heads) * layer.head_dim_v;
     case Dim::kFfnWidth:
@@ -51,6 +53,8 @@ uint64_t dim_value(Dim dim, const ModelSpec &spec, const LayerSpec &layer) {
         return layer.expert_width;
     case Dim::kExpertsTimesExpertWidth:
         return uint64_t(layer.n_experts) * layer.expert_width;
+    case Dim::kExpertsTimesExpertWidthTwice:
+        return 2 * uint64_t(layer.n_experts) * layer.expert_width;
     case Dim::kExpertsTimesWidth:
         return uint64_t(layer.n_experts) * spec.width;
     case Dim::kSharedWidth:
@@ -87,6 +91,7 @@ Need need(When when, const ModelSpec &spec, const LayerSpec &layer) {
     auto yes_if = [](bool condition) { return condition ? Need::kYes : Need::kNo; };
     auto maybe_if = [](bool condition) { return condition ? Need::kMaybe : Need::kNo; };
     const bool attention = layer.mixer == MixerKind::kAttention, own = attention && layer.kv_layer < 0;
+    const bool fused = layer.has(Role::kQueryKeyValue);
     const bool experts = layer.n_experts > 0, shared = experts ? layer.shared_width > 0 : false;
     switch (when) {
     case When::kAlways:
@@ -99,12 +104,26 @@ Need need(When when, const ModelSpec &spec, const LayerSpec &layer) {
         return yes_if(attention);
     case When::kOwnKeys:
         return yes_if(own);
-    case When::kOwnKeysOptional:
-        return maybe_if(own);
+    case When::kFused:
+        return maybe_if(attention);
+    case When::kApart:
+        return yes_if(attention && !fused);
+    case When::kOwnKeysApart:
+        return yes_if(own && !fused);
+    case When::kOwnKeysApartOptional:
+        return maybe_if(own && !fused);
+    case When::kFusedBias:
+        return maybe_if(fused);
+    case When::kApartBias:
+        return maybe_if(!layer.has(Role::kQueryKeyValueBias));
     case When::kDense:
         return yes_if(!experts);
     case When::kExperts:
         return yes_if(experts);
+    case When::kFusedExperts:
+        return maybe_if(experts);
+    case When::kApartExperts:
+        return yes_if(experts && !layer.has(Role::kExpertGateUp));
     case When::kShared:
         return yes_if(shared);
     case When::kSharedOptional:
@@ -142,13 +161,18 @@ int32_t find_tensor(const GgufFile &file, const TensorRow &row, const std::strin
 
 // Formats with small exponents (NVFP4) have a scale for the whole matrix beside it, `NAME.scale` for `NAME.weight`: one
 // number, or one for each expert. `NAME.input_scale` is for 4-bit activations, which nothing here has.
-int32_t find_scale(const GgufFile &file, const TensorRow &row, const std::string &name, const LayerSpec &layer) {
+std::string scale_name(std::string_view matrix) {
     constexpr std::string_view kEnd = ".weight";
-    if (row.rows == Dim::kOne || row.role == Role::kTokenEmbedding || !name.ends_with(kEnd)) return -1;
-    const std::string scale = name.substr(0, name.size() - kEnd.size()) + ".scale";
+    return std::string(matrix.substr(0, matrix.size() - kEnd.size() * matrix.ends_with(kEnd))) + ".scale";
+}
+
+int32_t find_scale(const GgufFile &file, const TensorRow &row, const std::string &name, const LayerSpec &layer) {
+    if (row.rows == Dim::kOne || row.role == Role::kTokenEmbedding || !name.ends_with(".weight")) return -1;
+    const std::string scale = scale_name(name);
     const TensorInfo *tensor = file.find_tensor(scale);
     if (!tensor) return -1;
-    const bool experts = row.rows == Dim::kExpertsTimesExpertWidth || row.rows == Dim::kExpertsTimesWidth;
+    const bool experts = row.rows == Dim::kExpertsTimesExpertWidth || row.rows == Dim::kExpertsTimesWidth ||
+                         row.rows == Dim::kExpertsTimesExpertWidthTwice;
     const uint64_t n = experts ? layer.n_experts : 1;
     if (tensor->shape[0] != n || tensor->rows() != 1)
         fail(Status::kTensorInvalid, "{}: tensor {} has the shape [{}, {}], expected [{}, 1]", file.metadata().source(),
@@ -188,15 +212,41 @@ void check_all_used(const GgufFile &file, const ModelSpec &spec, std::vector<boo
                  file.metadata().source(), file.tensors()[i].name, spec.architecture);
 }
 
+bool is_of_keys(When when) {
+    return when == When::kOwnKeys || when == When::kOwnKeysApart || when == When::kOwnKeysApartOptional;
+}
+
+// Until 2024, converters gave every expert tensors of its own.
+void refuse_separate_experts(const GgufFile &file, const ModelSpec &spec) {
+    const char *old = "blk.0.ffn_gate.0.weight";
+    if (spec.layers[0].n_experts && file.find_tensor(old))
+        fail(Status::kUnsupported,
+             "{}: tensor {}: the file has each expert in a tensor of its own, as old converters wrote it; convert the "
+             "model anew",
+             file.metadata().source(), old);
+}
+
+// Which of the two sets of factors counts depends on the context, so neither can do alone.
+void check_long_rope(const GgufFile &file, const Keys &keys, const ModelSpec &spec) {
+    if (!spec.has(Role::kRopeFactorsLong)) return;
+    if (!spec.has(Role::kRopeFactors))
+        fail(Status::kTensorInvalid, "{}: tensor rope_factors_short.weight is missing", file.metadata().source());
+    for (const LayerSpec &layer : spec.layers)
+        if (layer.rope.dims && layer.rope.factors && layer.rope.original_context == 0)
+            keys.bad("rope.scaling.original_context_length",
+                     "is missing or 0, but the model has factors for longer contexts");
+}
+
 }  // namespace
 
-void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
+void bind_tensors(const GgufFile &file, const Keys &keys, const ArchRow &arch, ModelSpec &spec) {
     spec.tensor.fill(-1);
     spec.scale.fill(-1);
     for (LayerSpec &layer : spec.layers) {
         layer.tensor.fill(-1);
         layer.scale.fill(-1);
     }
+    refuse_separate_experts(file, spec);
     // The model's tensors may depend on a layer's numbers: those of a layer that attends to everything.
     const LayerSpec *typical = &spec.layers[0];
     for (const LayerSpec &layer : spec.layers)
@@ -217,12 +267,14 @@ void bind_tensors(const GgufFile &file, const ArchRow &arch, ModelSpec &spec) {
                 layer.tensor[role] = find_tensor(file, row, full, spec, layer);
                 if (layer.tensor[role] >= 0) layer.scale[role] = find_scale(file, row, full, layer);
                 // Checkpoints may keep K and V that a layer had before it came to share another's.
-                const bool keys = row.when == When::kOwnKeys || row.when == When::kOwnKeysOptional;
-                if (keys && layer.kv_layer >= 0)
-                    if (const TensorInfo *tensor = file.find_tensor(full)) idle[tensor - file.tensors().data()] = true;
+                if (layer.kv_layer >= 0 && is_of_keys(row.when))
+                    for (const std::string &kept : {full, scale_name(full)})
+                        if (const TensorInfo *tensor = file.find_tensor(kept))
+                            idle[static_cast<size_t>(tensor - file.tensors().data())] = true;
             }
         }
     check_all_used(file, spec, std::move(idle));
+    check_long_rope(file, keys, spec);
 }
 
 }  // namespace el

@@ -92,8 +92,9 @@ class Builder {
     template <typename Spec> static Matrix matrix(const Spec &spec, Role role, Role bias) {
         return {spec.at(role), spec.scale_of(role), spec.at(bias)};
     }
-    template <typename Spec> static Matrix rows(const Spec &spec, Role role, uint32_t begin, uint32_t n) {
-        return {spec.at(role), spec.scale_of(role), -1, begin, n};
+    template <typename Spec>
+    static Matrix rows(const Spec &spec, Role role, uint32_t begin, uint32_t n, Role bias = Role::kCount) {
+        return {spec.at(role), spec.scale_of(role), bias == Role::kCount ? -1 : spec.at(bias), begin, n};
     }
 
     ValueId linear(ValueId x, const Matrix &m) {
@@ -209,19 +210,37 @@ class Builder {
         program_.ops.push_back(write);
     }
 
-    ValueId attention(const LayerSpec &layer, ValueId x) {
-        const uint32_t q_width = layer.n_heads * layer.head_dim_k, k_width = layer.n_kv_heads * layer.head_dim_k;
-        ValueId q, k = kNoValue, v = kNoValue, query_gate = kNoValue;
-        if (layer.has(Role::kQueryKeyValue)) {
-            const Role fused = Role::kQueryKeyValue;
-            q = linear(x, rows(layer, fused, 0, q_width));
-            k = linear(x, rows(layer, fused, q_width, k_width));
-            v = linear(x, rows(layer, fused, q_width + k_width, layer.n_kv_heads * layer.head_dim_v));
-        } else {
-            q = linear(x, matrix(layer, Role::kQuery, Role::kQueryBias));
-            if (layer.has(Role::kKey)) k = linear(x, matrix(layer, Role::kKey, Role::kKeyBias));
-            v = layer.has(Role::kValue) ? linear(x, matrix(layer, Role::kValue, Role::kValueBias)) : k;
+    struct Qkv {
+        ValueId q, k, v;
+    };
+
+    // Q, K and V from one tensor: rows of it, or of its result where one bias goes with it.
+    Qkv fused_qkv(const LayerSpec &layer, ValueId x) {
+        const Role fused = Role::kQueryKeyValue;
+        const uint32_t q_width = layer.n_heads * layer.head_dim_k * (spec_.query_gate ? 2 : 1),
+                       k_width = layer.n_kv_heads * layer.head_dim_k, v_width = layer.n_kv_heads * layer.head_dim_v;
+        if (layer.has(Role::kQueryKeyValueBias)) {
+            ValueId all = linear(x, matrix(layer, fused, Role::kQueryKeyValueBias));
+            return {slice(all, {1, 0, q_width}), slice(all, {1, q_width, k_width}),
+                    slice(all, {1, q_width + k_width, v_width})};
         }
+        ValueId q = linear(x, rows(layer, fused, 0, q_width, Role::kQueryBias));
+        if (layer.kv_layer >= 0) return {q, kNoValue, kNoValue};
+        return {q, linear(x, rows(layer, fused, q_width, k_width, Role::kKeyBias)),
+                linear(x, rows(layer, fused, q_width + k_width, v_width, Role::kValueBias))};
+    }
+
+    Qkv query_key_value(const LayerSpec &layer, ValueId x) {
+        if (layer.has(Role::kQueryKeyValue)) return fused_qkv(layer, x);
+        Qkv out = {linear(x, matrix(layer, Role::kQuery, Role::kQueryBias)), kNoValue, kNoValue};
+        if (layer.has(Role::kKey)) out.k = linear(x, matrix(layer, Role::kKey, Role::kKeyBias));
+        out.v = layer.has(Role::kValue) ? linear(x, matrix(layer, Role::kValue, Role::kValueBias)) : out.k;
+        return out;
+    }
+
+    ValueId attention(const LayerSpec &layer, ValueId x) {
+        auto [q, k, v] = query_key_value(layer, x);
+        ValueId query_gate = kNoValue;
         if (spec_.query_gate) {
             query_gate = slice(q, {layer.n_heads, layer.head_dim_k, layer.head_dim_k});
             q = slice(q, {layer.n_heads, 0, layer.head_dim_k});
@@ -345,7 +364,16 @@ class Builder {
         const Matrix gates = matrix(layer, Role::kExpertGate, Role::kExpertGateBias),
                      ups = matrix(layer, Role::kExpertUp, Role::kExpertUpBias),
                      downs = matrix(layer, Role::kExpertDown, Role::kExpertDownBias);
-        ValueId a = expert_linear(layer, x, route, gates, false), b = expert_linear(layer, x, route, ups, false);
+        ValueId a, b;
+        if (layer.has(Role::kExpertGateUp)) {
+            const uint32_t n = layer.expert_width, used = layer.n_experts_used;
+            ValueId both = expert_linear(layer, x, route, matrix(layer, Role::kExpertGateUp), false);
+            a = slice(both, {used, 0, n});
+            b = slice(both, {used, n, n});
+        } else {
+            a = expert_linear(layer, x, route, gates, false);
+            b = expert_linear(layer, x, route, ups, false);
+        }
         ValueId parts = expert_linear(layer, gate(layer.activation, a, b), route, downs, true);
         ValueId out = push(make(OpKind::kCombine, parts, route), spec_.width);
         if (!layer.has(Role::kSharedDown)) return out;

@@ -216,6 +216,127 @@ TEST_CASE("experts") {
     });
 }
 
+TEST_CASE("widths of experts come from the tensors where no key says them") {
+    auto qwen2moe = [](TinyModel &m) {
+        give_experts(m, 6, 3);
+        m.counts.erase("llama.expert_feed_forward_length");
+        rename(m, "qwen2moe");
+        m.tensors["blk.0.ffn_gate_inp_shexp.weight"] = {32};
+        m.tensors["blk.0.ffn_gate_shexp.weight"] = m.tensors["blk.0.ffn_up_shexp.weight"] = {32, 48};
+        m.tensors["blk.0.ffn_down_shexp.weight"] = {48, 32};
+    };
+    ModelSpec spec = resolve(qwen2moe);
+    CHECK(spec.layers[0].expert_width == 16);
+    CHECK(spec.layers[0].shared_width == 48);
+    check_failure(Status::kTensorInvalid, "blk.0.ffn_up_shexp.weight has the shape [32, 48], expected [32, 47]",
+                  [&](TinyModel &m) {
+                      qwen2moe(m);
+                      m.tensors["blk.0.ffn_down_shexp.weight"] = {47, 32};
+                      m.tensors["blk.0.ffn_gate_shexp.weight"] = {32, 47};
+                  });
+    check_failure(Status::kTensorInvalid, "blk.0.ffn_down_exps.weight is missing", [&](TinyModel &m) {
+        qwen2moe(m);
+        m.tensors.erase("blk.0.ffn_down_exps.weight");
+        m.tensors["blk.0.ffn_gate_exps.weight"] = m.tensors["blk.0.ffn_up_exps.weight"] = {32, 48, 6};
+    });
+}
+
+TEST_CASE("fused tensors") {
+    auto fused = [](TinyModel &m) {
+        for (const char *name : {"attn_q", "attn_k", "attn_v"})
+            m.tensors.erase("blk.0." + std::string(name) + ".weight");
+        m.tensors["blk.0.attn_qkv.weight"] = {32, 64};
+    };
+    CHECK(resolve(fused).layers[0].has(Role::kQueryKeyValue));
+    CHECK(resolve([&](TinyModel &m) {
+              fused(m);
+              m.tensors["blk.0.attn_qkv.bias"] = {64};
+          })
+              .layers[0]
+              .has(Role::kQueryKeyValueBias));
+    const Status tensor = Status::kTensorInvalid, unsupported = Status::kUnsupported;
+    check_failure(tensor, "blk.0.attn_qkv.weight has the shape [32, 63], expected [32, 64]", [&](TinyModel &m) {
+        fused(m);
+        m.tensors["blk.0.attn_qkv.weight"] = {32, 63};
+    });
+    check_failure(unsupported, "tensor blk.0.attn_k.weight has no meaning", [&](TinyModel &m) {
+        fused(m);
+        m.tensors["blk.0.attn_k.weight"] = {32, 16};
+    });
+    check_failure(unsupported, "tensor blk.0.attn_qkv.bias has no meaning",
+                  [&](TinyModel &m) { m.tensors["blk.0.attn_qkv.bias"] = {64}; });
+    check_failure(unsupported, "tensor blk.0.attn_q.bias has no meaning", [&](TinyModel &m) {
+        fused(m);
+        m.tensors["blk.0.attn_qkv.bias"] = {64};
+        m.tensors["blk.0.attn_q.bias"] = {32};
+    });
+
+    auto experts = [](TinyModel &m) {
+        give_experts(m, 6, 2);
+        m.tensors.erase("blk.0.ffn_gate_exps.weight");
+        m.tensors.erase("blk.0.ffn_up_exps.weight");
+        m.tensors["blk.0.ffn_gate_up_exps.weight"] = {32, 32, 6};
+        m.tensors["blk.0.ffn_gate_up_exps.scale"] = {6};
+    };
+    ModelSpec spec = resolve(experts);
+    CHECK(spec.layers[0].has(Role::kExpertGateUp));
+    CHECK(spec.layers[0].scale_of(Role::kExpertGateUp) >= 0);
+    check_failure(tensor, "blk.0.ffn_gate_up_exps.weight has the shape [32, 186], expected [32, 192]",
+                  [&](TinyModel &m) {
+                      experts(m);
+                      m.tensors["blk.0.ffn_gate_up_exps.weight"] = {32, 31, 6};
+                  });
+    check_failure(unsupported, "blk.0.ffn_gate.0.weight: the file has each expert in a tensor of its own",
+                  [](TinyModel &m) {
+                      give_experts(m, 2, 1);
+                      for (const char *name : {"gate", "up", "down"})
+                          m.tensors.erase("blk.0.ffn_" + std::string(name) + "_exps.weight");
+                      m.tensors["blk.0.ffn_gate.0.weight"] = m.tensors["blk.0.ffn_gate.1.weight"] = {32, 48};
+                  });
+}
+
+TEST_CASE("rope needs what its scaling is made of") {
+    auto yarn = [](TinyModel &m) {
+        m.texts["llama.rope.scaling.type"] = "yarn";
+        m.reals["llama.rope.scaling.factor"] = 4.0f;
+    };
+    CHECK(resolve(yarn).layers[0].rope.original_context == 64);  // the model's own
+    CHECK(resolve([&](TinyModel &m) {
+              yarn(m);
+              m.counts["llama.rope.scaling.original_context_length"] = 16;
+          })
+              .layers[0]
+              .rope.original_context == 16);
+    const Status metadata = Status::kMetadataInvalid;
+    for (float base : {1.0f, 0.5f, 0.0f, -10000.0f})
+        check_failure(metadata,
+                      "llama.rope.freq_base: ", [&](TinyModel &m) { m.reals["llama.rope.freq_base"] = base; });
+
+    auto long_rope = [](TinyModel &m) {
+        rename(m, "phi3");
+        for (const char *name : {"attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"})
+            m.tensors.erase("blk.0." + std::string(name) + ".weight");
+        m.tensors["blk.0.attn_qkv.weight"] = {32, 64};
+        m.tensors["blk.0.ffn_up.weight"] = {32, 96};
+        m.tensors["rope_factors_long.weight"] = m.tensors["rope_factors_short.weight"] = {4};
+    };
+    const char *key = "phi3.rope.scaling.original_context_length";
+    check_failure(metadata, std::string(key) + ": is missing or 0", long_rope);
+    check_failure(metadata, std::string(key) + ": is missing or 0", [&](TinyModel &m) {
+        long_rope(m);
+        m.counts[key] = 0;
+    });
+    auto with_key = [&](TinyModel &m) {
+        long_rope(m);
+        m.counts[key] = 32;
+    };
+    CHECK(resolve(with_key).has(Role::kRopeFactorsLong));
+    check_failure(Status::kTensorInvalid, "rope_factors_short.weight is missing", [&](TinyModel &m) {
+        with_key(m);
+        m.tensors.erase("rope_factors_short.weight");
+    });
+}
+
 TEST_CASE("scales beside matrices") {
     TinyModel model;
     model.tensors["blk.0.attn_q.scale"] = model.tensors["blk.0.attn_q.input_scale"] = {1};
@@ -352,6 +473,8 @@ TEST_CASE("layers that share keys may keep their own in the file, unread") {
         rename(m, "gemma4");
         give_post_norms(m);
         m.tensors["blk.0.attn_q_norm.weight"] = m.tensors["blk.0.attn_k_norm.weight"] = {8};
+        for (const char *end : {"attn_k.scale", "attn_k.input_scale", "attn_v.scale"})
+            m.tensors["blk.0." + std::string(end)] = {1};
         for (uint32_t i = 1; i < 4; ++i) give_layer(m, i);
         m.counts["gemma4.block_count"] = 4;
         m.counts["gemma4.attention.sliding_window"] = 7;
@@ -365,6 +488,8 @@ TEST_CASE("layers that share keys may keep their own in the file, unread") {
     CHECK(spec.layers[1].has(Role::kKey));
     CHECK(!spec.layers[2].has(Role::kKey));
     CHECK(!spec.layers[2].has(Role::kKeyNorm));
+    CHECK(spec.layers[1].scale_of(Role::kKey) >= 0);
+    CHECK(spec.layers[2].scale_of(Role::kKey) == -1);
     spec = resolve([&](TinyModel &m) {
         gemma4(m);
         for (const char *name : {"attn_k.weight", "attn_v.weight", "attn_k_norm.weight"})
