@@ -4,7 +4,9 @@
 #include "text/json.h"
 #include "text/template_text.h"
 #include "text/vocab.h"
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 namespace el {
 
@@ -34,17 +36,17 @@ void check_message(const Value &message, size_t index) {
     for (const Value &item : content->list().items) check_part(item, index, part++);
 }
 
-// The text of a message where no template says how to show anything else.
-std::string plain_content(const Value &message, size_t index) {
+// The text of a message where nothing else can be shown: parts begin a line each.
+std::string plain_content(const Value &message, size_t index, const char *why) {
     const Value *content = message.dict().find("content");
     if (!content || content->is_none()) return {};
     if (content->is_string()) return content->text();
     std::string out;
     for (const Value &part : content->list().items) {
         if (part.dict().find("type")->text() != "text")
-            fail(Status::kInvalidText,
-                 "messages[{}].content has a part of the type \"{}\", but the model has no chat template", index,
-                 part.dict().find("type")->text());
+            fail(Status::kInvalidText, "messages[{}].content has a part of the type \"{}\", but {}", index,
+                 part.dict().find("type")->text(), why);
+        if (!out.empty()) out += '\n';
         out += part.dict().find("text")->text();
     }
     return out;
@@ -55,7 +57,7 @@ std::string render_without_template(const Value &messages, bool chatml, bool ans
     size_t index = 0;
     for (const Value &message : messages.list().items) {
         const std::string &role = message.dict().find("role")->text();
-        std::string content = plain_content(message, index++);
+        std::string content = plain_content(message, index++, "the model has no chat template");
         out += chatml ? "<|im_start|>" + role + "\n" + content + "<|im_end|>\n"
                       : capitalize_text(role) + ": " + content + "\n\n";
     }
@@ -85,6 +87,60 @@ Value all_variables(const Value &messages, const Value &variables, std::string_v
     return Value(all);
 }
 
+Value with(const Dict &dict, std::string_view name, Value value) {
+    auto out = make_ref<Dict>();
+    for (auto &[key, old] : dict.entries()) out->set(key, old);
+    out->set(name, std::move(value));
+    return Value(out);
+}
+
+// Whether the template writes the text of such a content, and not the notation of a list.
+bool shows(const Template &chat_template, const Value &variables, const RenderOptions &options, bool as_part) {
+    constexpr const char *kText = "probe4711";
+    Value content = kText;
+    if (as_part) {
+        auto part = make_ref<Dict>();
+        part->set("type", "text");
+        part->set("text", kText);
+        content = make_ref<List>(std::vector<Value>{Value(part)});
+    }
+    auto message = make_ref<Dict>();
+    message->set("role", "user");
+    message->set("content", content);
+    const Value messages = make_ref<List>(std::vector<Value>{Value(message)});
+    try {
+        const std::string out = chat_template.render(with(variables.dict(), "messages", messages), options);
+        const size_t at = out.find(kText);
+        return at != out.npos && (at == 0 || (out[at - 1] != '\'' && out[at - 1] != '"'));
+    } catch (const Error &e) {
+        if (e.status() != Status::kTemplateFailed) throw;
+        return false;
+    }
+}
+
+// Templates made for strings fail on parts, or print a list: they get the text that the parts are.
+std::string render_with_template(const Template &chat_template, const Value &variables, const RenderOptions &options) {
+    const Value *messages = variables.dict().find("messages");
+    auto has_parts = [](const Value &message) {
+        const Value *content = message.is_dict() ? message.dict().find("content") : nullptr;
+        return content && content->is_list();
+    };
+    const bool some = messages && messages->is_list() &&
+                      std::any_of(messages->list().items.begin(), messages->list().items.end(), has_parts);
+    if (!some || shows(chat_template, variables, options, true) || !shows(chat_template, variables, options, false))
+        return chat_template.render(variables, options);
+    check_messages(*messages);
+    auto joined = make_ref<List>();
+    for (const Value &message : messages->list().items) {
+        const size_t index = joined->items.size();
+        joined->items.push_back(
+            has_parts(message)
+                ? with(message.dict(), "content", plain_content(message, index, "the chat template takes only text"))
+                : message);
+    }
+    return chat_template.render(with(variables.dict(), "messages", Value(joined)), options);
+}
+
 std::string_view token_text(const Vocabulary &vocabulary, int32_t id) {
     return vocabulary.has(id) ? vocabulary.token_bytes(id) : std::string_view();
 }
@@ -100,7 +156,7 @@ Value parse_variables(std::string_view json) {
 }
 
 std::string render(const Template *chat_template, const Value &variables, const ChatContext &context) {
-    if (chat_template) return chat_template->render(variables, {context.now, context.limits});
+    if (chat_template) return render_with_template(*chat_template, variables, {context.now, context.limits});
     context.log(LogLevel::kWarning, "the model has no chat template: the messages are written {}",
                 context.has_chatml_tokens ? "as ChatML" : "as plain lines");
     for (const char *name : {"tools", "documents"}) {
@@ -140,7 +196,7 @@ std::string render_chat(const Vocabulary &vocabulary, std::string_view messages,
 std::string render_chat(const Vocabulary &vocabulary, const Value &variables, const RenderOptions &options,
                         const Log &log) {
     if (!vocabulary.chat_template().empty())
-        return Template::parse(vocabulary.chat_template()).render(variables, options);
+        return render_with_template(Template::parse(vocabulary.chat_template()), variables, options);
     ChatContext context;
     context.bos_token = token_text(vocabulary, vocabulary.bos());
     context.add_bos = vocabulary.add_bos();

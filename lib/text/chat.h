@@ -25,6 +25,8 @@ struct ChatContext {
 // "type". `variables` is an object of further variables for the template, or undefined; it may replace the defaults of
 // tools and documents (none), add_generation_prompt (true), bos_token and eos_token. Without a template (NULL) the
 // messages are written as ChatML if the vocabulary has its tokens, otherwise as plain lines, and the log says so.
+// Parts that are all text become one string, a line each, where a template takes strings alone: one that fails on a
+// part or prints it as data, tried with a message of one part, but writes a string.
 // Throws kInvalidText for messages of another shape, naming the index, and what Template::render throws.
 std::string render_chat(const Template *chat_template, const Value &messages, const Value &variables,
                         const ChatContext &context);

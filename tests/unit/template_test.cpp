@@ -458,7 +458,7 @@ TEST_CASE("chat messages") {
     CHECK(render_chat(&chat, messages, parse_json(R"({"x": 1, "tools": [], "add_generation_prompt": false})"),
                       context) == "<s>[system][user]False1");
     CHECK(said.empty());
-    CHECK(render_chat(nullptr, messages, Value(), context) == "System: Be brief.\n\nUser: Hi you\n\nAssistant:");
+    CHECK(render_chat(nullptr, messages, Value(), context) == "System: Be brief.\n\nUser: Hi \nyou\n\nAssistant:");
     CHECK(said == "the model has no chat template: the messages are written as plain lines");
     std::string all_said;
     context.log = {[](void *user, int, const char *text) { *static_cast<std::string *>(user) += text; }, &all_said};
@@ -470,7 +470,7 @@ TEST_CASE("chat messages") {
     context.add_bos = false;
     context.has_chatml_tokens = true;
     CHECK(render_chat(nullptr, messages, Value(), context) ==
-          "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi you<|im_end|>\n<|im_start|>assistant\n");
+          "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi \nyou<|im_end|>\n<|im_start|>assistant\n");
 
     auto message = [&](const char *json) {
         return failure(Status::kInvalidText, [&] { render_chat(nullptr, parse_json(json), Value(), context); });
@@ -485,5 +485,33 @@ TEST_CASE("chat messages") {
     CHECK(message(R"([{"role": "user", "content": [{"type": "text"}]}])") ==
           "messages[0].content[0] has the type \"text\" and needs a \"text\" that is a string");
     CHECK(message(R"([{"role": "user", "content": [{"type": "image"}]}])").find("part of the type \"image\"") !=
+          std::string::npos);
+}
+
+TEST_CASE("chat messages of parts, for templates that take parts and for those that do not") {
+    Value messages = parse_json(R"([{"role": "system", "content": "S"}, {"role": "user", "name": "N", "content":
+                                    [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])");
+    auto rendered = [&](const char *source, const Value &given) {
+        Template chat = Template::parse(source);
+        return render_chat(&chat, given, Value(), ChatContext());
+    };
+    // As a list is added to a string, or as a list is printed.
+    CHECK(rendered("{% for m in messages %}{{ '<' + m['content'] + m.get('name', '') + '>' }}{% endfor %}", messages) ==
+          "<S><a\nbN>");
+    CHECK(rendered("{% for m in messages %}<{{ m.content }}>{% endfor %}", messages) == "<S><a\nb>");
+    CHECK(rendered("{% for m in messages %}<{{ m.content|tojson }}>{% endfor %}", messages) ==
+          R"(<"S"><[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]>)");
+    const char *both = "{% for m in messages %}<{% if m.content is string %}{{ m.content }}{% else %}"
+                       "{% for p in m.content %}{{ p.text or p.type }},{% endfor %}{% endif %}>{% endfor %}";
+    CHECK(rendered(both, messages) == "<S><a,b,>");
+    CHECK(rendered("{{ messages[0].content[0].text }}", parse_json(R"([{"role": "user", "content":
+        [{"type": "text", "text": "only parts"}]}])")) == "only parts");
+    Value image = parse_json(R"([{"role": "user", "content": [{"type": "image"}]}])");
+    CHECK(rendered(both, image) == "<image,>");
+    CHECK(failure(Status::kInvalidText, [&] {
+              rendered("{% for m in messages %}{{ m.content + '' }}{% endfor %}", image);
+          }) == "messages[0].content has a part of the type \"image\", but the chat template takes only text");
+    // What fails either way says so itself.
+    CHECK(failure(Status::kTemplateFailed, [&] { rendered("{{ raise_exception('no') }}", messages); }).find("no") !=
           std::string::npos);
 }
