@@ -205,7 +205,12 @@ ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) 
 uint32_t max_context(const ModelPlan &model, ContextOptions options, uint64_t bytes) {
     auto fits = [&](uint64_t tokens) {
         options.context_tokens = static_cast<uint32_t>(tokens);
-        return all_bytes(plan_context(model, options).regions) <= bytes;
+        try {
+            return all_bytes(plan_context(model, options).regions) <= bytes;
+        } catch (const Error &error) {
+            if (error.status() != Status::kOutOfMemory) throw;
+            return false;  // more than the address space holds
+        }
     };
     const uint64_t fewest = fewest_tokens(options);
     uint64_t fitting = fewest - 1,
