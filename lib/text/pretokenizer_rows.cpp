@@ -59,6 +59,8 @@ constexpr const char *kEastAsian =
 // over off its front, and groups of three follow. One pattern alone would look to the end at each group.
 constexpr const char *kWholeNumber = R"((?<!\d)\d++(?![\p{L}\p{M}\p{Nl}\p{Pc}]))";
 constexpr const char *kIncompleteGroup = R"(\A\d{1,2}(?=(?:\d{3})++\z))";
+// The same within any text. After a group comes the next one, without another look to the end.
+constexpr const char *kGroupsFromTheEnd = R"(\G(?<=\d{3})\d{3}|\d{3}(?=(?:\d{3})*+(?!\d)))";
 
 // Letters that have two cases, by the Unicode of the day and without the mathematical ones.
 constexpr const char *kCasedLetters =
@@ -105,7 +107,8 @@ constexpr PreTokenizerRow kRows[] = {
      .patterns = {kLlama3},
      .ignore_merges = true,
      .add_bos = true},
-    {.names = "dbrx smaug-bpe glm4 chatglm-bpe", .patterns = {kLlama3}},
+    {.names = "dbrx smaug-bpe chatglm-bpe", .patterns = {kLlama3}},
+    {.names = "glm4 glm5", .patterns = {kLlama3}, .ignore_merges = true},
     {.names = "minicpm5", .patterns = {kUpToThreeDigits, kLlama3}, .ignore_merges = true},
     {.names = "jais-2", .patterns = {kJais2}},
     {.names = "qwen2 deepseek-r1-qwen stablelm2 hunyuan megrez kormo f2llmv2 solar-open grok-2 bailingmoe bailingmoe2 "
@@ -120,6 +123,8 @@ constexpr PreTokenizerRow kRows[] = {
     {.names = "gpt-4o llama4 kanana2 talkie minimax-m2", .patterns = {kGpt4o}},
     {.names = "granite-embed-multi-97m", .patterns = {kGpt4o}, .ignore_merges = true},
     {.names = "tiny_aya cohere2moe", .patterns = {kWholeNumber, kIncompleteGroup, kGpt4o}},
+    // Words are not cut: tokens may be several of them.
+    {.names = "superbpe", .patterns = {kDigits, kGroupsFromTheEnd}},
     {.names = "youtu", .patterns = {kEastAsian, kYoutu}, .ignore_merges = true},
     {.names = "deepseek-llm", .patterns = {kLineBreak, kCasedLetters, kWideSymbols, kTrailingSpaces, kHan, kDigits}},
     {.names = "deepseek-coder", .patterns = {kLineBreak, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kHan, kDigit}},

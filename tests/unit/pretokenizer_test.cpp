@@ -37,6 +37,7 @@ const std::pair<const char *, std::vector<std::string>> kSplits[] = {
                 "s", "+`", "x",  "`/", "\n\n", " e", kAcute, "你好", "。",   " ½",        "  "}},
     {"default", {"I", "'", "LL", " ", " pay", " ",  "123",  "45",   " for", " ÜberBook", "'", "s", "+",
                  "`", "x", "`",  "/", "\n\n", " e", kAcute, "你好", "。",   " ",         "½", "  "}},
+    {"superbpe", {"I'LL  pay ", "12", "345", " for ÜberBook's+`x`/\n\n e" + kAcute + "你好。 ", "½", "  "}},
     {"llama-bpe",
      {"I", "'LL", " ", " pay", " ", "123", "45", " for", " ÜberBook", "'s", "+`", "x", "`/\n\n", " e", kAcute + "你好",
       "。", " ", "½", "  "}},
@@ -140,6 +141,7 @@ constexpr std::pair<const char *, const char *> kSame[] = {
     {"minicpm5", "llama-bpe"}, {"bailingmoe", "qwen2"},
     {"llada-moe", "qwen2"},    {"hy_v4", "deepseek-v3"},
     {"poro-chat", "bloom"},    {"cohere2moe", "tiny_aya"},
+    {"glm5", "llama-bpe"},     {"glm4", "llama-bpe"},
     {"sarvam-moe", "gemma4"},  {"mellum2", "smollm"},
 };
 
@@ -212,6 +214,10 @@ TEST_CASE("pre-tokenizer: groups, suffixes and image tokens") {
     using P = std::vector<std::string>;
     CHECK(pieces("tiny_aya", "1234567 a1234 1234a") == P{"1", "234", "567", " a", "1", "234", " ", "123", "4", "a"});
     CHECK(pieces("tiny_aya", "1234_ 12.1000") == P{"123", "4", "_", " ", "12", ".", "1", "000"});
+    CHECK(pieces("superbpe", "12 1234567, 123 a123456b12½3456") ==
+          P{"12", " ", "1", "234", "567", ", ", "123", " a", "123", "456", "b", "12½3", "456"});
+    CHECK(pieces("superbpe", std::string(1000000, '7')).size() == 333334);
+    CHECK(find_pre_tokenizer("glm4")->ignore_merges);
     CHECK(pieces("jais-2", "a" + std::string(13, ' ') + "b") == P{"a", std::string(8, ' '), std::string(4, ' '), " b"});
     CHECK(pieces("jais-2", "!\n  \n   b") == P{"!\n", "  \n", "  ", " b"});
     CHECK(pieces("ufakzeka", "TBMM'de") == P{"TBMM", "'de"});
