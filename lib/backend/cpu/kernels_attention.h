@@ -2,12 +2,11 @@
 // The softmax is computed page by page with a running maximum (Milakov and Gimelshein, "Online normalizer calculation
 // for softmax", 2018; Dao et al., "FlashAttention", 2022).
 #pragma once
-#include "backend/cpu/kernels_vector.h"
+#include "backend/cpu/kernels_cached.h"
 
 namespace el::cpu {
 namespace {
 
-constexpr uint32_t kPage = 32;  // rows of a page
 constexpr float kNothing = -__builtin_inff();
 
 // c[R][2 vectors] = a[R][k] * b[k][2 vectors] (+ c * keep[R], where keep is not NULL)
@@ -61,45 +60,6 @@ void product(Product p, uint32_t rows, uint32_t columns) {
         p.c += kRows * p.c_stride;
         if (p.keep) p.keep += kRows;
     }
-}
-
-// 32 values: an f16 scale, then signed bytes.
-inline void load_q8_0(const uint8_t *block, float *out) {
-    const F scale = set_f16(block);
-    for (uint32_t i = 0; i < 32; i += kLanes) store(out + i, mul(load_i8(block + 2 + i), scale));
-}
-
-// 32 values: an f16 scale, then halves of bytes, the first 16 values in the low ones; 8 stands for 0.
-inline void load_q4_0(const uint8_t *block, float *out) {
-    const F scale = set_f16(block), offset = mul(scale, set(-8.0f));
-    for (uint32_t i = 0; i < 16; i += kLanes) {
-        F low, high;
-        load_u4(block + 2 + i, low, high);
-        store(out + i, fma(low, scale, offset));
-        store(out + 16 + i, fma(high, scale, offset));
-    }
-}
-
-// n values of a cached row, then zeros up to `padded`, a multiple of 32.
-void load_cached(CacheType type, const uint8_t *row, uint32_t n, uint32_t padded, float *out) {
-    uint32_t i = 0;
-    if (type == CacheType::kQ8_0) {  // what fills up a block is zero already
-        for (; i < n; i += 32, row += 34) load_q8_0(row, out + i);
-    } else if (type == CacheType::kQ4_0) {
-        for (; i < n; i += 32, row += 18) load_q4_0(row, out + i);
-    } else if (type == CacheType::kF32) {
-        for (; i + kLanes <= n; i += kLanes) store(out + i, load(reinterpret_cast<const float *>(row) + i));
-    } else {
-        for (; i + kLanes <= n; i += kLanes) store(out + i, load_f16(row + 2 * i));
-    }
-    const uint32_t rest = i < n ? n - i : 0, size = type == CacheType::kF32 ? 4 : 2;
-    if (rest) {
-        uint8_t part[4 * kLanes] = {};
-        memcpy(part, row + size * i, size * rest);
-        store(out + i, type == CacheType::kF32 ? load(reinterpret_cast<const float *>(part)) : load_f16(part));
-        i += kLanes;
-    }
-    for (; i < padded; i += kLanes) store(out + i, zero());
 }
 
 // in [32][dims] -> out [dims][32]
@@ -156,6 +116,7 @@ class AttentionBlock {
             for (uint32_t i = 0; i < v_dims; i++) o[static_cast<size_t>(r) * v_dims + i] = 0;
             maximum[r] = c.sinks ? c.sinks[r % c.n_heads] : kNothing;
             total[r] = maximum[r] == kNothing ? 0 : 1;
+            for (uint32_t i = 0; i < kPage; i++) scores[static_cast<size_t>(r) * kPage + i] = 0;
         }
     }
 
@@ -166,19 +127,47 @@ class AttentionBlock {
         const uint32_t last = end - origin < int32_t(kPage) ? static_cast<uint32_t>(end - origin) : kPage;
         const uint8_t *k = c.k + static_cast<size_t>(c.pages[page]) * c.k_page_bytes;
         const uint8_t *v = c.v + static_cast<size_t>(c.pages[page]) * c.v_page_bytes;
-        for (uint32_t i = 0; i < kPage; i++) {
-            const bool used = i >= first && i < last;
-            load_cached(c.k_type, k + i * c.k_row_bytes, used ? c.dim_k : 0, k_dims,
-                        k_page + static_cast<size_t>(i) * k_dims);
-            if (used)
-                load_cached(c.v_type, v + i * c.v_row_bytes, c.dim_v, v_dims, v_page + static_cast<size_t>(i) * v_dims);
+        const CachedRows keys{k + first * c.k_row_bytes, c.k_row_bytes, last - first, k_dims};
+        const CachedRows values{v + first * c.v_row_bytes, c.v_row_bytes, last - first, v_dims};
+        if (few()) {
+            few_rows(keys, values, first, origin);
+            return;
         }
+        with_type(c.k_type, [&](auto type) {
+            for (uint32_t i = 0; i < kPage; i++)
+                load_row<type.value>(k + i * c.k_row_bytes, i >= first && i < last ? c.dim_k : 0, k_dims,
+                                     k_page + static_cast<size_t>(i) * k_dims);
+        });
+        with_type(c.v_type, [&](auto type) {
+            for (uint32_t i = 0; i < last - first; i++)
+                load_row<type.value>(values.data + i * c.v_row_bytes, c.dim_v, v_dims,
+                                     v_page + static_cast<size_t>(i) * v_dims);
+        });
         transpose_page(k_page, k_dims, k_transposed);
         product({q, k_transposed, nullptr, scores, k_dims, kPage, kPage, k_dims}, rows, kPage);
         for (uint32_t r = 0; r < rows; r++) soften(r, origin);
-        product({scores + first, v_page + static_cast<size_t>(first) * v_dims, keep, o, kPage, v_dims, v_dims,
-                 last - first},
-                rows, v_dims);
+        product({scores + first, v_page, keep, o, kPage, v_dims, v_dims, last - first}, rows, v_dims);
+    }
+
+    // Too few rows for a page of floats to be worth its while, and no row of the cache ends within 32 values.
+    bool few() const {
+        return rows <= kFewRows && (has_blocks(c.k_type) || c.dim_k == k_dims) &&
+               (has_blocks(c.v_type) || c.dim_v == v_dims);
+    }
+
+    void few_rows(const CachedRows &keys, const CachedRows &values, uint32_t first, int32_t origin) {
+        for (uint32_t r = 0; r < rows; r += kRegisterRows) {
+            with_few(rows - r < kRegisterRows ? rows - r : kRegisterRows, [&](auto n) {
+                float *some = scores + static_cast<size_t>(r) * kPage;
+                with_type(c.k_type, [&](auto type) {
+                    few_scores<type.value, n.value>(keys, q + static_cast<size_t>(r) * k_dims, some + first);
+                });
+                for (uint32_t i = 0; i < n.value; i++) soften(r + i, origin);
+                with_type(c.v_type, [&](auto type) {
+                    few_sums<type.value, n.value>(values, some + first, keep + r, o + static_cast<size_t>(r) * v_dims);
+                });
+            });
+        }
     }
 
     // Scores of a row to shares, relative to the running maximum; keep: what former shares are multiplied by.
