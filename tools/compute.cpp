@@ -90,7 +90,7 @@ void add_compute_options(CLI::App &command, ComputeOptions &options) {
 }
 
 void add_engine_options(CLI::App &command, ComputeOptions &options) {
-    command.add_option("-t,--threads", options.threads, "threads (default: one per CPU)")->check(positive);
+    command.add_option("-t,--threads", options.threads, "threads (default: one per physical core)")->check(positive);
     command.add_option("-c,--context", options.context, "tokens of context (default: what the work needs)")
         ->check(positive);
     command.add_option("--kernels", options.kernels, "auto, or reference: slow float32 functions to compare with")

@@ -111,7 +111,8 @@ Isa best_isa() {
     return Isa::kAvx512;
 }
 
-// Numbers of the CPUs that this process may run on.
+}  // namespace
+
 std::vector<int> usable_cpus() {
     std::vector<cpu_set_t> sets(16);  // 16384 CPUs: the call fails if the system knows more than we ask for
     size_t bytes = sets.size() * sizeof(cpu_set_t);
@@ -134,8 +135,6 @@ int count_cores(const std::vector<int> &cpus) {
     }
     return static_cast<int>(cores.size());
 }
-
-}  // namespace
 
 CpuInfo detect_cpu() {
     CpuInfo info;

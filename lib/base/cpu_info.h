@@ -24,6 +24,8 @@ struct CpuInfo {
 };
 
 CpuInfo detect_cpu();
+std::vector<int> usable_cpus();                 // numbers of the CPUs that this process may run on; at least one
+int count_cores(const std::vector<int> &cpus);  // that they belong to
 
 const char *isa_name(Isa isa);  // "scalar", "avx2", "avx512", "neon"
 std::optional<Isa> parse_isa(std::string_view name);

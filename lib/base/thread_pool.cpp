@@ -1,4 +1,5 @@
 #include "base/thread_pool.h"
+#include "base/cpu_info.h"
 #include "base/status.h"
 #include <algorithm>
 #include <bit>
@@ -34,13 +35,6 @@ template <typename Done> void spin_until(Done done) noexcept {
 
 constexpr int64_t kMostSpinNs = 3'600'000'000'000;  // an hour is for ever, and the sum with a time fits
 
-cpu_set_t cpus_of_process() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_SET(0, &set);  // more CPUs than the set holds
-    return set;
-}
-
 cpu_set_t cpus_of_mask(uint64_t mask) {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -65,14 +59,13 @@ int ThreadPool::size_for(const ThreadPoolOptions &options) {
     if (options.threads < 0 || options.threads > kMaxThreads)
         fail(Status::kInvalidArgument, "threads is {}; it must be 0 (choose) to {}", options.threads, kMaxThreads);
     if (options.spin_ns < 0) fail(Status::kInvalidArgument, "spin_ns is {}; it must not be negative", options.spin_ns);
-    cpu_set_t usable = cpus_of_process();
+    std::vector<int> usable = usable_cpus();
     if (options.cpu_mask) {
-        cpu_set_t wanted = cpus_of_mask(options.cpu_mask);
-        CPU_AND(&usable, &usable, &wanted);
-        if (CPU_COUNT(&usable) == 0)
+        std::erase_if(usable, [&](int cpu) { return cpu >= 64 || !(options.cpu_mask >> cpu & 1); });
+        if (usable.empty())
             fail(Status::kInvalidArgument, "cpu_mask {:#x} names no CPU that this process may use", options.cpu_mask);
     }
-    return options.threads ? options.threads : std::clamp(CPU_COUNT(&usable), 1, kMaxThreads);
+    return options.threads ? options.threads : std::clamp(count_cores(usable), 1, kMaxThreads);
 }
 
 ThreadPool::ThreadPool(const ThreadPoolOptions &options)

@@ -21,7 +21,7 @@
 namespace el {
 
 struct ThreadPoolOptions {
-    int threads = 0;        // with the caller; 0: as many as CPUs that the process (and cpu_mask) may use
+    int threads = 0;        // with the caller; 0: as many as physical cores that the process (and cpu_mask) may use
     uint64_t cpu_mask = 0;  // bit i: the pool's own threads may run on CPU i; 0: wherever. The caller's is not moved
     int64_t spin_ns = 200'000;  // how long a thread without work looks for more before it sleeps
 };
