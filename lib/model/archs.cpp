@@ -104,9 +104,7 @@ constexpr TensorRow kSharedExpert[] = {
 
 // ---- tensors of one architecture
 
-constexpr TensorRow kPhi3Layer[] = {
-    {Role::kQueryKeyValue, "blk.{}.attn_qkv.weight", Dim::kQkvWidth, Dim::kWidth},
-    {Role::kAttentionOutput, "blk.{}.attn_output.weight", Dim::kWidth, Dim::kAttentionWidth},
+constexpr TensorRow kFusedFfn[] = {
     {Role::kFfnGateUp, "blk.{}.ffn_up.weight", Dim::kFfnWidthTwice, Dim::kWidth},
     {Role::kFfnDown, "blk.{}.ffn_down.weight", Dim::kWidth, Dim::kFfnWidth},
 };
@@ -230,7 +228,7 @@ constexpr ArchRow kArchitectures[] = {
      .activation = ActivationKind::kGelu,
      .window_period = 6,
      .window_rope_base = 10000},
-    {.name = "phi3", .tensors = {kTrunk, kLongRope, kPreNorms, kPhi3Layer}, .window_period = 0},
+    {.name = "phi3", .tensors = {kTrunk, kLongRope, kPreNorms, kAttention, kFusedFfn}, .window_period = 0},
     {.name = "stablelm",
      .tensors = {kTrunkWithNormBias, kPreNormsWithBias, kAttention, kBiases, kNormsOfEachHead, kGatedFfn},
      .norm = NormKind::kLayer},

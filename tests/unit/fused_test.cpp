@@ -130,15 +130,15 @@ TEST_CASE("fused tensors give the logits of separate ones") {
         const char *name;
         bool biases, experts;
     };
-    for (auto [name, biases, experts] :
+    for (const Case &c :
          {Case{"llama", false, false}, Case{"qwen2", true, false}, Case{"qwen2moe", true, true},
           Case{"qwen35", false, false}, Case{"gemma4-e2b", false, false}, Case{"granite-hybrid-moe", false, true}}) {
-        CAPTURE(name);
-        Fused fused = fuse(name);
+        CAPTURE(c.name);
+        Fused fused = fuse(c.name);
         CHECK(fused.qkv > 0);
-        CHECK((fused.biases > 0) == biases);
-        CHECK((fused.experts > 0) == experts);
-        check_logits(name, fused.path);
+        CHECK((fused.biases > 0) == c.biases);
+        CHECK((fused.experts > 0) == c.experts);
+        check_logits(c.name, fused.path);
     }
     check_logits("qwen2", fuse("qwen2", false).path);  // one matrix, three biases
 }
