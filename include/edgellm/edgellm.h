@@ -296,6 +296,8 @@ EDGELLM_API edgellm_status edgellm_model_get_token_info(const edgellm_model *mod
  * template (EDGELLM_MODEL_HAS_CHAT_TEMPLATE) it is written in a common form, and the log says so: text only, tools and
  * documents are left out.
  * - messages_json: an array of objects, [{"role": "user", "content": "Hello"}, ...]; a template may know more members.
+ *   "content" may be an array of parts, [{"type": "text", "text": "Hello"}, ...]: templates that take only strings get
+ *   the text of the parts, a line each.
  * - variables_json: NULL, or an object with further variables for the template. "add_generation_prompt" (opens the
  *   assistant's turn at the end) is true unless it is given here.
  * Both are NUL-terminated and may be hostile, though the text in them can spell special tokens.
