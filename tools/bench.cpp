@@ -74,8 +74,7 @@ struct Latency {
 
 // What reading the model and the cache costs, told from the file's ops.
 struct Traffic {
-    double weight_bytes = 0;     // for one token
-    double cache_row_bytes = 0;  // for each token in the cache
+    double weight_bytes = 0;  // for one token
 
     Traffic(const std::string &path, const edgellm_context_info &context) {
         const el::GgufFile file = el::GgufFile::open(path);
@@ -83,14 +82,29 @@ struct Traffic {
         for (const el::Op &op : program.ops)
             for (const el::WeightRef &weight : op.weight)
                 if (weight.exists()) {
-                    const double rows = op.kind == el::OpKind::kEmbed ? 1 : weight.rows;
+                    double rows = op.kind == el::OpKind::kEmbed ? 1 : weight.rows;
+                    if (op.kind == el::OpKind::kExpertLinear) rows *= double(op.expert.n_used) / op.expert.n_experts;
                     weight_bytes += rows * double(el::row_bytes(weight.format, weight.cols));
                 }
-        for (const el::CacheGroup &group : program.cache_groups)
-            cache_row_bytes +=
+        for (const el::CacheGroup &group : program.cache_groups) {
+            const double bytes =
                 double(group.n_layers) * group.n_kv_heads *
                 double(row_bytes(context.cache_k, group.head_dim_k) + row_bytes(context.cache_v, group.head_dim_v));
+            cache_.push_back({bytes, group.window ? double(group.window) : HUGE_VAL});
+        }
     }
+    // Of the cache after so many tokens.
+    double cache_bytes(double tokens) const {
+        double sum = 0;
+        for (const Group &g : cache_) sum += g.row_bytes * std::min(tokens, g.most_rows);
+        return sum;
+    }
+
+  private:
+    struct Group {
+        double row_bytes, most_rows;
+    };
+    std::vector<Group> cache_;
     static size_t row_bytes(edgellm_format format, uint32_t head_dim) {
         return el::cache_row_bytes(static_cast<el::Format>(format), head_dim);
     }
@@ -108,8 +122,7 @@ class Bench {
     Result measure(size_t depth) {
         Result result;
         result.depth = depth;
-        result.decode_bytes =
-            traffic_.weight_bytes + traffic_.cache_row_bytes * (double(depth) + double(options_.decode) / 2);
+        result.decode_bytes = traffic_.weight_bytes + traffic_.cache_bytes(double(depth) + double(options_.decode) / 2);
         for (size_t i = 0; i < options_.repetitions; ++i) {
             if (options_.prefill) measure_prefill(result);
             if (options_.decode) measure_decode(result);
