@@ -352,7 +352,7 @@ typedef struct edgellm_context_options {
     int32_t max_outputs;      /* rows of logits of one decode; 0: as many as max_sequences */
     edgellm_format cache_k;   /* F16 (default), F32, Q8_0 or Q4_0: 2, 4, 1.06 and 0.56 bytes a value. docs/memory.md */
     edgellm_format cache_v;   /* the same; may differ */
-    int32_t n_threads;        /* with the caller's; 0: as many as physical cores that the process (and cpu_mask) may use */
+    int32_t n_threads; /* with the caller's; 0: as many as physical cores that the process (and cpu_mask) may use */
     uint64_t cpu_mask; /* bit i: the pool's own threads may run on CPU i; 0: anywhere. The caller's is not moved */
     int64_t spin_ns;   /* how long an idle pool thread looks for work before it sleeps. Default 200,000 */
     edgellm_cache_policy cache_policy; /* other than FULL: context_tokens is at least 128, a step at most half of it */
