@@ -131,6 +131,7 @@ static void test_forks(void) {
     const edgellm_token tokens[6] = {10, 20, 30, 40, 50, 60};
     const float *logits = NULL;
     static float first[264];
+    size_t i, n = 0;
     CHECK_OK(decode(context, 0, tokens, 6));
     CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
     memcpy(first, logits, sizeof first);
@@ -138,8 +139,8 @@ static void test_forks(void) {
     CHECK_OK(edgellm_sequence_fork(context, 0, 1));
     CHECK(length_of(context, 0) == 5 && length_of(context, 1) == 5);
     CHECK_OK(decode(context, 1, tokens + 5, 1));
-    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, NULL));
-    CHECK(memcmp(first, logits, sizeof first) == 0);
+    CHECK_OK(edgellm_context_get_logits(context, 0, &logits, &n));
+    for (i = 0; i < n; i++) CHECK(fabsf(first[i] - logits[i]) < 1e-4f);
 
     CHECK_OK(edgellm_sequence_remove(context, 0, 1, 3));
     CHECK_OK(edgellm_sequence_get_info(context, 0, &info));

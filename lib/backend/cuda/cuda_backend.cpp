@@ -164,11 +164,11 @@ class CudaBackend final : public Backend {
 
 std::unique_ptr<Backend> create_cuda_backend() {
     const Loaded &loaded = load_module();
-    if (!loaded.module) fail(Status::kNotFound, "no GPU can be used: {}", loaded.reason);
+    if (!loaded.module) fail(Status::kNotFound, "cuda: {}", loaded.reason);
     int32_t n = 0;
     char error[kErrorBytes] = "";
-    if (loaded.module->device_count(&n, error) != 0) fail(Status::kNotFound, "no GPU can be used: {}", error);
-    if (n == 0) fail(Status::kNotFound, "no GPU can be used: the driver knows none");
+    if (loaded.module->device_count(&n, error) != 0) fail(Status::kNotFound, "cuda: {}", error);
+    if (n == 0) fail(Status::kNotFound, "cuda: the driver knows no GPU");
     return std::make_unique<CudaBackend>(*loaded.module);
 }
 
