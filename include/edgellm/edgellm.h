@@ -339,7 +339,8 @@ typedef int32_t edgellm_cache_policy;
 enum {
     EDGELLM_CACHE_FULL = 0,   /* it is full */
     EDGELLM_CACHE_WINDOW = 1, /* the oldest 32 tokens are dropped, again and again */
-    EDGELLM_CACHE_SINKS = 2   /* the same, but the first 32 tokens stay: text goes on for ever without falling apart */
+    EDGELLM_CACHE_SINKS = 2   /* the same, but the first 32 tokens stay: text goes on for ever without falling apart.
+                               * UNSUPPORTED for models that change keys after their rotation */
 };
 
 #define EDGELLM_CONTEXT_NO_PREFIX_REUSE 0x1u /* generate computes every prompt anew */
@@ -478,8 +479,8 @@ EDGELLM_API edgellm_status edgellm_sequence_remove(edgellm_context *context, edg
 EDGELLM_API edgellm_status edgellm_sequence_fork(edgellm_context *context, edgellm_sequence from, edgellm_sequence to);
 
 /* Moves the tokens at positions begin <= p < end by `delta` positions, not past their neighbours. Allocates nothing.
- * Errors: BUSY, INVALID_ARGUMENT, CONTEXT_FULL as above, UNSUPPORTED: quantized keys, recurrent models, and models
- * that change keys after their rotation. */
+ * Errors: BUSY, INVALID_ARGUMENT, CONTEXT_FULL as above, UNSUPPORTED: quantized keys, recurrent models, models that
+ * change keys after their rotation, and the first tokens where EDGELLM_CACHE_SINKS has moved them already. */
 EDGELLM_API edgellm_status edgellm_sequence_shift(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
                                                   int32_t end, int32_t delta);
 

@@ -1,6 +1,7 @@
 #include "cache/cache.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace el {
 namespace {
@@ -45,12 +46,20 @@ void Cache::drop_front(uint32_t group, uint32_t sequence, uint32_t first) {
         drop_page(group, sequence, 0);
         t.first += kPageTokens;
     }
+    if (t.first > 0 && t.spare >= 0) pools_[group].release(std::exchange(t.spare, -1));  // the first page is gone
 }
 
-// The page at `index` of the table is nobody else's afterwards; there must be one available if it is shared.
+// What only the index shares costs no page: it keeps the old one as long as others are available, or gives it up.
+bool Cache::shared(uint32_t group, int32_t page) const {
+    const uint32_t users = pools_[group].users(page);
+    return users > 2 || (users == 2 && (index_.empty() || !index_[0].has(group, page)));
+}
+
+// The page at `index` of the table is nobody else's afterwards; there must be one available if it is shared().
 void Cache::own(uint32_t group, uint32_t sequence, uint32_t index, CacheEdits &edits) {
     int32_t &page = entries(group, sequence)[index];
     if (pools_[group].users(page) == 1) return;
+    if (n_available(group) == 0) return index_[0].give_up(group, page, pools_);
     const int32_t copy = take(group);
     edits.copies[edits.n_copies++] = {group, page, copy};
     pools_[group].release(page);
@@ -72,9 +81,9 @@ uint32_t Cache::kept_from(uint32_t group, uint32_t sequence) const {
 uint32_t Cache::pages_needed(uint32_t group, uint32_t sequence, uint32_t n) const {
     const Table &t = table(group, sequence);
     const uint32_t length = sequences_[sequence].length, wanted = pages_for(length + n - t.first);
-    const bool shared = length % kPageTokens && length > t.first &&
-                        pools_[group].users(pages(group, sequence)[(length - t.first) / kPageTokens]) > 1;
-    return (wanted > t.n ? wanted - t.n : 0) + shared;
+    const bool copied = length % kPageTokens && length > t.first &&
+                        shared(group, pages(group, sequence)[(length - t.first) / kPageTokens]);
+    return (wanted > t.n ? wanted - t.n : 0) + copied;
 }
 
 uint32_t Cache::room(uint32_t sequence) const {
@@ -84,7 +93,7 @@ uint32_t Cache::room(uint32_t sequence) const {
         if (groups_[g].window) continue;  // as many pages come free as are taken
         const Table &t = table(g, sequence);
         uint32_t pages = t.n + n_available(g);
-        if (length % kPageTokens && pools_[g].users(this->pages(g, sequence)[length / kPageTokens]) > 1) --pages;
+        if (length % kPageTokens && shared(g, this->pages(g, sequence)[length / kPageTokens])) --pages;
         room = std::min(room, std::max(pages * kPageTokens, length) - length);
     }
     return room;
@@ -179,9 +188,11 @@ bool Cache::evict(uint32_t sequence, CacheEdits &edits) {
     const bool sinks = limits_.eviction == Eviction::kSinks;
     const uint32_t begin = sinks ? kPageTokens : 0;
     if (limits_.eviction == Eviction::kNone || s.length < begin + kPageTokens) return false;
-    if (sinks)
-        for (uint32_t g = 0; g < n_groups(); ++g)
-            if (n_available(g) < 1 && table(g, sequence).spare < 0) return false;
+    for (uint32_t g = 0; g < n_groups(); ++g) {
+        drop_front(g, sequence, kept_from(g, sequence));
+        const Table &t = table(g, sequence);
+        if (sinks && t.first == 0 && t.spare < 0 && n_available(g) < 1) return false;
+    }
     for (uint32_t g = 0; g < n_groups(); ++g) {
         Table &t = table(g, sequence);
         if (t.first >= begin + kPageTokens)
@@ -194,6 +205,7 @@ bool Cache::evict(uint32_t sequence, CacheEdits &edits) {
     for (int32_t *rows : {rows_of(positions_, sequence), rows_of(tokens_, sequence)})
         std::copy(rows + begin + kPageTokens, rows + s.length, rows + begin);
     s.length -= kPageTokens;
+    s.former_rows = s.former_rows < begin + kPageTokens ? -1 : s.former_rows - kPageTokens;
     if (sinks) turn_sinks(sequence, edits);
     return true;
 }
@@ -293,6 +305,7 @@ uint32_t Cache::matching_pages(std::span<const int32_t> tokens) {
 uint32_t Cache::adopt(uint32_t sequence, std::span<const int32_t> tokens) {
     Sequence &s = sequences_[sequence];
     if (index_.empty() || s.length > 0 || tokens.empty()) return 0;
+    truncate(sequence, 0);  // a failed step may have left pages
     const uint32_t n = matching_pages(tokens), rows = n * kPageTokens;
     for (uint32_t g = 0; g < n_groups(); ++g) {
         Table &t = table(g, sequence);
@@ -323,9 +336,9 @@ bool Cache::make_private(uint32_t sequence, uint32_t row, CacheEdits &edits) {
     edits = {copies_, 0, false, 0};
     for (uint32_t g = 0; g < n_groups(); ++g) {
         const Table &t = table(g, sequence);
-        uint32_t shared = 0;
-        for (uint32_t i = row / kPageTokens; i < t.n; ++i) shared += pools_[g].users(pages(g, sequence)[i]) > 1;
-        if (shared > n_available(g)) return false;
+        uint32_t copied = 0;
+        for (uint32_t i = row / kPageTokens; i < t.n; ++i) copied += shared(g, pages(g, sequence)[i]);
+        if (copied > n_available(g)) return false;
     }
     for (uint32_t g = 0; g < n_groups(); ++g)
         for (uint32_t i = row / kPageTokens; i < table(g, sequence).n; ++i) own(g, sequence, i, edits);

@@ -6,6 +6,7 @@
 #include "cache/prefix_index.h"
 #include "program/op.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -175,7 +176,8 @@ class Cache {
 
     uint32_t kept_from(uint32_t group, uint32_t sequence) const;
     uint32_t pages_needed(uint32_t group, uint32_t sequence, uint32_t n) const;
-    int32_t take(uint32_t group);  // there must be one available
+    bool shared(uint32_t group, int32_t page) const;  // with another sequence
+    int32_t take(uint32_t group);                     // there must be one available
     void drop_front(uint32_t group, uint32_t sequence, uint32_t first);
     void drop_page(uint32_t group, uint32_t sequence, uint32_t index);
     void own(uint32_t group, uint32_t sequence, uint32_t index, CacheEdits &edits);
@@ -206,7 +208,8 @@ template <typename Memory> Cache::Cache(std::span<const CacheGroup> groups, cons
         max_pages_ = std::max(max_pages_, pages_per_sequence(groups[g], limits));
     }
     if (limits.reuse_prefixes && !groups.empty())
-        index_.emplace_back(n_pages[0], static_cast<uint32_t>(groups.size()), memory);
+        index_.emplace_back(*std::max_element(n_pages.begin(), n_pages.end()), static_cast<uint32_t>(groups.size()),
+                            memory);
     const size_t tables = groups.size() * limits.max_sequences, rows = size_t(limits.max_sequences) * limits.max_rows;
     sequences_ = memory.template take<Sequence>(limits.max_sequences);
     table_info_ = memory.template take<Table>(tables);

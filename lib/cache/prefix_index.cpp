@@ -67,6 +67,12 @@ void PrefixIndex::drop(int32_t id, std::vector<PagePool> &pools) {
     free_ = id;
 }
 
+int32_t PrefixIndex::node_of(uint32_t group, int32_t wanted) const {
+    for (int32_t i = 0; i < static_cast<int32_t>(capacity_); ++i)
+        if (nodes_[i].used && page(i, group) == wanted) return i;
+    return kNone;
+}
+
 uint32_t PrefixIndex::n_idle(uint32_t group, const std::vector<PagePool> &pools) const {
     uint32_t n = 0;
     for (uint32_t i = 0; i < capacity_; ++i) n += nodes_[i].used && idle(static_cast<int32_t>(i), group, pools);

@@ -34,6 +34,13 @@ class PrefixIndex {
         pools[group].share(page);
     }
 
+    bool has(uint32_t group, int32_t page) const { return node_of(group, page) != kNone; }
+    // Lets go of a page that it has.
+    void give_up(uint32_t group, int32_t page, std::vector<PagePool> &pools) {
+        pages_[size_t(node_of(group, page)) * n_groups_ + group] = -1;
+        pools[group].release(page);
+    }
+
     // Pages of a group that nothing but the index uses.
     uint32_t n_idle(uint32_t group, const std::vector<PagePool> &pools) const;
     // Gives back the page of the group that has not been used for the longest time. With `keep_node` only this page,
@@ -56,6 +63,7 @@ class PrefixIndex {
         const int32_t p = page(node, group);
         return p >= 0 && pools[group].users(p) == 1;
     }
+    int32_t node_of(uint32_t group, int32_t page) const;  // kNone if there is none
     void drop(int32_t node, std::vector<PagePool> &pools);
 
     uint32_t capacity_, n_groups_;

@@ -28,6 +28,8 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
     saved_groups_ = memory.saved_groups;
     std::fill_n(tree_, options_.max_sequences, -1);
     executable_ = model_->backend().compile(model_->program(), limits_, model_->weights(), arena_, *pool_);
+    if (options_.eviction == Eviction::kSinks && !executable_->cache().can_turn_keys())
+        fail(Status::kUnsupported, "the policy 'sinks': this model changes keys after their rotation; choose 'window'");
     if (model_->vocabulary()) stream_.emplace(*model_->vocabulary());
 }
 
@@ -108,6 +110,7 @@ Status Context::check(const Batch &batch, Report &report) noexcept {
                           "the batch wants {} outputs; the context has room for max_outputs, {}", n_outputs,
                           options_.max_outputs);
     for (uint32_t s = 0; s < options_.max_sequences; ++s) {
+        if (added_[s] == 0) continue;
         if (uint32_t(added_[s]) > room(s))
             return report.set(Status::kContextFull, "sequence {} has {} of {} tokens and no room for {} more", s,
                               cache_->length(s), options_.context_tokens, added_[s]);

@@ -77,11 +77,16 @@ Status Context::shift(uint32_t sequence, int32_t begin, int32_t end, int32_t del
                           format_info(options_.cache_k).name);
     if (!executable_->cache().can_turn_keys())
         return report.set(Status::kUnsupported, "shifting: this model changes keys after their rotation");
+    if (first < kPageTokens && options_.eviction == Eviction::kSinks && cache_->saved(sequence).evicted > 0)
+        return report.set(Status::kUnsupported,
+                          "shifting the first {} tokens of sequence {}: the policy 'sinks' moves them itself",
+                          kPageTokens, sequence);
     const int64_t least = first > 0 ? int64_t(cache_->position(sequence, first - 1)) + 1 : 0,
-                  most = last < length ? int64_t(cache_->position(sequence, last)) - 1
-                                       : int64_t(std::numeric_limits<int32_t>::max()) - 1;
-    if (cache_->position(sequence, first) + int64_t(delta) < least ||
-        cache_->position(sequence, last - 1) + int64_t(delta) > most)
+                  most = last < length ? int64_t(cache_->position(sequence, last))
+                                       : int64_t(std::numeric_limits<int32_t>::max()),
+                  after = last < length ? int64_t(cache_->position(sequence, last - 1)) + 1
+                                        : int64_t(cache_->next_position(sequence));
+    if (cache_->position(sequence, first) + int64_t(delta) < least || after + delta > most)
         return report.set(Status::kInvalidArgument,
                           "shifting positions {} to {} of sequence {} by {} would move them beyond their neighbours",
                           begin, end, sequence, delta);

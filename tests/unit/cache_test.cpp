@@ -158,7 +158,7 @@ class Model {
 
   private:
     static int64_t next_content(int64_t before, int32_t token) {  // never negative
-        return (before * 1000003 + token + 1) & INT64_C(0x3fffffffffff);
+        return int64_t((uint64_t(before) * 1000003 + uint64_t(token) + 1) & 0x3fffffffffff);
     }
     int64_t &at(uint32_t g, uint32_t s, uint32_t row) { return memory_[g][size_t(cache->slot(g, s, row))]; }
     std::vector<int64_t> page(uint32_t g, int32_t page) const {
@@ -219,6 +219,7 @@ void use_at_random(Model &model, uint32_t seed, int n) {
             break;
         case 3:
             model.truncate(s, 0);
+            if (below(2)) model.append(s, text(0, 1 + below(Model::kStep), which), true);
             model.adopt(s, text(0, 1 + below(Model::kRows), which));
             break;
         default:
@@ -243,6 +244,92 @@ TEST_CASE("rows lie where they were written, for every policy") {
                 use_at_random(model, window + 7, 1500);
                 if (reuse && !window) CHECK(model.n_adopted > 0);
             }
+}
+
+// No more pages than the plan counts for one sequence, whatever the window and the steps.
+TEST_CASE("with sinks, one sequence never lacks a page") {
+    for (uint32_t window : {1u, 16u, 128u, 250u, 400u})
+        for (uint32_t step : {1u, 64u, 256u}) {
+            CAPTURE(window);
+            CAPTURE(step);
+            const std::vector<CacheGroup> groups{group(window), group(0)};
+            const CacheLimits limits{1, 512, step, Eviction::kSinks, true};
+            const uint32_t n_pages[] = {pages_per_sequence(groups[0], limits), pages_per_sequence(groups[1], limits)};
+            ArenaSizer sizer;
+            Cache sized(groups, limits, n_pages, sizer);
+            Arena arena(sizer.bytes());
+            Cache cache(groups, limits, n_pages, arena);
+            std::mt19937 random(window + step);
+            CacheEdits edits;
+            for (int i = 0, position = 0; i < 500; ++i) {
+                const uint32_t n = random() % 3 ? step : 1 + uint32_t(random() % step);
+                while (cache.length(0) + n > limits.max_rows) REQUIRE(cache.evict(0, edits));
+                REQUIRE(cache.reserve(0, n, edits));
+                for (uint32_t row = cache.length(0); row < cache.length(0) + n; ++row)
+                    cache.set_row(0, row, int32_t(random() % 100), position++);
+                cache.commit(0, n, position);
+            }
+        }
+}
+
+TEST_CASE("windowed layers do not bound how much of a prompt is kept") {
+    const std::vector<CacheGroup> groups{group(16), group(0)};
+    const CacheLimits limits{1, 512, 32, Eviction::kNone, true};
+    const uint32_t n_pages[] = {pages_per_sequence(groups[0], limits), pages_per_sequence(groups[1], limits)};
+    REQUIRE(n_pages[0] < 8);
+    ArenaSizer sizer;
+    Cache sized(groups, limits, n_pages, sizer);
+    Arena arena(sizer.bytes());
+    Cache cache(groups, limits, n_pages, arena);
+    std::vector<int32_t> tokens(320);
+    CacheEdits edits;
+    for (int32_t row = 0; row < 320; row += 32) {
+        REQUIRE(cache.reserve(0, 32, edits));
+        for (int32_t i = row; i < row + 32; ++i) cache.set_row(0, uint32_t(i), tokens[size_t(i)] = i % 7, i);
+        cache.commit(0, 32, row + 32);
+    }
+    cache.truncate(0, 0);
+    CHECK(cache.adopt(0, tokens) == 288);
+}
+
+TEST_CASE("what is kept for later prompts leaves a full sequence its room") {
+    const std::vector<CacheGroup> groups{group(0)};
+    const CacheLimits limits{1, 128, 128, Eviction::kNone, true};
+    const uint32_t n_pages[] = {4};
+    ArenaSizer sizer;
+    Cache sized(groups, limits, n_pages, sizer);
+    Arena arena(sizer.bytes());
+    Cache cache(groups, limits, n_pages, arena);
+    CacheEdits edits;
+    auto fill = [&] {
+        const uint32_t begin = cache.length(0);
+        REQUIRE(cache.reserve(0, 128 - begin, edits));
+        for (uint32_t row = begin; row < 128; ++row) cache.set_row(0, row, int32_t(begin), int32_t(row));
+        cache.commit(0, 128 - begin, 128);
+    };
+    for (uint32_t n : {0u, 127u, 97u, 61u, 1u}) {
+        CAPTURE(n);
+        cache.truncate(0, n);
+        CHECK(cache.room(0) == 128 - n);
+        fill();
+    }
+    CHECK(cache.make_private(0, 0, edits));
+    CHECK(edits.n_copies == 0);
+    cache.close_gap(0, 32, 64);
+    CHECK(cache.room(0) == 32);
+}
+
+TEST_CASE("a state to go back to moves with the rows that are given up") {
+    const std::vector<CacheGroup> groups{group(0)};
+    Model model(groups, Eviction::kWindow, false);
+    CacheEdits edits;
+    model.append(0, std::vector<int32_t>(40));
+    model.append(0, std::vector<int32_t>(40));
+    CHECK(model.cache->rows_of_former_state(0) == 40);
+    REQUIRE(model.cache->evict(0, edits));
+    CHECK(model.cache->rows_of_former_state(0) == 8);
+    REQUIRE(model.cache->evict(0, edits));
+    CHECK(model.cache->rows_of_former_state(0) == -1);
 }
 
 TEST_CASE("all pages come back") {

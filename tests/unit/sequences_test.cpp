@@ -254,6 +254,32 @@ TEST_CASE("with sinks, text goes on for ever") {
     }
 }
 
+TEST_CASE("the policy alone moves sinks") {
+    ContextOptions options = several(1, 128);
+    options.eviction = Eviction::kSinks;
+    Context context(load("llama"), options);
+    Report report;
+    feed(context, 0, random_tokens(100));
+    CHECK(context.shift(0, 0, INT32_MAX, 5, report) == Status::kOk);
+    feed(context, 0, random_tokens(100));
+    const int32_t begin = context.cache().position(0, 32);
+    CHECK(context.shift(0, 0, INT32_MAX, -5, report) == Status::kUnsupported);
+    CHECK(context.shift(0, begin, INT32_MAX, 5, report) == Status::kOk);
+    CHECK_THROWS_WITH_AS(Context(load("hunyuan-dense"), options), doctest::Contains("sinks"), Error);
+}
+
+TEST_CASE("no shift leads beyond the largest position") {
+    Context context(load("llama"), several(1));
+    Report report;
+    feed(context, 0, random_tokens(10));
+    REQUIRE(context.shift(0, 5, INT32_MAX, 95, report) == Status::kOk);
+    REQUIRE(context.remove(0, 100, INT32_MAX, report) == Status::kOk);
+    REQUIRE(context.next_position(0) == 100);
+    CHECK(context.shift(0, 0, INT32_MAX, INT32_MAX - 99, report) == Status::kInvalidArgument);
+    CHECK(context.shift(0, 0, INT32_MAX, INT32_MAX - 100, report) == Status::kOk);
+    CHECK(context.next_position(0) == INT32_MAX);
+}
+
 // With one layer, what a token sees is the embedding of each row alone, so the cache can be rebuilt from its tokens.
 TEST_CASE("with sinks, a token sees the first page and the last ones") {
     auto model = load("llama");
