@@ -423,8 +423,8 @@ typedef struct edgellm_decode_result {
     { sizeof(edgellm_decode_result), 0 }
 
 /* Runs the model over a batch of tokens: one step. Their keys and values go to the cache, and the logits that were
- * asked for can be read. All or nothing: after an error the sequences are as they were (there are no logits then).
- * options and result may be NULL. Allocates nothing.
+ * asked for can be read. All or nothing: after an error the sequences are as they were (there are no logits then), but
+ * what a cache_policy has dropped to make room stays dropped. options and result may be NULL. Allocates nothing.
  * Errors: BUSY, CANCELLED (edgellm_context_cancel() came before or during the call), DEADLINE_EXCEEDED, CONTEXT_FULL
  * (no room for the tokens), INVALID_ARGUMENT (token, sequence, too many tokens or outputs), LIMIT_EXCEEDED (tree),
  * UNSUPPORTED. */
@@ -620,7 +620,8 @@ typedef int32_t (*edgellm_token_fn)(void *user, const edgellm_token_event *event
 typedef struct edgellm_generate_options {
     uint32_t struct_size;
     uint32_t flags;                  /* EDGELLM_GENERATE_... */
-    int32_t max_tokens;              /* to generate at most; 0 (default): as many as the context has room for */
+    int32_t max_tokens;              /* to generate at most; 0 (default): as many as the context has room for; with a
+                                      * cache_policy other than FULL there is no end to that */
     uint32_t n_top;                  /* likeliest tokens told with each token, and its logprob; at most 32. Default 0 */
     const char *const *stop_strings; /* [n_stop_strings] not empty, of at most 255 bytes each */
     uint32_t n_stop_strings;         /* at most 16 */
