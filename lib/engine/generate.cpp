@@ -181,7 +181,9 @@ class Generation {
     // What a stop string or a character held back.
     void deliver_rest() { outlet_.deliver({-1, result_.n_generated}, true); }
 
+    // A cancel that came too late for a step still ends this request, not the next one.
     Status end(StopReason reason) {
+        if (context_.take_cancel()) return report_.set(Status::kCancelled, "cancelled at the end of a generation");
         if (reason != StopReason::kCallback) deliver_rest();
         result_.reason = reason;
         return Status::kOk;

@@ -114,4 +114,15 @@ TEST_CASE("generate without a vocabulary: lengths, reasons and the cache agree")
     CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kCancelled);
     CHECK(result.reason == StopReason::kCancelled);
     CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kOk);
+
+    CHECK(context.remove(0, 0, 256, report) == Status::kOk);
+    options.max_tokens = 1;  // a cancel in the last callback ends this request, not the next
+    options.user = &context;
+    options.callback = [](void *user, const TokenEvent &) {
+        static_cast<Context *>(user)->cancel();
+        return 0;
+    };
+    CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kCancelled);
+    CHECK(result.reason == StopReason::kCancelled);
+    CHECK(decode(context, {1}, {0}, report) == Status::kOk);
 }
