@@ -126,11 +126,11 @@ void delta_token(const DeltaRuleCall &c, size_t t, uint32_t column, Lanes lanes,
 
 template <int V> void delta_columns(const DeltaRuleCall &c, uint32_t column, Lanes lanes) {
     const Columns scratch{c.scratch, V * kLanes}, after{c.after + column, c.dim_v};
-    Columns from{const_cast<float *>(c.before) + column, c.dim_v};
-    if (!c.before) {
+    Columns from = scratch;
+    if (c.before)
+        from = {const_cast<float *>(c.before) + column, c.dim_v};
+    else
         memset(c.scratch, 0, sizeof(float) * V * kLanes * c.dim_k);
-        from = scratch;
-    }
     int32_t last = -1;
     for_tokens(c.tokens, [&](size_t t) { last = static_cast<int32_t>(t); });
     for_tokens(c.tokens, [&](size_t t) {
