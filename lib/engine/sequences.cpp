@@ -75,6 +75,12 @@ Status Context::shift(uint32_t sequence, int32_t begin, int32_t end, int32_t del
     if (options_.cache_k != Format::kF16 && options_.cache_k != Format::kF32)
         return report.set(Status::kUnsupported, "shifting keys that are quantized ({}) would lose too much",
                           format_info(options_.cache_k).name);
+    if (delta < 0 && first > 0 && !cache_->whole(sequence))
+        return report.set(
+            Status::kUnsupported,
+            "shifting positions {} to {} of sequence {} back: tokens that would come into sight again have "
+            "been dropped already",
+            begin, end, sequence);
     if (!executable_->cache().can_turn_keys())
         return report.set(Status::kUnsupported, "shifting: this model changes keys after their rotation");
     if (first < kPageTokens && options_.eviction == Eviction::kSinks && cache_->saved(sequence).evicted > 0)

@@ -162,6 +162,20 @@ TEST_CASE("tokens in the middle can be removed, and the others moved up") {
     CHECK(context.length(0) == 64);
 }
 
+TEST_CASE("a gap is not closed where windows have dropped what would be seen again") {
+    auto model = load("gemma3");
+    Context context(model, exact(8));
+    auto tokens = random_tokens(200);
+    Report report;
+    feed(context, 0, part(tokens, 0, 60));
+    REQUIRE(context.remove(0, 5, 30, report) == Status::kOk);
+    feed(context, 0, part(tokens, 60, 200));
+    CHECK(context.shift(0, 30, INT32_MAX, -25, report) == Status::kUnsupported);
+    CHECK(std::string(report.text).find("dropped already") != std::string::npos);
+    CHECK(context.shift(0, 30, INT32_MAX, 5, report) == Status::kOk);
+    CHECK(context.shift(0, 0, INT32_MAX, 3, report) == Status::kOk);
+}
+
 TEST_CASE("a shift of everything changes nothing but positions") {
     for (const char *name : {"llama", "phi3", "phi4-mini", "smollm3", "llama-yarn", "gemma3"}) {  // rope is relative
         CAPTURE(name);
