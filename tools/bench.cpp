@@ -345,8 +345,10 @@ void bench(const Options &options) {
     check_room(tokens, model, options);
     const auto most = sequences.empty() ? 1 : *std::max_element(sequences.begin(), sequences.end());
     Bench bench(options, model, tokens, static_cast<size_t>(most));
-    const std::string device = edgellm::devices().front().name;
-    const std::string isa = options.compute.isa.empty() ? edgellm::devices().front().isa : options.compute.isa;
+    const std::string device =
+        options.compute.device == "auto" ? edgellm::devices().front().name : options.compute.device;
+    std::string isa = options.compute.isa.empty() ? edgellm::devices().front().isa : options.compute.isa;
+    if (device != edgellm::devices().front().name) isa = "simple kernels";
     const std::string name = std::filesystem::path(options.compute.model).filename();
     Json all = Json::array();
     if (!options.json) put(fmt::format("{}: {} threads, {}, {}\n", name, bench.context().n_threads, device, isa));
