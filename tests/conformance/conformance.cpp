@@ -1,7 +1,8 @@
 // Compares what backends compute with plain code and with the reference backend, on random input.
-//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--seed N] [--bench]
+//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--every N] [--seed N] [--bench]
 #include "harness.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +26,8 @@ bool parse(int argc, char **argv, Options &options) {
             options.device = value;
         else if (!std::strcmp(argv[i], "--only"))
             options.only = value;
+        else if (!std::strcmp(argv[i], "--every"))
+            options.every = std::max(1u, uint32_t(std::strtoul(value, nullptr, 10)));
         else if (!std::strcmp(argv[i], "--seed"))
             options.seed = uint32_t(std::strtoul(value, nullptr, 10));
         else
@@ -50,10 +53,10 @@ void test_cuda(const Options &options, Report &report) {
 int main(int argc, char **argv) {
     Options options;
     if (!parse(argc, argv, options)) {
-        std::fprintf(
-            stderr,
-            "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--seed N] [--bench]\n",
-            argv[0]);
+        std::fprintf(stderr,
+                     "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--every N] "
+                     "[--seed N] [--bench]\n",
+                     argv[0]);
         return 2;
     }
     Report report(options);
