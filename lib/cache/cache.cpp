@@ -21,9 +21,7 @@ uint32_t pages_per_sequence(const CacheGroup &group, const CacheLimits &limits) 
 
 // ---- pages
 
-uint32_t Cache::n_available(uint32_t group) const {
-    return pools_[group].n_free() + (index_.empty() ? 0 : index_[0].n_idle(group, pools_));
-}
+uint32_t Cache::n_available(uint32_t group) const { return pools_[group].n_free() + pools_[group].n_idle(); }
 
 int32_t Cache::take(uint32_t group) {
     // A node without its page in a full group is of no use; one without that of a windowed group may be.
@@ -51,8 +49,7 @@ void Cache::drop_front(uint32_t group, uint32_t sequence, uint32_t first) {
 
 // What only the index shares costs no page: it keeps the old one as long as others are available, or gives it up.
 bool Cache::shared(uint32_t group, int32_t page) const {
-    const uint32_t users = pools_[group].users(page);
-    return users > 2 || (users == 2 && (index_.empty() || !index_[0].has(group, page)));
+    return pools_[group].users(page) > 1u + pools_[group].kept(page);
 }
 
 // The page at `index` of the table is nobody else's afterwards; there must be one available if it is shared().
@@ -106,7 +103,7 @@ bool Cache::reserve(uint32_t sequence, uint32_t n, CacheEdits &edits) {
     for (uint32_t g = 0; g < n_groups(); ++g) {
         drop_front(g, sequence, kept_from(g, sequence));  // what no later token can see
         const uint32_t needed = pages_needed(g, sequence, n);
-        if (needed > pools_[g].n_free() && needed > n_available(g)) return false;
+        if (needed > n_available(g)) return false;
         if (pages_for(length + n - first_row(g, sequence)) > max_pages_) return false;
     }
     for (uint32_t g = 0; g < n_groups(); ++g) {

@@ -48,7 +48,7 @@ int32_t PrefixIndex::insert(int32_t parent, const int32_t *tokens, std::span<con
     if (parent >= 0) ++nodes_[parent].n_children;
     for (uint32_t g = 0; g < n_groups_; ++g) {
         pages_[size_t(id) * n_groups_ + g] = pages[g];
-        if (pages[g] >= 0) pools[g].share(pages[g]);
+        if (pages[g] >= 0) pools[g].keep(pages[g]);
     }
     touch(id);
     return id;
@@ -61,22 +61,16 @@ void PrefixIndex::drop(int32_t id, std::vector<PagePool> &pools) {
     *link = node.next;
     if (node.parent >= 0) --nodes_[node.parent].n_children;
     for (uint32_t g = 0; g < n_groups_; ++g)
-        if (page(id, g) >= 0) pools[g].release(page(id, g));
+        if (page(id, g) >= 0) pools[g].let_go(page(id, g));
     node.used = false;
     node.next = free_;
     free_ = id;
 }
 
 int32_t PrefixIndex::node_of(uint32_t group, int32_t wanted) const {
-    for (int32_t i = 0; i < static_cast<int32_t>(capacity_); ++i)
-        if (nodes_[i].used && page(i, group) == wanted) return i;
-    return kNone;
-}
-
-uint32_t PrefixIndex::n_idle(uint32_t group, const std::vector<PagePool> &pools) const {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < capacity_; ++i) n += nodes_[i].used && idle(static_cast<int32_t>(i), group, pools);
-    return n;
+    int32_t i = 0;
+    while (!nodes_[i].used || page(i, group) != wanted) ++i;
+    return i;
 }
 
 bool PrefixIndex::evict(uint32_t group, bool keep_node, std::vector<PagePool> &pools) {
@@ -90,7 +84,7 @@ bool PrefixIndex::evict(uint32_t group, bool keep_node, std::vector<PagePool> &p
         drop(oldest, pools);
         return true;
     }
-    pools[group].release(page(oldest, group));
+    pools[group].let_go(page(oldest, group));
     pages_[size_t(oldest) * n_groups_ + group] = -1;
     return true;
 }

@@ -31,20 +31,17 @@ class PrefixIndex {
     // A page of a windowed group that the node has lost.
     void restore_page(int32_t node, uint32_t group, int32_t page, std::vector<PagePool> &pools) {
         pages_[size_t(node) * n_groups_ + group] = page;
-        pools[group].share(page);
+        pools[group].keep(page);
     }
 
-    bool has(uint32_t group, int32_t page) const { return node_of(group, page) != kNone; }
-    // Lets go of a page that it has.
+    // Lets go of a page that it keeps.
     void give_up(uint32_t group, int32_t page, std::vector<PagePool> &pools) {
         pages_[size_t(node_of(group, page)) * n_groups_ + group] = -1;
-        pools[group].release(page);
+        pools[group].let_go(page);
     }
 
-    // Pages of a group that nothing but the index uses.
-    uint32_t n_idle(uint32_t group, const std::vector<PagePool> &pools) const;
-    // Gives back the page of the group that has not been used for the longest time. With `keep_node` only this page,
-    // otherwise the node and all its pages. False when there is none.
+    // Gives back the idle page of the group that has not been used for the longest time. With `keep_node` only this
+    // page, otherwise the node and all its pages. False when there is none.
     bool evict(uint32_t group, bool keep_node, std::vector<PagePool> &pools);
     // Makes room for a node: the leaf that has not been used for the longest time goes, but not the one touched last.
     bool evict_any(std::vector<PagePool> &pools);
@@ -61,9 +58,9 @@ class PrefixIndex {
     size_t bucket(int32_t parent, const int32_t *tokens) const;
     bool idle(int32_t node, uint32_t group, const std::vector<PagePool> &pools) const {
         const int32_t p = page(node, group);
-        return p >= 0 && pools[group].users(p) == 1;
+        return p >= 0 && pools[group].idle(p);
     }
-    int32_t node_of(uint32_t group, int32_t page) const;  // kNone if there is none
+    int32_t node_of(uint32_t group, int32_t page) const;  // that keeps the page
     void drop(int32_t node, std::vector<PagePool> &pools);
 
     uint32_t capacity_, n_groups_;
