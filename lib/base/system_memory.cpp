@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 
 namespace el {
 namespace {
@@ -20,21 +21,32 @@ uint64_t number_in(const char *path) {
     return file && std::fscanf(file.get(), "%" SCNu64, &value) == 1 ? value : UINT64_MAX;
 }
 
-uint64_t system_available_bytes() {
-    TextFile file(std::fopen("/proc/meminfo", "re"));
-    char line[128];
-    uint64_t kilobytes = 0;
+// The number behind `key` in a file of lines "key number"; UINT64_MAX where there is none.
+uint64_t value_of(const char *path, std::string_view key) {
+    TextFile file(std::fopen(path, "re"));
+    char line[128], name[64];
+    uint64_t value = 0;
     while (file && std::fgets(line, sizeof line, file.get()))
-        if (std::sscanf(line, "MemAvailable: %" SCNu64, &kilobytes) == 1) return kilobytes * 1024;
+        if (std::sscanf(line, "%63s %" SCNu64, name, &value) == 2 && name == key) return value;
     return UINT64_MAX;
+}
+
+uint64_t system_available_bytes() {
+    const uint64_t kilobytes = value_of("/proc/meminfo", "MemAvailable:");
+    return kilobytes == UINT64_MAX ? kilobytes : kilobytes * 1024;
+}
+
+// Cached pages of files that nobody has used lately count as used by the control group, but come free when needed.
+uint64_t group_available_bytes() {
+    const uint64_t most = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+    if (most == UINT64_MAX || used == UINT64_MAX) return UINT64_MAX;
+    const uint64_t cached = value_of("/sys/fs/cgroup/memory.stat", "inactive_file");
+    const uint64_t taken = cached == UINT64_MAX ? used : used - std::min(used, cached);
+    return most - std::min(most, taken);
 }
 
 }  // namespace
 
-uint64_t available_memory_bytes() {
-    uint64_t most = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
-    uint64_t of_group = most == UINT64_MAX || used == UINT64_MAX ? UINT64_MAX : most - std::min(most, used);
-    return std::min(of_group, system_available_bytes());
-}
+uint64_t available_memory_bytes() { return std::min(group_available_bytes(), system_available_bytes()); }
 
 }  // namespace el
