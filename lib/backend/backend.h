@@ -99,6 +99,7 @@ class Backend {
     struct Device {
         std::string description;  // "NVIDIA H200, compute capability 9.0, 132 multiprocessors"
         uint64_t memory_bytes = 0;
+        bool own_memory = false;  // that it does not share with the CPU
     };
     virtual Device device() const { return {}; }  // of a backend that is not the CPU's
 

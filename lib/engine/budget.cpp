@@ -26,8 +26,12 @@ uint64_t all_bytes(std::span<const PlannedRegion> regions) {
     return sum(regions, [](const PlannedRegion &) { return true; });
 }
 
+uint64_t peak_bytes(std::span<const PlannedRegion> regions) {
+    return sum(regions, [](const PlannedRegion &region) { return !region.own_memory; });
+}
+
 uint64_t resident_bytes(std::span<const PlannedRegion> regions) {
-    return sum(regions, [](const PlannedRegion &region) { return !region.load_only; });
+    return sum(regions, [](const PlannedRegion &region) { return !region.own_memory && !region.load_only; });
 }
 
 uint64_t Budget::available_besides(uint64_t own_claim) const {
@@ -42,13 +46,14 @@ void refuse(std::span<const PlannedRegion> regions, uint64_t available, std::str
     uint64_t used = 0;
     const PlannedRegion *broke = &regions.back();
     for (const PlannedRegion &region : regions) {
+        if (region.own_memory) continue;
         if (__builtin_add_overflow(used, region.bytes, &used) || used > available) {
             broke = &region;
             break;
         }
     }
     fail(Status::kOutOfMemory, "{} needs {:.1f} MB and may take {:.1f} MB: there is no room for '{}', {:.1f} MB; {}",
-         what, megabytes(all_bytes(regions)), megabytes(available), broke->name, megabytes(broke->bytes), advice);
+         what, megabytes(peak_bytes(regions)), megabytes(available), broke->name, megabytes(broke->bytes), advice);
 }
 
 }  // namespace el

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,10 +16,12 @@ struct PlannedRegion {
     uint64_t bytes = 0;
     bool load_only = false;              // given back when the model is loaded
     uint64_t row_bytes = 0, n_rows = 0;  // of a cache group; bytes is their product. 0: another region
+    bool own_memory = false;             // of a device that shares none with the CPU: no part of the budget
 };
 
-uint64_t all_bytes(std::span<const PlannedRegion> regions);
-uint64_t resident_bytes(std::span<const PlannedRegion> regions);  // without those that are load_only
+uint64_t all_bytes(std::span<const PlannedRegion> regions);       // on all devices
+uint64_t peak_bytes(std::span<const PlannedRegion> regions);      // that the budget bounds
+uint64_t resident_bytes(std::span<const PlannedRegion> regions);  // the same without those that are load_only
 
 class Budget {
   public:
@@ -27,6 +30,8 @@ class Budget {
     Budget(const Budget &) = delete;
     Budget &operator=(const Budget &) = delete;
     uint64_t available() const { return available_besides(0); }
+    // Held while memory is claimed, compared and allocated, so that contexts made at the same time see each other.
+    std::unique_lock<std::mutex> exclusive() { return std::unique_lock(mutex_); }
 
   private:
     friend class BudgetClaim;
@@ -34,6 +39,7 @@ class Budget {
 
     const uint64_t limit_;
     std::atomic<uint64_t> claimed_{0};
+    std::mutex mutex_;
 };
 
 // Bytes of a budget, for as long as it lives. They are claimed before what they are for is allocated, and may be more

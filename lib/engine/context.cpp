@@ -34,9 +34,8 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
 }
 
 void Context::take_memory(const ContextPlan &plan) {
-    uint64_t bytes = 0;  // other devices see to their own
-    for (const PlannedRegion &region : plan.regions)
-        if (region.device == "cpu") bytes += region.bytes;
+    const uint64_t bytes = peak_bytes(plan.regions);
+    const std::unique_lock lock = model_->budget().exclusive();
     claim_ = BudgetClaim(model_->budget(), bytes);
     if (const uint64_t most = claim_.available(); bytes > most) {
         const uint32_t fits = max_context(model_->plan(), options_, most);
@@ -46,7 +45,10 @@ void Context::take_memory(const ContextPlan &plan) {
             fits ? fmt::format("context_tokens of {} would fit", fits)
                  : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
     }
-    arena_ = Arena(bytes);
+    uint64_t host_bytes = 0;  // other devices see to their own
+    for (const PlannedRegion &region : plan.regions)
+        if (region.device == "cpu") host_bytes += region.bytes;
+    arena_ = Arena(host_bytes);
 }
 
 int64_t now_ns() {

@@ -16,7 +16,7 @@ Model::Model(GgufFile file, const ModelOptions &options)
       vocabulary_(Vocabulary::from_metadata(metadata(), options.log)),
       plan_(plan_model(file_, vocabulary_.get(), options)) {
     claim_ = BudgetClaim(budget_, resident_bytes(plan_.regions));
-    if (const uint64_t most = claim_.available(); all_bytes(plan_.regions) > most)
+    if (const uint64_t most = claim_.available(); peak_bytes(plan_.regions) > most)
         refuse(plan_.regions, most, "the model", "choose a smaller one or a stronger quantization");
     if (plan_.backend) {
         store_ = plan_.backend->create_store(plan_.weights, {plan_.isa});

@@ -171,6 +171,7 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
     plan.program = build_program(plan.spec, file.tensors());
     plan.weights = weight_tensors(file, plan.program);
     plan.backend = create_backend(options);
+    plan.own_memory = plan.backend->device().own_memory;
     plan.layout = plan.backend->layout(plan.weights, {plan.isa});
     plan.regions.push_back({device, "metadata", header_bytes(file, plan.program)});
     add_weights(plan, options.device);
@@ -178,6 +179,7 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
         plan.regions.push_back({options.device, "repacking", plan.layout.load_extra_bytes, true});
     plan.regions.push_back(
         {device, "staging", staging_bytes(file, plan.weights, plan.layout.row_granularity).all(), true});
+    for (PlannedRegion &region : plan.regions) region.own_memory = plan.own_memory && region.device != "cpu";
     return plan;
 }
 
@@ -199,6 +201,7 @@ ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) 
     for (const MemoryRegion &region : model.backend->memory(model.program, plan.limits, plan.n_threads))
         plan.regions.push_back(planned(region, model.program, plan.limits));
     std::erase_if(plan.regions, [](const PlannedRegion &region) { return region.bytes == 0; });
+    for (PlannedRegion &region : plan.regions) region.own_memory = model.own_memory && region.device != "cpu";
     return plan;
 }
 
@@ -206,7 +209,7 @@ uint32_t max_context(const ModelPlan &model, ContextOptions options, uint64_t by
     auto fits = [&](uint64_t tokens) {
         options.context_tokens = static_cast<uint32_t>(tokens);
         try {
-            return all_bytes(plan_context(model, options).regions) <= bytes;
+            return peak_bytes(plan_context(model, options).regions) <= bytes;
         } catch (const Error &error) {
             if (error.status() != Status::kOutOfMemory) throw;
             return false;  // more than the address space holds
@@ -230,7 +233,7 @@ MemoryPlan plan_memory(const std::string &path, const ModelOptions &model_option
     MemoryPlan plan;
     plan.budget_bytes = Budget(model_options.budget_bytes).available();
     plan.regions = std::move(model.regions);
-    plan.load_peak_bytes = all_bytes(plan.regions);
+    plan.load_peak_bytes = peak_bytes(plan.regions);
     plan.resident_bytes = resident_bytes(plan.regions);
     if (!model.backend) return plan;
     const ContextPlan context = plan_context(model, context_options);

@@ -26,6 +26,7 @@ struct ModelPlan {
     Program program;
     std::vector<WeightTensor> weights;  // [tensors of the file]
     WeightLayout layout;
+    bool own_memory = false;  // the backend's device shares none with the CPU
     std::vector<PlannedRegion> regions;
 };
 

@@ -1,7 +1,9 @@
 // Sequences between steps: forks, gaps, shifts, windows, sinks, prefixes and trees, against plain runs.
 #include "engine_helpers.h"
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 using namespace el;
 
@@ -410,6 +412,35 @@ TEST_CASE("each branch of a tree of drafts sees its own past") {
     b.n = 2;
     Report report;
     CHECK(recurrent.decode(b, report) == Status::kUnsupported);
+}
+
+TEST_CASE("contexts made at the same time share a budget") {
+    use_backends();
+    ModelOptions options;
+    auto small = Model::load(kGolden + "llama.gguf", options);
+    uint64_t weights = resident_bytes(small->plan().regions), context = 0;
+    ContextOptions wanted;
+    wanted.context_tokens = 64;
+    wanted.threads.threads = 1;
+    for (const PlannedRegion &region : plan_context(small->plan(), wanted).regions) context += region.bytes;
+    options.budget_bytes = std::max(weights + 2 * context + context / 2, peak_bytes(small->plan().regions));
+    auto model = Model::load(kGolden + "llama.gguf", options);
+    const uint64_t fitting = (options.budget_bytes - weights) / context;
+    for (int round = 0; round < 20; ++round) {
+        std::atomic<uint64_t> made = 0;
+        std::vector<std::unique_ptr<Context>> contexts(fitting + 3);
+        std::vector<std::thread> threads;
+        for (auto &mine : contexts)
+            threads.emplace_back([&] {
+                try {
+                    mine = std::make_unique<Context>(model, wanted);
+                    ++made;
+                } catch (const Error &) {
+                }
+            });
+        for (std::thread &thread : threads) thread.join();
+        CHECK(made == fitting);
+    }
 }
 
 TEST_CASE("a deadline that has passed stops before the step") {

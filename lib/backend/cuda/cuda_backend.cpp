@@ -125,7 +125,7 @@ class CudaBackend final : public Backend {
         check(module_.device_info(0, &info, error), error);
         return {fmt::format("{}, compute capability {}.{}, {} multiprocessors", info.name, info.compute_capability / 10,
                             info.compute_capability % 10, info.n_multiprocessors),
-                info.memory_bytes};
+                info.memory_bytes, info.integrated == 0};
     }
 
     WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {
