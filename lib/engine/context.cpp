@@ -129,6 +129,11 @@ Status Context::check_parent(const Batch &batch, size_t i, Report &report) const
         return report.set(Status::kInvalidArgument,
                           "token {} of the batch has the parent {}; must be an earlier token of its sequence, or -1", i,
                           parent);
+    for (const CacheGroup &group : model_->program().cache_groups)
+        if (group.window &&
+            position_of(batch, i) - cache_->next_position(sequence_of(batch, i)) >= int32_t(group.window))
+            return report.set(Status::kUnsupported, "a tree of drafts deeper than the model's window of {} tokens",
+                              group.window);
     if (order_[i] >= int32_t(kMaxTreeTokens))
         return report.set(Status::kLimitExceeded, "more than {} tokens of a sequence in a tree of drafts",
                           kMaxTreeTokens);

@@ -25,7 +25,8 @@ Status Context::remove(uint32_t sequence, int32_t begin, int32_t end, Report &re
         return Status::kOk;
     }
     if (recurrent()) {
-        if (last < length || int64_t(first) != cache_->rows_of_former_state(sequence))
+        if (last < length || int64_t(first) != cache_->rows_of_former_state(sequence) ||
+            !cache_->can_truncate(sequence, first))
             return report.set(
                 Status::kUnsupported,
                 "removing positions {} to {} of sequence {}: the model's recurrent state can only go back "

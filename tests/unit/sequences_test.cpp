@@ -414,6 +414,21 @@ TEST_CASE("each branch of a tree of drafts sees its own past") {
     CHECK(recurrent.decode(b, report) == Status::kUnsupported);
 }
 
+TEST_CASE("a tree of drafts deeper than a window is refused") {
+    Context context(load("gemma2"), several(1));  // its windows are of 16 tokens
+    std::vector<int32_t> drafts(20, 5), parents;
+    for (int32_t i = 0; i < 20; ++i) parents.push_back(i - 1);
+    Batch b;
+    b.tokens = drafts.data();
+    b.parents = parents.data();
+    b.n = 20;
+    Report report;
+    CHECK(context.decode(b, report) == Status::kUnsupported);
+    CHECK(std::string(report.text).find("window of 16") != std::string::npos);
+    b.n = 16;
+    CHECK(context.decode(b, report) == Status::kOk);
+}
+
 TEST_CASE("contexts made at the same time share a budget") {
     use_backends();
     ModelOptions options;
