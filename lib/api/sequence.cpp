@@ -6,7 +6,7 @@ using namespace el;
 
 namespace {
 
-uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence, const char *name = "sequence") {
+uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence, const char *name) {
     uint32_t n = context.context.options().max_sequences;
     if (sequence < 0 || static_cast<uint32_t>(sequence) >= n)
         fail(Status::kInvalidArgument, "{} is {}; the context has {}, from 0", name, sequence, n);
@@ -20,6 +20,20 @@ int32_t check_range(int32_t begin, int32_t end) {
     return end == -1 ? INT32_MAX : end;
 }
 
+// What all calls that change, save or restore a sequence have in common.
+template <typename Action>  // (Context &, uint32_t sequence, Report &)
+edgellm_status on_sequence(edgellm_context *context, edgellm_sequence sequence, Action action,
+                           const char *name = "sequence") {
+    return guard([&] {
+        need(context, "context");
+        Use use(*context);
+        use.check();
+        Report report;
+        action(context->context, check_sequence(*context, sequence, name), report);
+        return finish(report);
+    });
+}
+
 }  // namespace
 
 edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm_sequence sequence,
@@ -30,7 +44,7 @@ edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm
         check_out(info, "info");
         Use use(*context);
         use.check();
-        const uint32_t s = check_sequence(*context, sequence);
+        const uint32_t s = check_sequence(*context, sequence, "sequence");
         edgellm_sequence_info result = EDGELLM_SEQUENCE_INFO_INIT;
         result.n_tokens = static_cast<int32_t>(context->context.length(s));
         result.next_position = context->context.next_position(s);
@@ -40,103 +54,64 @@ edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm
 
 edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
                                        int32_t end) {
-    return guard([&] {
-        need(context, "context");
-        Use use(*context);
-        use.check();
-        const uint32_t s = check_sequence(*context, sequence);
+    return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         const int32_t last = check_range(begin, end);
-        Report report;
-        context->context.remove(s, begin, last, report);
-        return finish(report);
+        of.remove(s, begin, last, report);
     });
 }
 
 edgellm_status edgellm_sequence_fork(edgellm_context *context, edgellm_sequence from, edgellm_sequence to) {
-    return guard([&] {
-        need(context, "context");
-        Use use(*context);
-        use.check();
-        const uint32_t origin = check_sequence(*context, from, "from"), copy = check_sequence(*context, to, "to");
-        Report report;
-        context->context.fork(origin, copy, report);
-        return finish(report);
-    });
+    return on_sequence(
+        context, from,
+        [&](Context &of, uint32_t origin, Report &report) {
+            of.fork(origin, check_sequence(*context, to, "to"), report);
+        },
+        "from");
 }
 
 edgellm_status edgellm_sequence_shift(edgellm_context *context, edgellm_sequence sequence, int32_t begin, int32_t end,
                                       int32_t delta) {
-    return guard([&] {
-        need(context, "context");
-        Use use(*context);
-        use.check();
-        const uint32_t s = check_sequence(*context, sequence);
+    return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         const int32_t last = check_range(begin, end);
-        Report report;
-        context->context.shift(s, begin, last, delta, report);
-        return finish(report);
+        of.shift(s, begin, last, delta, report);
     });
 }
 
 edgellm_status edgellm_sequence_keep(edgellm_context *context, edgellm_sequence sequence) {
-    return guard([&] {
-        need(context, "context");
-        Use use(*context);
-        use.check();
-        const uint32_t kept = check_sequence(*context, sequence);
-        for (uint32_t s = 0; s < context->context.options().max_sequences; ++s)
-            if (s != kept) context->context.clear(s);
+    return on_sequence(context, sequence, [&](Context &of, uint32_t kept, Report &) {
+        for (uint32_t s = 0; s < of.options().max_sequences; ++s)
+            if (s != kept) of.clear(s);
     });
 }
 
 edgellm_status edgellm_sequence_save_file(edgellm_context *context, edgellm_sequence sequence, const char *path) {
-    return guard([&] {
-        need(context, "context");
+    return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         need(path, "path");
-        Use use(*context);
-        use.check();
-        Report report;
-        SequenceState(context->context, check_sequence(*context, sequence)).save_file(path, report);
-        return finish(report);
+        SequenceState(of, s).save_file(path, report);
     });
 }
 
 edgellm_status edgellm_sequence_restore_file(edgellm_context *context, edgellm_sequence sequence, const char *path) {
-    return guard([&] {
-        need(context, "context");
+    return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         need(path, "path");
-        Use use(*context);
-        use.check();
-        Report report;
-        SequenceState(context->context, check_sequence(*context, sequence)).restore_file(path, report);
-        return finish(report);
+        SequenceState(of, s).restore_file(path, report);
     });
 }
 
 edgellm_status edgellm_sequence_save(edgellm_context *context, edgellm_sequence sequence, void *buf, size_t cap,
                                      size_t *needed) {
-    return guard([&] {
-        need(context, "context");
+    return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         if (cap > 0) need(buf, "buf");
-        Use use(*context);
-        use.check();
-        SequenceState state(context->context, check_sequence(*context, sequence));
+        SequenceState state(of, s);
         if (needed) *needed = static_cast<size_t>(state.bytes());
-        Report report;
         state.save_buffer(buf, cap, report);
-        return finish(report);
     });
 }
 
 edgellm_status edgellm_sequence_restore(edgellm_context *context, edgellm_sequence sequence, const void *data,
                                         size_t n_bytes) {
-    return guard([&] {
-        need(context, "context");
+    return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         need(data, "data");
-        Use use(*context);
-        use.check();
-        Report report;
-        SequenceState(context->context, check_sequence(*context, sequence)).restore_buffer(data, n_bytes, report);
-        return finish(report);
+        SequenceState(of, s).restore_buffer(data, n_bytes, report);
     });
 }

@@ -1,13 +1,15 @@
 """What the tests of the program share: a scratch folder, checks of status and output, and the end of a test program."""
+import hashlib
 import json
 import os
 import sys
 import tempfile
 import unittest
 
-from program import TINY, read_npy, run
+from program import TINY, read_npy, rows, run
 
 FOLDER = tempfile.TemporaryDirectory(prefix="edgellm-cli-")
+SURE_NAT = 0.35  # a lead that fast kernels must not turn around
 
 
 def scratch(name, content=None):
@@ -42,7 +44,34 @@ class Case(unittest.TestCase):
         return read_npy(path)
 
 
-def run_tests(module):
+    def picks_recorded(self, model, recorded, *options):
+        """After a recorded prompt the likeliest tokens are the recorded ones, wherever those led by enough."""
+        tokens, greedy = recorded["tokens"], recorded["greedy"]
+        logits = rows(*self.logits(model, tokens + greedy[:-1], *options))
+        picked = [row.index(max(row)) for row in logits[len(tokens) - 1:]]
+        sure = [i for i, lead in enumerate(recorded["margin"]) if lead > SURE_NAT]
+        self.assertGreater(len(sure), 8)
+        self.assertEqual([picked[i] for i in sure], [greedy[i] for i in sure])
+
+
+def why_skip(variable, sha256):
+    """Why results of one file cannot be compared with the file that the environment names; None if they can."""
+    path = os.environ.get(variable)
+    if not path:
+        return f"{variable} is not set"
+    if not os.path.isfile(path):
+        return f"{variable}={path} is no file"
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return None if digest.hexdigest() == sha256 else f"{path} is not the file that the results are of"
+
+
+def run_tests(module, why_not=None):
+    if why_not:
+        print(f"skipped: {why_not}")
+        sys.exit(77)
     suite = unittest.defaultTestLoader.loadTestsFromModule(module)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
     failed, skipped = len(result.failures) + len(result.errors), len(result.skipped)

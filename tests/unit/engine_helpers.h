@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <doctest/doctest.h>
+#include <random>
 
 namespace el {
 
@@ -29,6 +30,17 @@ inline ContextOptions exact(uint32_t batch = 48, int threads = 2) {
     options.cache_k = options.cache_v = Format::kF32;
     options.threads.threads = threads;
     return options;
+}
+
+inline std::vector<int32_t> random_tokens(size_t n, uint32_t seed = 1) {
+    std::mt19937 random(seed);
+    std::vector<int32_t> tokens(n);
+    for (int32_t &t : tokens) t = int32_t(random() % 128);
+    return tokens;
+}
+
+inline std::vector<int32_t> part(const std::vector<int32_t> &tokens, size_t begin, size_t end) {
+    return {tokens.begin() + std::ptrdiff_t(begin), tokens.begin() + std::ptrdiff_t(end)};
 }
 
 // All logits of `tokens` on sequence 0, in steps of `batch`.

@@ -2,23 +2,11 @@
 #include "engine_helpers.h"
 
 #include <atomic>
-#include <random>
 #include <thread>
 
 using namespace el;
 
 namespace {
-
-std::vector<int32_t> random_tokens(size_t n, uint32_t seed = 1) {
-    std::mt19937 random(seed);
-    std::vector<int32_t> tokens(n);
-    for (int32_t &t : tokens) t = int32_t(random() % 128);
-    return tokens;
-}
-
-std::vector<int32_t> part(const std::vector<int32_t> &tokens, size_t begin, size_t end) {
-    return {tokens.begin() + std::ptrdiff_t(begin), tokens.begin() + std::ptrdiff_t(end)};
-}
 
 ContextOptions several(uint32_t sequences, uint32_t tokens = 0) {
     ContextOptions options = exact(64);

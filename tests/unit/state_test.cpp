@@ -18,17 +18,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-std::vector<int32_t> random_tokens(size_t n, uint32_t seed = 1) {
-    std::mt19937 random(seed);
-    std::vector<int32_t> tokens(n);
-    for (int32_t &t : tokens) t = int32_t(random() % 128);
-    return tokens;
-}
-
-std::vector<int32_t> part(const std::vector<int32_t> &tokens, size_t begin, size_t end) {
-    return {tokens.begin() + std::ptrdiff_t(begin), tokens.begin() + std::ptrdiff_t(end)};
-}
-
 // Logits after each step of some tokens of a sequence.
 std::vector<float> feed(Context &context, int32_t sequence, const std::vector<int32_t> &tokens, size_t step = 16) {
     std::vector<float> out;

