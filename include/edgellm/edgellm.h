@@ -470,7 +470,8 @@ EDGELLM_API edgellm_status edgellm_sequence_get_info(const edgellm_context *cont
  * back to the first n tokens: a conversation goes on from its unchanged beginning. Tokens behind a gap keep their
  * positions and what they learned from those before them; edgellm_sequence_shift() closes it. Allocates nothing.
  * Errors: BUSY, CONTEXT_FULL (pages shared with other sequences cannot be copied), UNSUPPORTED: a window or a policy
- * has dropped what is needed; a recurrent model can only be emptied or go back by its last step. */
+ * has dropped what is needed; a recurrent model can only be emptied or go back by its last step. It cannot go back
+ * where that step was not made here (after a restore, or in a fork) or where another one has failed since. */
 EDGELLM_API edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
                                                    int32_t end);
 

@@ -146,6 +146,8 @@ class Cache {
     // The state before the last step is there still, for a sequence of so many rows; -1: it is not.
     int64_t rows_of_former_state(uint32_t sequence) const { return sequences_[sequence].former_rows; }
     void return_to_former_state(uint32_t sequence);
+    // A step is going to write where the former state lies.
+    void forget_former_state(uint32_t sequence) { sequences_[sequence].former_rows = -1; }
 
     // Pages of a group that could be taken now.
     uint32_t n_available(uint32_t group) const;

@@ -192,6 +192,7 @@ void Context::fill_sequence(uint32_t s, int32_t at) noexcept {
     const StepLimits &limits = limits_.step;
     step_.state_before[at] = cache_->state_before(s);
     step_.state_after[at] = cache_->state_after(s);
+    cache_->forget_former_state(s);
     for (uint32_t g = 0; g < limits.n_groups; ++g) {
         std::copy_n(cache_->pages(g, s), cache_->n_pages(g, s), const_cast<int32_t *>(step_.pages_of(g, uint32_t(at))));
         step_.length[g * limits.max_sequences + uint32_t(at)] =
