@@ -1,0 +1,47 @@
+// Launches that overlap: on chips with programmatic dependent launch a kernel starts while the one before it on the
+// stream still runs, and waits for it only where it needs its results. Elsewhere these are plain launches.
+#pragma once
+#include "device.h"
+
+#include <utility>
+
+namespace el::cuda {
+
+// Waits until the kernel before this one on the stream has ended and its writes are visible. Every kernel started by
+// launch_early() must call it in every thread, before it reads or writes anything that another kernel touches; what is
+// never written (weights, constants) may be read before.
+__device__ inline void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets the next kernel on the stream start as soon as multiprocessors have room for it.
+__device__ inline void let_successor_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+struct Grid {
+    dim3 blocks, threads;
+    size_t shared_bytes = 0;
+};
+
+// `early`: the chip has programmatic dependent launch.
+template <typename... Params, typename... Args>
+void launch_early(void (*kernel)(Params...), const Grid &grid, cudaStream_t stream, bool early, Args &&...args) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid.blocks;
+    config.blockDim = grid.threads;
+    config.dynamicSmemBytes = grid.shared_bytes;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early ? 1 : 0;
+    check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "starting a kernel");
+}
+
+}  // namespace el::cuda
