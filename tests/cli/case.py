@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import struct
 import sys
 import tempfile
 import unittest
@@ -18,6 +19,15 @@ def scratch(name, content=None):
         with open(path, "wb") as file:
             file.write(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def patient_model():
+    """The small model with room for an answer that does not end by itself soon."""
+    with open(TINY, "rb") as file:
+        data = file.read()
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    at = data.index(key) + len(key)
+    return scratch("patient.gguf", data[:at] + struct.pack("<I", 100000) + data[at + 4:])
 
 
 class Case(unittest.TestCase):

@@ -4,7 +4,7 @@ import sys
 
 import common
 
-LONGEST_LINES = 600
+LONGEST_LINES = 500
 LONGEST_HEADER_LINES = 1000  # of the interface, with its whole documentation
 WORDS = re.compile(
     r"\b(abort|exit|_exit|_Exit|quick_exit|terminate|assert|printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror)"
