@@ -37,7 +37,7 @@ CASES = [
     (source.check, "lib/base/a.cpp", "/* exit(\nabort( */ int snprintf(int);\nauto r = R\"(exit()\")\";\n", None),
     (source.check, "lib/base/a.h", "int a;\n", "#pragma once"),
     (source.check, "tools/a.cpp", "void f() { printf(\"\"); }\n", None),
-    (source.check, "tests/unit/a.cpp", "\n" * (source.LONGEST_LINES + 1), "601 lines"),
+    (source.check, "tests/unit/a.cpp", "\n" * (source.LONGEST_LINES + 1), "501 lines"),
 ]
 OTHERS = ["lib/base/status.h", "lib/model/spec.h", "lib/program/op.h", "lib/program/build.h", "lib/backend/cpu/b.h",
           "lib/backend/reference/r.h", "include/edgellm/edgellm.h"]
