@@ -124,12 +124,34 @@ class Golden(Case):
         self.assertEqual(text(3), text(3))
         self.assertNotEqual(text(3), text(4))
 
+    def perplexity(self, *options):
+        return json.loads(self.ok("perplexity", "-m", MODEL, "-f", os.path.join(HERE, "excerpt.txt"), *options,
+                                  "--json").text)
+
     def test_perplexity(self):
         wanted = recorded("excerpt.json")
-        got = json.loads(self.ok("perplexity", "-m", MODEL, "-f", os.path.join(HERE, "excerpt.txt"), "-c",
-                                 wanted["context"], "--json").text)
+        got = self.perplexity("-c", wanted["context"])
         self.assertEqual(got["tokens"], wanted["scored"])
         self.assertAlmostEqual(got["perplexity"] / wanted["perplexity"], 1, delta=0.01)
+
+    def test_perplexity_of_cache_formats(self):
+        context = recorded("excerpt.json")["context"]
+        half = self.perplexity("-c", context)["perplexity"]
+        for formats, most in ("f32", 1.005), ("q8_0", 1.01), ("q8_0,q4_0", 1.03), ("q4_0", 1.10):
+            with self.subTest(formats):
+                self.assertAlmostEqual(self.perplexity("-c", context, "--kv", formats)["perplexity"] / half, 1,
+                                       delta=most - 1)
+
+    def test_perplexity_of_policies(self):
+        """Sinks read on where a window falls apart, and better than beginning anew."""
+        def of(policy, kv="f16"):
+            return self.perplexity("-c", 128, "--all", "--batch", 16, "--cache-policy", policy, "--kv", kv)["perplexity"]
+
+        anew, sinks = of("full"), of("sinks")
+        self.assertLess(sinks, 0.9 * anew)
+        self.assertGreater(of("window"), 1.2 * anew)
+        self.assertAlmostEqual(of("sinks", "q8_0") / sinks, 1, delta=0.03)
+        self.assertAlmostEqual(of("sinks", "q4_0") / sinks, 1, delta=0.1)
 
 
 def kl_divergence(wanted, got):
