@@ -481,7 +481,8 @@ EDGELLM_API edgellm_status edgellm_sequence_fork(edgellm_context *context, edgel
 
 /* Moves the tokens at positions begin <= p < end by `delta` positions, not past their neighbours. Allocates nothing.
  * Errors: BUSY, INVALID_ARGUMENT, CONTEXT_FULL as above, UNSUPPORTED: quantized keys, recurrent models, models that
- * change keys after their rotation, and the first tokens where EDGELLM_CACHE_SINKS has moved them already. */
+ * change keys after their rotation, a tree of drafts at the end, tokens that would come nearer to what a window or a
+ * policy has dropped, and the first tokens where EDGELLM_CACHE_SINKS has moved them already. */
 EDGELLM_API edgellm_status edgellm_sequence_shift(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
                                                   int32_t end, int32_t delta);
 
