@@ -28,8 +28,6 @@ Context::Context(std::shared_ptr<const Model> model, const ContextOptions &optio
     saved_groups_ = memory.saved_groups;
     std::fill_n(tree_, options_.max_sequences, -1);
     executable_ = model_->backend().compile(model_->program(), limits_, model_->weights(), arena_, *pool_);
-    if (options_.eviction == Eviction::kSinks && !executable_->cache().can_turn_keys())
-        fail(Status::kUnsupported, "the policy 'sinks': this model changes keys after their rotation; choose 'window'");
     if (model_->vocabulary()) stream_.emplace(*model_->vocabulary());
 }
 

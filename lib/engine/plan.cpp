@@ -91,6 +91,20 @@ ContextOptions resolve(ContextOptions options, const ModelSpec &spec) {
     return options;
 }
 
+// The policy 'sinks' turns keys as they lie in the cache, which a norm behind their rope makes impossible.
+void check_sinks(const ContextOptions &options, const Program &program) {
+    if (options.eviction != Eviction::kSinks) return;
+    std::vector<const Op *> maker(program.values.size(), nullptr);
+    for (const Op &op : program.ops) {
+        if (op.out != kNoValue) maker[size_t(op.out)] = &op;
+        const Op *made = op.kind == OpKind::kCacheWrite ? maker[size_t(op.in[0])] : nullptr;
+        const Op *before = made && made->kind == OpKind::kNorm ? maker[size_t(made->in[0])] : nullptr;
+        if (before && before->kind == OpKind::kRope)
+            fail(Status::kUnsupported,
+                 "the policy 'sinks': this model changes keys after their rotation; choose 'window'");
+    }
+}
+
 CacheLimits cache_limits(const ContextOptions &options, const Program &program) {
     CacheLimits limits;
     limits.max_sequences = options.max_sequences;
@@ -186,6 +200,7 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
 ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) {
     ContextPlan plan;
     plan.options = resolve(options, model.spec);
+    check_sinks(plan.options, model.program);
     plan.cache = cache_limits(plan.options, model.program);
     plan.limits = executable_limits(plan.options, plan.cache, model.program);
     plan.n_threads = ThreadPool::size_for(plan.options.threads);

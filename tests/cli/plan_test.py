@@ -58,6 +58,10 @@ class Plan(Case):
 
     def test_bad_input(self):
         self.fails(1, "context_tokens is 129", "plan", TINY, "-c", 129)
+        self.fails(2, "number above 0", "plan", TINY, "--budget", 0)
+        hunyuan = os.path.join(ARCH, "hunyuan-dense.gguf")
+        self.fails(1, "choose 'window'", "plan", hunyuan, "--cache-policy", "sinks")
+        self.ok("plan", hunyuan, "--cache-policy", "window")
         self.fails(1, "/no/such/file", "plan", "/no/such/file")
 
 
