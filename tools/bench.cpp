@@ -331,11 +331,11 @@ void check_room(size_t tokens, const edgellm::Model &model, const Options &optio
 }
 
 void bench(const Options &options) {
-    const std::vector<edgellm::Token> depths = parse_tokens(options.depths);
+    const std::vector<int32_t> depths = parse_numbers(options.depths, "depth");
     if (depths.empty()) throw UsageError("-d: a number is missing");
     if (!options.prefill && !options.decode) throw UsageError("-p 0 and -n 0 leave nothing to measure");
-    const std::vector<edgellm::Token> sequences = parse_tokens(options.sequences);
-    for (edgellm::Token n : sequences)
+    const std::vector<int32_t> sequences = parse_numbers(options.sequences, "number of sequences");
+    for (int32_t n : sequences)
         if (n == 0) throw UsageError("--sequences: 0 sequences have nothing to measure");
     if (!options.decode && (options.latency || !sequences.empty()))
         throw UsageError("--latency and --sequences measure decoding: -n 0 leaves nothing of it");
@@ -354,13 +354,13 @@ void bench(const Options &options) {
     if (!options.json) put(fmt::format("{}: {} threads, {}, {}\n", name, bench.context().n_threads, device, isa));
     flush();
     bench.warm_up();
-    for (edgellm::Token depth : depths) {
+    for (int32_t depth : depths) {
         const Result result = bench.measure(static_cast<size_t>(depth));
         all.push_back(result_json(result));
         if (!options.json) put_text(options, result);
     }
     std::vector<SequencesResult> together;
-    for (edgellm::Token n : sequences) {
+    for (int32_t n : sequences) {
         together.push_back(bench.measure_sequences(static_cast<size_t>(n)));
         if (!options.json) put_text(together.back());
     }

@@ -190,7 +190,7 @@ void decode_rows(edgellm::Context &context, std::span<const edgellm::Token> toke
     }
 }
 
-std::vector<edgellm::Token> parse_tokens(std::string_view text) {
+std::vector<int32_t> parse_numbers(std::string_view text, const char *what) {
     auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; };
     auto skip_space = [&] {
         while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
@@ -198,13 +198,13 @@ std::vector<edgellm::Token> parse_tokens(std::string_view text) {
     skip_space();
     while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
     if (text.size() >= 2 && text.front() == '[' && text.back() == ']') text = text.substr(1, text.size() - 2);
-    std::vector<edgellm::Token> tokens;
+    std::vector<int32_t> numbers;
     for (skip_space(); !text.empty(); skip_space()) {
-        edgellm::Token token = 0;
-        auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), token);
-        if (error != std::errc() || token < 0)
-            throw UsageError(fmt::format("'{}' is no token id", printable(text.substr(0, 20))));
-        tokens.push_back(token);
+        int32_t number = 0;
+        auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+        if (error != std::errc() || number < 0)
+            throw UsageError(fmt::format("'{}' is no {}", printable(text.substr(0, 20)), what));
+        numbers.push_back(number);
         const char *before = text.data();
         text.remove_prefix(static_cast<size_t>(end - before));
         const bool space = !text.empty() && is_space(text.front());
@@ -212,13 +212,12 @@ std::vector<edgellm::Token> parse_tokens(std::string_view text) {
         if (!text.empty() && text.front() == ',') {
             text.remove_prefix(1);
             skip_space();
-            if (text.empty()) throw UsageError("a token id is missing after the last comma");
+            if (text.empty()) throw UsageError(fmt::format("a {} is missing after the last comma", what));
         } else if (!text.empty() && !space) {
-            throw UsageError(
-                fmt::format("'{}' does not separate token ids; use commas", printable(text.substr(0, 20))));
+            throw UsageError(fmt::format("'{}' does not end a {}; use commas", printable(text.substr(0, 20)), what));
         }
     }
-    return tokens;
+    return numbers;
 }
 
 }  // namespace tool

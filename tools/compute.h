@@ -41,6 +41,7 @@ void decode_rows(edgellm::Context &context, std::span<const edgellm::Token> toke
                  const std::function<void(size_t index, std::span<const float> logits)> &row);
 
 // "1,2,3" with or without brackets; commas, spaces or newlines between. Throws UsageError.
-std::vector<edgellm::Token> parse_tokens(std::string_view text);
+std::vector<int32_t> parse_numbers(std::string_view text, const char *what);
+inline std::vector<edgellm::Token> parse_tokens(std::string_view text) { return parse_numbers(text, "token id"); }
 
 }  // namespace tool

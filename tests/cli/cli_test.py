@@ -240,6 +240,7 @@ class Files(Case):
         self.assertGreater(latency["cancel_max"], 0)
         self.fails(2, "--sequences", *bench, "--sequences", "0")
         self.fails(2, "--latency", "bench", "-m", LLAMA, "-p", 2, "-n", 0, "--latency")
+        self.fails(2, "'x' is no number of sequences", "bench", "-m", LLAMA, "--sequences", "1,x")
 
     def test_devices(self):
         data = json.loads(self.ok("devices", "--json").text)
