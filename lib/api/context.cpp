@@ -103,7 +103,6 @@ edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_ba
         step.n = count(in.n_tokens, "batch.n_tokens");
 
         Use use(*context);
-        use.check();
         Report report;
         context->context.decode(step, report);
         edgellm_decode_result done = EDGELLM_DECODE_RESULT_INIT;
@@ -118,7 +117,6 @@ edgellm_status edgellm_context_get_logits(edgellm_context *context, size_t row, 
         need(context, "context");
         need(logits, "logits");
         Use use(*context);
-        use.check();
         *logits = logits_of(context, row);
         if (n_vocab) *n_vocab = context->context.model().n_vocab();
     });
@@ -130,7 +128,6 @@ edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, siz
         need(context, "context");
         if (k) need(tokens, "tokens");
         Use use(*context);
-        use.check();
         size_t found =
             log_softmax_top(logits_of(context, row), context->context.model().n_vocab(), k, tokens, logprobs);
         if (n) *n = found;
@@ -142,7 +139,6 @@ edgellm_status edgellm_context_get_logprob(edgellm_context *context, size_t row,
         need(context, "context");
         need(logprob, "logprob");
         Use use(*context);
-        use.check();
         const float *logits = logits_of(context, row);
         const uint32_t n_vocab = context->context.model().n_vocab();
         if (token < 0 || static_cast<uint32_t>(token) >= n_vocab)

@@ -106,12 +106,8 @@ edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequen
         how.user = &listener;
 
         Use use(*context);
-        use.check();
         Context &engine = context->context;
-        if (sequence < 0 || static_cast<uint32_t>(sequence) >= engine.options().max_sequences)
-            fail(Status::kInvalidArgument, "sequence is {}; the context has {}, from 0", sequence,
-                 engine.options().max_sequences);
-        const auto s = static_cast<uint32_t>(sequence);
+        const uint32_t s = check_sequence(*context, sequence);
         GenerateResult done;
         Report report;
         generate(engine, s, sampler->sampler, {prompt, n_prompt}, how, done, report);

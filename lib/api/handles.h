@@ -1,11 +1,13 @@
 // What the opaque handles are. Each keeps alive what it uses, so that handles may be freed in any order.
 #pragma once
+#include "base/status.h"
 #include "engine/context.h"
 #include "engine/model.h"
 #include "sample/sampler.h"
 #include "text/text_stream.h"
 
 #include <atomic>
+#include <edgellm/edgellm.h>
 #include <memory>
 
 struct edgellm_model {
@@ -31,23 +33,27 @@ struct edgellm_context {
 
 namespace el {
 
-// Holds a context while a call uses it.
+// Holds a context while a call uses it; throws if another one does.
 class Use {
   public:
-    explicit Use(const edgellm_context &context) noexcept
-        : busy_(context.busy), mine_(!busy_.exchange(true, std::memory_order_acquire)) {}
-    ~Use() {
-        if (mine_) busy_.store(false, std::memory_order_release);
+    explicit Use(const edgellm_context &context) : busy_(context.busy) {
+        if (busy_.exchange(true, std::memory_order_acquire))
+            fail(Status::kBusy, "another call is using the context; one thread at a time, none in a callback");
     }
+    ~Use() { busy_.store(false, std::memory_order_release); }
     Use(const Use &) = delete;
     Use &operator=(const Use &) = delete;
-    void check() const {
-        if (!mine_) fail(Status::kBusy, "another call is using the context; one thread at a time, none in a callback");
-    }
 
   private:
     std::atomic<bool> &busy_;
-    const bool mine_;
 };
+
+inline uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence,
+                               const char *name = "sequence") {
+    const uint32_t n = context.context.options().max_sequences;
+    if (sequence < 0 || static_cast<uint32_t>(sequence) >= n)
+        fail(Status::kInvalidArgument, "{} is {}; the context has {}, from 0", name, sequence, n);
+    return static_cast<uint32_t>(sequence);
+}
 
 }  // namespace el

@@ -100,7 +100,6 @@ edgellm_status edgellm_sampler_sample(edgellm_sampler *sampler, edgellm_context 
         need(context, "context");
         need(token, "token");
         Use use(*context);
-        use.check();
         const Context &engine = context->context;
         if (sampler->sampler.n_vocab() != engine.model().n_vocab())
             fail(Status::kInvalidArgument, "the sampler is for {} tokens, the model has {}", sampler->sampler.n_vocab(),

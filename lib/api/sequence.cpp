@@ -6,13 +6,6 @@ using namespace el;
 
 namespace {
 
-uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence, const char *name) {
-    uint32_t n = context.context.options().max_sequences;
-    if (sequence < 0 || static_cast<uint32_t>(sequence) >= n)
-        fail(Status::kInvalidArgument, "{} is {}; the context has {}, from 0", name, sequence, n);
-    return static_cast<uint32_t>(sequence);
-}
-
 // The end of a range of positions; -1 is beyond the last.
 int32_t check_range(int32_t begin, int32_t end) {
     if (begin < 0) fail(Status::kInvalidArgument, "begin is {}; it must be a position", begin);
@@ -27,7 +20,6 @@ edgellm_status on_sequence(edgellm_context *context, edgellm_sequence sequence, 
     return guard([&] {
         need(context, "context");
         Use use(*context);
-        use.check();
         Report report;
         action(context->context, check_sequence(*context, sequence, name), report);
         return finish(report);
@@ -43,8 +35,7 @@ edgellm_status edgellm_sequence_get_info(const edgellm_context *context, edgellm
         need(info, "info");
         check_out(info, "info");
         Use use(*context);
-        use.check();
-        const uint32_t s = check_sequence(*context, sequence, "sequence");
+        const uint32_t s = check_sequence(*context, sequence);
         edgellm_sequence_info result = EDGELLM_SEQUENCE_INFO_INIT;
         result.n_tokens = static_cast<int32_t>(context->context.length(s));
         result.next_position = context->context.next_position(s);
