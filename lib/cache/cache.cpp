@@ -25,8 +25,8 @@ uint32_t Cache::n_available(uint32_t group) const { return pools_[group].n_free(
 
 int32_t Cache::take(uint32_t group) {
     // A node without its page in a full group is of no use; one without that of a windowed group may be.
-    if (pools_[group].n_free() == 0 && (groups_[group].window || !index_[0].evict(group, false, pools_)))
-        index_[0].evict(group, true, pools_);
+    if (pools_[group].n_free() == 0 && (groups_[group].window || !index_->evict(group, false, pools_)))
+        index_->evict(group, true, pools_);
     return pools_[group].take();
 }
 
@@ -56,7 +56,7 @@ bool Cache::shared(uint32_t group, int32_t page) const {
 void Cache::own(uint32_t group, uint32_t sequence, uint32_t index, CacheEdits &edits) {
     int32_t &page = entries(group, sequence)[index];
     if (pools_[group].users(page) == 1) return;
-    if (n_available(group) == 0) return index_[0].give_up(group, page, pools_);
+    if (n_available(group) == 0) return index_->give_up(group, page, pools_);
     const int32_t copy = take(group);
     edits.copies[edits.n_copies++] = {group, page, copy};
     pools_[group].release(page);
@@ -250,8 +250,8 @@ void Cache::fork(uint32_t from, uint32_t to) {
 
 void Cache::index_pages(uint32_t sequence) {
     const Sequence &s = sequences_[sequence];
-    if (index_.empty() || !s.plain) return;
-    PrefixIndex &index = index_[0];
+    if (!index_ || !s.plain) return;
+    PrefixIndex &index = *index_;
     const int32_t *tokens = rows_of(tokens_, sequence);
     int32_t parent = PrefixIndex::kRoot;
     for (uint32_t row = 0; row + kPageTokens <= s.length; row += kPageTokens) {
@@ -276,7 +276,7 @@ void Cache::index_pages(uint32_t sequence) {
 
 // How many pages of the tokens the index has, with what windows need; path_ holds their nodes.
 uint32_t Cache::matching_pages(std::span<const int32_t> tokens) {
-    const PrefixIndex &index = index_[0];
+    const PrefixIndex &index = *index_;
     uint32_t n = 0;
     const uint32_t most = std::min<size_t>(tokens.size() - 1, limits_.max_rows) / kPageTokens;
     for (int32_t node = PrefixIndex::kRoot; n < most; ++n) {
@@ -301,7 +301,7 @@ uint32_t Cache::matching_pages(std::span<const int32_t> tokens) {
 
 uint32_t Cache::adopt(uint32_t sequence, std::span<const int32_t> tokens) {
     Sequence &s = sequences_[sequence];
-    if (index_.empty() || s.length > 0 || tokens.empty()) return 0;
+    if (!index_ || s.length > 0 || tokens.empty()) return 0;
     truncate(sequence, 0);  // a failed step may have left pages
     const uint32_t n = matching_pages(tokens), rows = n * kPageTokens;
     for (uint32_t g = 0; g < n_groups(); ++g) {
@@ -309,12 +309,12 @@ uint32_t Cache::adopt(uint32_t sequence, std::span<const int32_t> tokens) {
         const uint32_t window = groups_[g].window;
         t.first = window && rows >= window ? whole_pages(rows - window + 1) : 0;
         for (uint32_t i = t.first / kPageTokens; i < n; ++i) {
-            const int32_t page = index_[0].page(path_[i], g);
+            const int32_t page = index_->page(path_[i], g);
             pools_[g].share(page);
             entries(g, sequence)[t.n++] = page;
         }
     }
-    for (uint32_t i = n; i-- > 0;) index_[0].touch(path_[i]);  // parents are younger: leaves go first
+    for (uint32_t i = n; i-- > 0;) index_->touch(path_[i]);  // parents are younger: leaves go first
     for (uint32_t row = 0; row < rows; ++row) set_row(sequence, row, tokens[row], static_cast<int32_t>(row));
     s.length = rows;
     s.next_position = static_cast<int32_t>(rows);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -190,8 +191,8 @@ class Cache {
     std::span<const CacheGroup> groups_;
     CacheLimits limits_;
     uint32_t max_pages_ = 0;
-    std::vector<PagePool> pools_;      // per group
-    std::vector<PrefixIndex> index_;   // none or one
+    std::vector<PagePool> pools_;  // per group
+    std::optional<PrefixIndex> index_;
     Sequence *sequences_;              // [max_sequences]
     Table *table_info_;                // [n_groups, max_sequences]
     int32_t *tables_;                  // [n_groups, max_sequences, max_pages]
@@ -210,8 +211,7 @@ template <typename Memory> Cache::Cache(std::span<const CacheGroup> groups, cons
         max_pages_ = std::max(max_pages_, pages_per_sequence(groups[g], limits));
     }
     if (limits.reuse_prefixes && !groups.empty())
-        index_.emplace_back(*std::max_element(n_pages.begin(), n_pages.end()), static_cast<uint32_t>(groups.size()),
-                            memory);
+        index_.emplace(*std::max_element(n_pages.begin(), n_pages.end()), static_cast<uint32_t>(groups.size()), memory);
     const size_t tables = groups.size() * limits.max_sequences, rows = size_t(limits.max_sequences) * limits.max_rows;
     sequences_ = memory.template take<Sequence>(limits.max_sequences);
     table_info_ = memory.template take<Table>(tables);

@@ -75,6 +75,7 @@ class Context {
     Status check(const Batch &batch, Report &report) noexcept;
     Status check_parent(const Batch &batch, size_t i, Report &report) const noexcept;
     Status make_room(const Batch &batch, Report &report) noexcept;
+    Status make_private(uint32_t sequence, uint32_t row, Report &report) noexcept;
     void apply(const CacheEdits &edits) noexcept;
     int32_t position_of(const Batch &batch, size_t i) const noexcept;
     void fill_step(const Batch &batch) noexcept;

@@ -201,9 +201,6 @@ class Generation {
 
 Status check(const Context &context, uint32_t sequence, const Sampler &sampler, std::span<const int32_t> prompt,
              const GenerateOptions &options, Report &report) {
-    if (sequence >= context.options().max_sequences)
-        return report.set(Status::kInvalidArgument, "sequence {}; must be 0 to {}", sequence,
-                          context.options().max_sequences - 1);
     if (prompt.empty()) return report.set(Status::kInvalidArgument, "the prompt has no tokens");
     if (sampler.n_vocab() != context.model().n_vocab())
         return report.set(Status::kInvalidArgument, "the sampler is for {} tokens, the model has {}", sampler.n_vocab(),
@@ -215,9 +212,6 @@ Status check(const Context &context, uint32_t sequence, const Sampler &sampler, 
         if (prompt[i] < 0 || uint32_t(prompt[i]) >= context.model().n_vocab())
             return report.set(Status::kInvalidArgument, "token {} of the prompt is {}; the vocabulary has {}", i,
                               prompt[i], context.model().n_vocab());
-    if (options.stop_strings.size() > kMaxStopStrings)
-        return report.set(Status::kLimitExceeded, "{} stop strings; at most {}", options.stop_strings.size(),
-                          kMaxStopStrings);
     if (options.n_top > kMaxTop)
         return report.set(Status::kLimitExceeded, "n_top is {}; at most {}", options.n_top, kMaxTop);
     if (!options.stop_strings.empty() && !context.model().vocabulary())

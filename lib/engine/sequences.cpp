@@ -8,16 +8,23 @@ void Context::clear(uint32_t sequence) noexcept {
     tree_[sequence] = -1;
 }
 
+// Rows from `row` on are shared with no other sequence afterwards.
+Status Context::make_private(uint32_t sequence, uint32_t row, Report &report) noexcept {
+    CacheEdits edits;
+    if (!cache_->make_private(sequence, row, edits))
+        return report.set(Status::kContextFull, "the cache has no free pages to part sequence {} from the others",
+                          sequence);
+    apply(edits);
+    return Status::kOk;
+}
+
 Status Context::remove(uint32_t sequence, int32_t begin, int32_t end, Report &report) noexcept {
     const uint32_t length = cache_->length(sequence);
-    if (tree_[sequence] >= 0) {
-        if (begin > tree_[sequence] || end < cache_->next_position(sequence))
-            return report.set(
-                Status::kUnsupported,
-                "sequence {} ends with a tree of drafts, which can only be removed whole, from position {} "
-                "on",
-                sequence, tree_[sequence]);
-    }
+    if (tree_[sequence] >= 0 && (begin > tree_[sequence] || end < cache_->next_position(sequence)))
+        return report.set(
+            Status::kUnsupported,
+            "sequence {} ends with a tree of drafts, which can only be removed whole, from position {} on", sequence,
+            tree_[sequence]);
     const uint32_t first = cache_->row_at(sequence, begin), last = cache_->row_at(sequence, end);
     if (first >= last) return Status::kOk;
     if (first == 0 && last == length) {
@@ -49,11 +56,7 @@ Status Context::remove(uint32_t sequence, int32_t begin, int32_t end, Report &re
         return report.set(Status::kUnsupported,
                           "removing positions {} to {} of sequence {}: older tokens have been dropped already", begin,
                           end, sequence);
-    CacheEdits edits;
-    if (!cache_->make_private(sequence, first, edits))
-        return report.set(Status::kContextFull, "the cache has no free pages to part sequence {} from the others",
-                          sequence);
-    apply(edits);
+    if (make_private(sequence, first, report) != Status::kOk) return report.status;
     for (uint32_t g = 0; g < limits_.step.n_groups; ++g) {
         for (uint32_t row = last; row < length; ++row) {
             slots_[0][row - last] = cache_->slot(g, sequence, row);
@@ -97,11 +100,7 @@ Status Context::shift(uint32_t sequence, int32_t begin, int32_t end, int32_t del
         return report.set(Status::kInvalidArgument,
                           "shifting positions {} to {} of sequence {} by {} would move them beyond their neighbours",
                           begin, end, sequence, delta);
-    CacheEdits edits;
-    if (!cache_->make_private(sequence, first, edits))
-        return report.set(Status::kContextFull, "the cache has no free pages to part sequence {} from the others",
-                          sequence);
-    apply(edits);
+    if (make_private(sequence, first, report) != Status::kOk) return report.status;
     for (uint32_t g = 0; g < limits_.step.n_groups; ++g) {
         size_t n = 0;
         for (uint32_t row = std::max(first, cache_->first_row(g, sequence)); row < last; ++row)

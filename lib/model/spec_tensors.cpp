@@ -140,6 +140,10 @@ Need need(When when, const ModelSpec &spec, const LayerSpec &layer) {
     return Need::kNo;
 }
 
+int32_t index_of(const GgufFile &file, const TensorInfo *tensor) {
+    return static_cast<int32_t>(tensor - file.tensors().data());
+}
+
 int32_t find_tensor(const GgufFile &file, const TensorRow &row, const std::string &name, const ModelSpec &spec,
                     const LayerSpec &layer) {
     const Need needed = need(row.when, spec, layer);
@@ -156,7 +160,7 @@ int32_t find_tensor(const GgufFile &file, const TensorRow &row, const std::strin
              tensor->shape[0], tensor->rows(), cols, rows);
     if (rows > uint64_t(std::numeric_limits<int32_t>::max()) || cols > uint64_t(std::numeric_limits<int32_t>::max()))
         fail(Status::kTensorInvalid, "{}: tensor {} of {} rows and {} columns is too large", source, name, rows, cols);
-    return static_cast<int32_t>(tensor - file.tensors().data());
+    return index_of(file, tensor);
 }
 
 // Formats with small exponents (NVFP4) have a scale for the whole matrix beside it, `NAME.scale` for `NAME.weight`: one
@@ -177,7 +181,7 @@ int32_t find_scale(const GgufFile &file, const TensorRow &row, const std::string
     if (tensor->shape[0] != n || tensor->rows() != 1)
         fail(Status::kTensorInvalid, "{}: tensor {} has the shape [{}, {}], expected [{}, 1]", file.metadata().source(),
              scale, tensor->shape[0], tensor->rows(), n);
-    return static_cast<int32_t>(tensor - file.tensors().data());
+    return index_of(file, tensor);
 }
 
 // What the text does not need: scales of activations, encoders of images and sound, layers that draft.
@@ -270,7 +274,7 @@ void bind_tensors(const GgufFile &file, const Keys &keys, const ArchRow &arch, M
                 if (layer.kv_layer >= 0 && is_of_keys(row.when))
                     for (const std::string &kept : {full, scale_name(full)})
                         if (const TensorInfo *tensor = file.find_tensor(kept))
-                            idle[static_cast<size_t>(tensor - file.tensors().data())] = true;
+                            idle[static_cast<size_t>(index_of(file, tensor))] = true;
             }
         }
     check_all_used(file, spec, std::move(idle));
