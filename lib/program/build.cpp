@@ -86,15 +86,12 @@ class Builder {
         int32_t bias = -1;
         uint32_t begin = 0, n = 0;
     };
-    template <typename Spec> static Matrix matrix(const Spec &spec, Role role) {
-        return {spec.at(role), spec.scale_of(role)};
-    }
-    template <typename Spec> static Matrix matrix(const Spec &spec, Role role, Role bias) {
-        return {spec.at(role), spec.scale_of(role), spec.at(bias)};
-    }
     template <typename Spec>
     static Matrix rows(const Spec &spec, Role role, uint32_t begin, uint32_t n, Role bias = Role::kCount) {
         return {spec.at(role), spec.scale_of(role), bias == Role::kCount ? -1 : spec.at(bias), begin, n};
+    }
+    template <typename Spec> static Matrix matrix(const Spec &spec, Role role, Role bias = Role::kCount) {
+        return rows(spec, role, 0, 0, bias);
     }
 
     ValueId linear(ValueId x, const Matrix &m) {
@@ -178,7 +175,6 @@ class Builder {
 
     uint32_t cache_layer(const LayerSpec &layer) {
         CacheGroup wanted;
-        wanted.policy = layer.window ? CachePolicy::kWindow : CachePolicy::kFull;
         wanted.window = layer.window;
         wanted.n_kv_heads = layer.n_kv_heads;
         wanted.head_dim_k = layer.head_dim_k;

@@ -193,18 +193,15 @@ struct Op {
 
 // ---- cache
 
-enum class CachePolicy : uint8_t { kFull, kWindow };
-
 // A layer's paged state. Several layers may share one (cache_layer of the ops says which).
 struct CacheLayer {
     uint32_t group;
     uint32_t index;  // within the group
 };
 
-// Layers with the same row sizes and policy: one block table for all of them.
+// Layers with the same row sizes and window: one block table for all of them.
 struct CacheGroup {
-    CachePolicy policy = CachePolicy::kFull;
-    uint32_t window = 0;  // tokens seen, the token itself included
+    uint32_t window = 0;  // tokens seen, the token itself included; 0: all
     uint32_t n_layers = 0;
     uint32_t n_kv_heads = 0;
     uint32_t head_dim_k = 0, head_dim_v = 0;

@@ -162,8 +162,7 @@ ValueId Model::attend(ValueId q, ValueId k, ValueId v, const AttentionArgs &args
         return g.n_kv_heads == args.n_kv_heads && g.head_dim_k == args.head_dim_k && g.head_dim_v == args.head_dim_v;
     });
     const size_t group = size_t(found - groups.begin());
-    if (found == groups.end())
-        groups.push_back({CachePolicy::kFull, 0, 0, args.n_kv_heads, args.head_dim_k, args.head_dim_v});
+    if (found == groups.end()) groups.push_back({0, 0, args.n_kv_heads, args.head_dim_k, args.head_dim_v});
     program.cache_layers.push_back({uint16_t(group), uint16_t(groups[group].n_layers++)});
     Op write;
     write.kind = OpKind::kCacheWrite;
@@ -251,8 +250,7 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
             step.slot[at] =
                 pages.page(g, sequence, row / int32_t(kPageTokens)) * int32_t(kPageTokens) + row % int32_t(kPageTokens);
             const CacheGroup &group = model.program.cache_groups[g];
-            step.visible_begin[at] =
-                group.policy == CachePolicy::kWindow ? std::max(0, row + 1 - int32_t(group.window)) : 0;
+            step.visible_begin[at] = group.window ? std::max(0, row + 1 - int32_t(group.window)) : 0;
             step.visible_end[at] = row + 1;
         }
         if (!tokens.last_only || t == step.n_tokens - 1) step.output_row[step.n_outputs++] = t;

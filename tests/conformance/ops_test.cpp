@@ -402,10 +402,7 @@ void test_attention(Context &c) {
                 ValueId y = m.attend(q, k, dense(m, x, 40), a);
                 if (sinks) m.program.ops.back().weight[0] = m.vector(a.n_heads, 1.0f);
                 m.finish(add(m, x, dense(m, y, 48)));
-                if (window) {
-                    m.program.cache_groups[0].policy = CachePolicy::kWindow;
-                    m.program.cache_groups[0].window = window;
-                }
+                m.program.cache_groups[0].window = window;
                 const Setup exact{.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32};
                 compare(c, fmt::format("{} heads={}", name, heads), m, exact, conversation(), 1e-5);
                 for (auto [k, v] : {std::pair(Format::kQ8_0, Format::kQ4_0), {Format::kQ4_0, Format::kQ8_0}})

@@ -184,7 +184,6 @@ class Model {
 
 CacheGroup group(uint32_t window) {
     CacheGroup g;
-    g.policy = window ? CachePolicy::kWindow : CachePolicy::kFull;
     g.window = window;
     return g;
 }
