@@ -50,9 +50,9 @@ int32_t store_create(int32_t device, const Tensor *tensors, size_t n, Store **ou
 int32_t store_load(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error) {
     return guard(error, [&] { store->load(tensor, row, n_rows, rows); });
 }
-void weight_bytes(const Tensor *tensors, size_t n, uint64_t *bytes) {
+void weight_bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *load_extra_bytes) {
     char error[kErrorBytes];
-    if (guard(error, [&] { Store::bytes(tensors, n, bytes); }) != kOk)
+    if (guard(error, [&] { Store::bytes(tensors, n, bytes, load_extra_bytes); }) != kOk)
         for (size_t i = 0; i < n; ++i) bytes[i] = UINT64_MAX / 4 / (n + 1);  // more than anybody has
 }
 void store_free(Store *store) { delete store; }
@@ -98,10 +98,11 @@ void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void
 }
 
 constexpr Module kModule = {
-    sizeof(Module),  kBuildId,      device_count,      device_info,       weight_bytes,   store_create,
-    store_load,      store_free,    executable_memory, executable_create, executable_run, executable_logits,
-    executable_free, can_turn_keys, copy_rows,         turn_keys,         copy_state,     row_bytes,
-    read_rows,       write_rows,    state_bytes,       read_state,        write_state,
+    sizeof(Module),    kBuildId,       device_count,      device_info,     Store::kRowGranularity,
+    weight_bytes,      store_create,   store_load,        store_free,      executable_memory,
+    executable_create, executable_run, executable_logits, executable_free, can_turn_keys,
+    copy_rows,         turn_keys,      copy_state,        row_bytes,       read_rows,
+    write_rows,        state_bytes,    read_state,        write_state,
 };
 
 }  // namespace

@@ -8,11 +8,14 @@
 namespace el::cuda {
 
 struct Matrix {
-    const uint8_t *data = nullptr;  // [rows, row_bytes]
+    const uint8_t *data = nullptr;  // [rows, row_bytes], or packed
     Format format = Format::kF32;
     uint32_t cols = 0;
     size_t row_bytes = 0;
+    bool packed = false;  // see packed.h
 };
+// Puts rows of a packed matrix into their place.
+void pack(const Matrix &m, uint64_t row, uint64_t n_rows, const uint8_t *rows);
 
 struct Rope {
     RopeArgs args;
@@ -77,6 +80,43 @@ struct AttentionCall {
     uint32_t group;
 };
 void attention(const AttentionCall &call, cudaStream_t stream);
+// Of many tokens, on matrix units; false where it does not cover the shape or format, and nothing was done.
+bool flash_attention(const AttentionCall &call, cudaStream_t stream);
+
+// ---- attention of few tokens, in steps that are captured once: all that changes lies in the step's arrays
+
+constexpr int kDecodeTokens = 8;
+
+// An RMS norm of each head, before rope.
+struct HeadNorm {
+    bool exists = false;
+    float epsilon = 0;
+    const float *weight = nullptr;  // NULL: none
+    uint32_t stride = 0;            // of weights from head to head: 0 or head_dim
+};
+
+// What happens to q, k and v before they meet. Tokens with slot -1 write nothing to the cache.
+struct HeadsCall {
+    AttentionCall attention;  // q: as its matrix made it [n, n_heads, dim]; n <= kDecodeTokens for decode_attention
+    const float *k = nullptr, *v = nullptr;  // [n, n_kv_heads, dim] go to the cache; NULL: they are there already
+    HeadNorm q_norm, k_norm, v_norm;
+    Rope q_rope, k_rope;     // args.dims 0: none; where both exist, their angles are the same
+    float *q_out = nullptr;  // [n, n_heads, dim] for n > 1; may be attention.q's memory
+};
+
+struct DecodeAttentionCall {
+    HeadsCall heads;
+    uint8_t *scratch =
+        nullptr;  // decode_attention_scratch() bytes; zeros before the first step; for one step at a time
+    int n_multiprocessors = 1;
+    bool early = false;  // the chip has programmatic dependent launch (and clusters): sm_90 and later
+};
+bool decode_attention_supported(const AttentionArgs &args, const Plane &k, const Plane &v);
+size_t decode_attention_scratch(const AttentionArgs &args, int n, int n_multiprocessors);
+// One kernel for n = 1; for more, rope_and_write() and then one. Started by launch_early().
+void decode_attention(const DecodeAttentionCall &call, cudaStream_t stream);
+// Norms, rope, and the cache written; q goes to q_out. For shapes that decode_attention_supported() tells.
+void rope_and_write(const HeadsCall &call, bool early, cudaStream_t stream);
 
 struct GateCall {
     ActivationKind activation;

@@ -1,4 +1,4 @@
-// The weights of one model on a device, as they lie in the file.
+// The weights of one model on a device: matrices in common formats packed, all else as it lies in the file.
 #pragma once
 #include "backend/cuda/interface.h"
 #include "device.h"
@@ -10,7 +10,9 @@ namespace el::cuda {
 
 struct Store {
     Store(int32_t device, const Tensor *tensors, size_t n);
-    static void bytes(const Tensor *tensors, size_t n, uint64_t *bytes);  // of each
+    // Of each tensor; and what loading takes beside them.
+    static void bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *load_extra_bytes);
+    static constexpr uint32_t kRowGranularity = 4;  // of load(): whole tiles
     void load(size_t tensor, uint64_t row, uint64_t n_rows, const void *rows);
 
     const Matrix &matrix(int32_t tensor) const { return matrices[size_t(tensor)]; }
@@ -24,6 +26,10 @@ struct Store {
     const int32_t device;
     std::vector<Matrix> matrices;
     DeviceMemory memory;
+
+  private:
+    DeviceMemory staging_;  // rows on their way to a packed matrix; given back after the last
+    uint64_t missing_rows_ = 0, staging_bytes_ = 0;
 };
 
 }  // namespace el::cuda

@@ -1,34 +1,38 @@
 // Embedding and matrix products for every format, through its own decode function: what fast paths are compared with.
 #include "ops.h"
-#include "quant/formats.h"
+#include "packed.cuh"
 
 namespace el::cuda {
 namespace {
 
 constexpr int kWarps = 4, kTokens = 8;
 
-template <typename F> __device__ typename F::Block load_block(const uint8_t *p) {
-    typename F::Block block;
-    memcpy(&block, p, sizeof block);
-    return block;
-}
+// Rows as they lie in the file, one block after the other.
+template <typename F> struct Blocks {
+    static constexpr uint32_t kRun = F::kValues == 1 ? 1 : 32;  // values that one lane decodes at once
+    static __device__ void decode(const Matrix &m, size_t row, uint32_t col, float *out) {
+        typename F::Block block;
+        memcpy(&block, m.data + row * m.row_bytes + col / F::kValues * sizeof block, sizeof block);
+        if constexpr (F::kValues == 1)
+            *out = F::decode1(block);
+        else
+            F::decode32(block, int(col % F::kValues / 32), out);
+    }
+};
+template <typename F> struct Packed {
+    static constexpr uint32_t kRun = 32;
+    static __device__ void decode(const Matrix &m, size_t row, uint32_t col, float *out) {
+        decode_packed<F>(m.data, m.cols, row, col / 32, out);
+    }
+};
 
-// Calls visit(first column, 32 values or one) for this lane's share of a row.
-template <typename F, typename Visit>
-__device__ void for_values(const uint8_t *row, uint32_t col_begin, uint32_t cols, Visit visit) {
-    const uint32_t lane = threadIdx.x % 32;
-    if constexpr (F::kValues == 1) {
-        for (uint32_t i = lane; i < cols; i += 32) {
-            const float w[1] = {F::decode1(load_block<F>(row + size_t(col_begin + i) * sizeof(typename F::Block)))};
-            visit(i, w);
-        }
-    } else {
-        for (uint32_t i = 32 * lane; i < cols; i += 32 * 32) {
-            const uint32_t at = col_begin + i;
-            float w[32];
-            F::decode32(load_block<F>(row + at / F::kValues * sizeof(typename F::Block)), int(at % F::kValues / 32), w);
-            visit(i, w);
-        }
+// Calls visit(first column, kRun values) for this lane's share of a row.
+template <typename Source, typename Visit>
+__device__ void for_values(const Matrix &m, size_t row, uint32_t col_begin, uint32_t cols, Visit visit) {
+    for (uint32_t i = threadIdx.x % 32 * Source::kRun; i < cols; i += 32 * Source::kRun) {
+        float w[Source::kRun];
+        Source::decode(m, row, col_begin + i, w);
+        visit(i, w);
     }
 }
 
@@ -38,14 +42,13 @@ __device__ float warp_sum(float x) {
 }
 
 // A warp makes one output for up to kTokens tokens.
-template <typename F> __global__ void linear_kernel(LinearCall c) {
+template <typename Source> __global__ void linear_kernel(LinearCall c) {
     const uint32_t r = blockIdx.x * kWarps + threadIdx.x / 32;
     if (r >= c.rows) return;
     const int first = int(blockIdx.y) * kTokens, n = min(c.n - first, kTokens);
-    const uint8_t *row = c.m.data + size_t(c.row_begin + r) * c.m.row_bytes;
     const float *x = c.x + size_t(first) * c.cols;
     float sum[kTokens] = {};
-    for_values<F>(row, c.col_begin, c.cols, [&](uint32_t i, const auto &w) {
+    for_values<Source>(c.m, c.row_begin + r, c.col_begin, c.cols, [&](uint32_t i, const auto &w) {
 #pragma unroll
         for (int t = 0; t < kTokens; ++t) {
             if (t >= n) break;
@@ -60,59 +63,56 @@ template <typename F> __global__ void linear_kernel(LinearCall c) {
 }
 
 // A warp makes one output of one pair of a token and an expert.
-template <typename F> __global__ void expert_kernel(ExpertCall e) {
+template <typename Source> __global__ void expert_kernel(ExpertCall e) {
     const LinearCall &c = e.linear;
     const uint32_t r = blockIdx.x * kWarps + threadIdx.x / 32;
     if (r >= c.rows) return;
     const size_t pair = blockIdx.y, token = pair / e.n_used;
     const size_t expert = size_t(e.route[token * 2 * e.n_used + pair % e.n_used]);
-    const uint8_t *row = c.m.data + (c.row_begin + expert * c.rows + r) * c.m.row_bytes;
     const float *x = c.x + (e.own_input ? pair : token) * c.cols;
     float sum = 0;
-    for_values<F>(row, c.col_begin, c.cols, [&](uint32_t i, const auto &w) {
+    for_values<Source>(c.m, c.row_begin + expert * c.rows + r, c.col_begin, c.cols, [&](uint32_t i, const auto &w) {
         for (size_t j = 0; j < sizeof w / sizeof *w; ++j) sum += w[j] * x[i + j];
     });
     sum = warp_sum(sum);
     if (threadIdx.x % 32 == 0) c.out[pair * c.rows + r] = sum + (c.bias ? c.bias[expert * c.rows + r] : 0.0f);
 }
 
-template <typename F> __global__ void embed_kernel(Matrix m, const int32_t *token, float *out) {
-    const uint8_t *row = m.data + size_t(token[blockIdx.x]) * m.row_bytes;
+template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t *token, float *out) {
     float *to = out + size_t(blockIdx.x) * m.cols;
-    for_values<F>(row, 0, m.cols, [&](uint32_t i, const auto &w) {
+    for_values<Source>(m, size_t(token[blockIdx.x]), 0, m.cols, [&](uint32_t i, const auto &w) {
         for (size_t j = 0; j < sizeof w / sizeof *w; ++j) to[i + j] = w[j];
     });
 }
 
-// Calls visit(type_identity<F>) for the format F that `format` names.
-template <typename Visit> void with_format(Format format, Visit visit) {
+// Calls visit(type_identity<Source>) for what reads the matrix.
+template <typename Visit> void with_source(const Matrix &m, Visit visit) {
+    if (m.packed)
+        return with_packed_format(m.format,
+                                  [&](auto f) { visit(std::type_identity<Packed<typename decltype(f)::type>>()); });
     for_each_format([&](auto f) {
-        if (decltype(f)::type::kFormat == format) visit(f);
+        using F = typename decltype(f)::type;
+        if (F::kFormat == m.format) visit(std::type_identity<Blocks<F>>());
     });
 }
 
 }  // namespace
 
 void embed(const Matrix &m, const int32_t *token, int n, float *out, cudaStream_t stream) {
-    with_format(m.format, [&](auto f) {
-        using F = typename decltype(f)::type;
-        embed_kernel<F><<<n, 32, 0, stream>>>(m, token, out);
-    });
+    with_source(
+        m, [&](auto source) { embed_kernel<typename decltype(source)::type><<<n, 32, 0, stream>>>(m, token, out); });
 }
 
 void linear(const LinearCall &c, cudaStream_t stream) {
     const dim3 grid((c.rows + kWarps - 1) / kWarps, (c.n + kTokens - 1) / kTokens);
-    with_format(c.m.format, [&](auto f) {
-        using F = typename decltype(f)::type;
-        linear_kernel<F><<<grid, 32 * kWarps, 0, stream>>>(c);
-    });
+    with_source(
+        c.m, [&](auto source) { linear_kernel<typename decltype(source)::type><<<grid, 32 * kWarps, 0, stream>>>(c); });
 }
 
 void expert_linear(const ExpertCall &c, cudaStream_t stream) {
     const dim3 grid((c.linear.rows + kWarps - 1) / kWarps, c.linear.n);
-    with_format(c.linear.m.format, [&](auto f) {
-        using F = typename decltype(f)::type;
-        expert_kernel<F><<<grid, 32 * kWarps, 0, stream>>>(c);
+    with_source(c.linear.m, [&](auto source) {
+        expert_kernel<typename decltype(source)::type><<<grid, 32 * kWarps, 0, stream>>>(c);
     });
 }
 

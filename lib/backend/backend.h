@@ -15,9 +15,6 @@
 
 namespace el {
 
-// How the program uses a tensor; a tied embedding is both looked up and multiplied.
-enum TensorUse : uint8_t { kUseVector = 1, kUseLookup = 2, kUseMatrix = 4 };
-
 struct WeightTensor {
     std::string_view name;
     Format format = Format::kF32;

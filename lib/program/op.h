@@ -42,6 +42,9 @@ struct WeightRef {
     bool exists() const { return tensor >= 0; }
 };
 
+// How the program uses a tensor; a tied embedding is both looked up and multiplied.
+enum TensorUse : uint8_t { kUseVector = 1, kUseLookup = 2, kUseMatrix = 4 };
+
 // ---- ops
 
 enum class OpKind : uint8_t {

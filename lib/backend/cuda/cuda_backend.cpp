@@ -132,7 +132,8 @@ class CudaBackend final : public Backend {
         const std::vector<Tensor> view = tensors_of(tensors);
         WeightLayout layout;
         layout.tensor_bytes.resize(view.size());
-        module_.weight_bytes(view.data(), view.size(), layout.tensor_bytes.data());
+        layout.row_granularity = module_.row_granularity;
+        module_.weight_bytes(view.data(), view.size(), layout.tensor_bytes.data(), &layout.load_extra_bytes);
         return layout;
     }
     std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,

@@ -62,8 +62,10 @@ struct Module {
     int32_t (*device_count)(int32_t *n, char *error);
     int32_t (*device_info)(int32_t device, DeviceInfo *out, char *error);
 
-    // Bytes of each tensor on the device.
-    void (*weight_bytes)(const Tensor *tensors, size_t n, uint64_t *bytes);
+    // Bytes of each tensor on the device, and those that loading takes beside them. store_load() gets rows in multiples
+    // of row_granularity.
+    uint32_t row_granularity;
+    void (*weight_bytes)(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *load_extra_bytes);
     int32_t (*store_create)(int32_t device, const Tensor *tensors, size_t n, Store **out, char *error);
     int32_t (*store_load)(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error);
     void (*store_free)(Store *store);
