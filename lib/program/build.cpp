@@ -174,18 +174,14 @@ class Builder {
     }
 
     uint32_t cache_layer(const LayerSpec &layer) {
-        CacheGroup wanted;
-        wanted.window = layer.window;
-        wanted.n_kv_heads = layer.n_kv_heads;
-        wanted.head_dim_k = layer.head_dim_k;
-        wanted.head_dim_v = layer.head_dim_v;
         std::vector<CacheGroup> &groups = program_.cache_groups;
         auto same = [&](const CacheGroup &g) {
-            return g.window == wanted.window && g.n_kv_heads == wanted.n_kv_heads &&
-                   g.head_dim_k == wanted.head_dim_k && g.head_dim_v == wanted.head_dim_v;
+            return g.window == layer.window && g.n_kv_heads == layer.n_kv_heads && g.head_dim_k == layer.head_dim_k &&
+                   g.head_dim_v == layer.head_dim_v;
         };
         auto found = std::find_if(groups.begin(), groups.end(), same);
-        if (found == groups.end()) found = groups.insert(found, wanted);
+        if (found == groups.end())
+            found = groups.insert(found, {layer.window, 0, layer.n_kv_heads, layer.head_dim_k, layer.head_dim_v});
         program_.cache_layers.push_back({static_cast<uint32_t>(found - groups.begin()), found->n_layers++});
         return static_cast<uint32_t>(program_.cache_layers.size() - 1);
     }
