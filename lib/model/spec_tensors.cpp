@@ -220,6 +220,12 @@ bool is_of_keys(When when) {
     return when == When::kOwnKeys || when == When::kOwnKeysApart || when == When::kOwnKeysApartOptional;
 }
 
+// Checkpoints may keep K and V that a layer had before it came to share another's.
+void mark_idle(const GgufFile &file, const std::string &name, std::vector<bool> &idle) {
+    for (const std::string &kept : {name, scale_name(name)})
+        if (const TensorInfo *tensor = file.find_tensor(kept)) idle[static_cast<size_t>(index_of(file, tensor))] = true;
+}
+
 // Until 2024, converters gave every expert tensors of its own.
 void refuse_separate_experts(const GgufFile &file, const ModelSpec &spec) {
     const char *old = "blk.0.ffn_gate.0.weight";
@@ -255,26 +261,24 @@ void bind_tensors(const GgufFile &file, const Keys &keys, const ArchRow &arch, M
     const LayerSpec *typical = &spec.layers[0];
     for (const LayerSpec &layer : spec.layers)
         if (layer.rope.dims && layer.rope.factors) typical = &layer;
+    auto bind = [&](auto &to, const TensorRow &row, const std::string &name, const LayerSpec &layer) {
+        const size_t role = static_cast<size_t>(row.role);
+        to.tensor[role] = find_tensor(file, row, name, spec, layer);
+        if (to.tensor[role] >= 0) to.scale[role] = find_scale(file, row, name, layer);
+    };
     std::vector<bool> idle(file.tensors().size(), false);
     for (TensorRows rows : arch.tensors)
         for (const TensorRow &row : rows) {
             const std::string_view name = row.name;
-            const size_t hole = name.find("{}"), role = static_cast<size_t>(row.role);
+            const size_t hole = name.find("{}");
             if (hole == name.npos) {
-                spec.tensor[role] = find_tensor(file, row, std::string(name), spec, *typical);
-                if (spec.tensor[role] >= 0) spec.scale[role] = find_scale(file, row, std::string(name), *typical);
+                bind(spec, row, std::string(name), *typical);
                 continue;
             }
             for (size_t i = 0; i < spec.layers.size(); ++i) {
-                std::string full = fmt::format("{}{}{}", name.substr(0, hole), i, name.substr(hole + 2));
-                LayerSpec &layer = spec.layers[i];
-                layer.tensor[role] = find_tensor(file, row, full, spec, layer);
-                if (layer.tensor[role] >= 0) layer.scale[role] = find_scale(file, row, full, layer);
-                // Checkpoints may keep K and V that a layer had before it came to share another's.
-                if (layer.kv_layer >= 0 && is_of_keys(row.when))
-                    for (const std::string &kept : {full, scale_name(full)})
-                        if (const TensorInfo *tensor = file.find_tensor(kept))
-                            idle[static_cast<size_t>(index_of(file, tensor))] = true;
+                const std::string full = fmt::format("{}{}{}", name.substr(0, hole), i, name.substr(hole + 2));
+                bind(spec.layers[i], row, full, spec.layers[i]);
+                if (spec.layers[i].kv_layer >= 0 && is_of_keys(row.when)) mark_idle(file, full, idle);
             }
         }
     check_all_used(file, spec, std::move(idle));
