@@ -331,14 +331,16 @@ bool Cache::whole(uint32_t sequence) const {
 
 bool Cache::make_private(uint32_t sequence, uint32_t row, CacheEdits &edits) {
     edits = {copies_, 0, false, 0};
+    auto first_page = [&](uint32_t g) {
+        return (std::max(row, first_row(g, sequence)) - first_row(g, sequence)) / kPageTokens;
+    };
     for (uint32_t g = 0; g < n_groups(); ++g) {
-        const Table &t = table(g, sequence);
         uint32_t copied = 0;
-        for (uint32_t i = row / kPageTokens; i < t.n; ++i) copied += shared(g, pages(g, sequence)[i]);
+        for (uint32_t i = first_page(g); i < table(g, sequence).n; ++i) copied += shared(g, pages(g, sequence)[i]);
         if (copied > n_available(g)) return false;
     }
     for (uint32_t g = 0; g < n_groups(); ++g)
-        for (uint32_t i = row / kPageTokens; i < table(g, sequence).n; ++i) own(g, sequence, i, edits);
+        for (uint32_t i = first_page(g); i < table(g, sequence).n; ++i) own(g, sequence, i, edits);
     return true;
 }
 

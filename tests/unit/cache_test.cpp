@@ -92,6 +92,28 @@ class Model {
         rows[s].erase(rows[s].begin() + begin, rows[s].begin() + end);
     }
 
+    // As a context does it: keys of the rows turn where they lie.
+    void shift(uint32_t s, uint32_t begin, uint32_t end, int32_t delta) {
+        const int32_t least = begin > 0 ? rows[s][begin - 1].position + 1 : 0;
+        if (end < rows[s].size()) delta = std::min(delta, rows[s][end].position - rows[s][end - 1].position - 1);
+        delta = std::max(delta, least - rows[s][begin].position);
+        if (delta < 0 && begin > 0 && !cache->whole(s)) return;
+        if (limits_.eviction == Eviction::kSinks && begin < kPageTokens && cache->saved(s).evicted > 0) return;
+        CacheEdits edits;
+        if (delta == 0 || !cache->make_private(s, begin, edits)) return;
+        apply(edits);
+        for (uint32_t g = 0; g < groups_.size(); ++g)
+            for (uint32_t row = std::max(begin, cache->first_row(g, s)); row < end; ++row)
+                at(g, s, row) = turned(at(g, s, row), delta);
+        cache->shift(s, begin, end, delta);
+        plain_[s] = false;
+        for (uint32_t row = begin; row < end; ++row) {
+            rows[s][row].content = turned(rows[s][row].content, delta);
+            rows[s][row].position += delta;
+        }
+        ++n_shifted;
+    }
+
     // `to` is written anew from what `from` would save.
     void save_and_restore(uint32_t from, uint32_t to) {
         const SavedSequence saved = cache->saved(from);
@@ -154,12 +176,13 @@ class Model {
         }
     }
 
-    uint64_t n_adopted = 0;
+    uint64_t n_adopted = 0, n_shifted = 0;
 
   private:
     static int64_t next_content(int64_t before, int32_t token) {  // never negative
         return int64_t((uint64_t(before) * 1000003 + uint64_t(token) + 1) & 0x3fffffffffff);
     }
+    static int64_t turned(int64_t content, int32_t delta) { return next_content(content, delta) ^ int64_t(1) << 60; }
     int64_t &at(uint32_t g, uint32_t s, uint32_t row) { return memory_[g][size_t(cache->slot(g, s, row))]; }
     std::vector<int64_t> page(uint32_t g, int32_t page) const {
         auto begin = memory_[g].begin() + page * int32_t(kPageTokens);
@@ -200,7 +223,7 @@ void use_at_random(Model &model, uint32_t seed, int n) {
     for (int i = 0; i < n; ++i) {
         const uint32_t s = below(Model::kSequences), which = below(3);
         const uint32_t length = uint32_t(model.rows[s].size());
-        switch (below(11)) {
+        switch (below(12)) {
         case 0:
             model.truncate(s, below(4) ? below(length + 1) : 0);
             break;
@@ -211,6 +234,12 @@ void use_at_random(Model &model, uint32_t seed, int n) {
             if (length > 2) {
                 const uint32_t begin = below(length - 1), end = begin + 1 + below(length - begin - 1);
                 if (end < length) model.remove(s, begin, end);
+            }
+            break;
+        case 5:
+            if (length > 0) {
+                const uint32_t begin = below(3) ? below(length) : 0, end = begin + 1 + below(length - begin);
+                model.shift(s, begin, below(2) ? end : length, int32_t(below(200)) - 100);
             }
             break;
         case 4:
@@ -242,6 +271,7 @@ TEST_CASE("rows lie where they were written, for every policy") {
                 Model model(groups, eviction, reuse);
                 use_at_random(model, window + 7, 1500);
                 if (reuse && !window) CHECK(model.n_adopted > 0);
+                CHECK(model.n_shifted > 10);
             }
 }
 

@@ -166,6 +166,22 @@ TEST_CASE("a gap is not closed where windows have dropped what would be seen aga
     CHECK(context.shift(0, 0, INT32_MAX, 3, report) == Status::kOk);
 }
 
+TEST_CASE("a shift leaves forks alone, where windows have dropped pages, too") {
+    auto model = load("gemma3");
+    ContextOptions options = exact(8);
+    options.max_sequences = 2;
+    for (int32_t begin : {0, 30, 150}) {
+        CAPTURE(begin);
+        Context context(model, options);
+        auto tokens = random_tokens(200);
+        Report report;
+        feed(context, 0, part(tokens, 0, 190));
+        REQUIRE(context.fork(0, 1, report) == Status::kOk);
+        REQUIRE(context.shift(0, begin, INT32_MAX, 7, report) == Status::kOk);
+        CHECK(feed(context, 1, part(tokens, 190, 200)) == alone(model, tokens));
+    }
+}
+
 TEST_CASE("a shift of everything changes nothing but positions") {
     for (const char *name : {"llama", "phi3", "phi4-mini", "smollm3", "llama-yarn", "gemma3"}) {  // rope is relative
         CAPTURE(name);
