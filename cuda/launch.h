@@ -26,21 +26,29 @@ __device__ inline void let_successor_start() {
 struct Grid {
     dim3 blocks, threads;
     size_t shared_bytes = 0;
+    unsigned cluster = 0;  // blocks along x that share their memory (sm_90 and later); 0: none
 };
 
 // `early`: the chip has programmatic dependent launch.
 template <typename... Params, typename... Args>
 void launch_early(void (*kernel)(Params...), const Grid &grid, cudaStream_t stream, bool early, Args &&...args) {
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
+    unsigned n_attributes = 0;
+    if (early) {
+        attributes[n_attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attributes[n_attributes++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (grid.cluster) {
+        attributes[n_attributes].id = cudaLaunchAttributeClusterDimension;
+        attributes[n_attributes++].val.clusterDim = {grid.cluster, 1, 1};
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = grid.blocks;
     config.blockDim = grid.threads;
     config.dynamicSmemBytes = grid.shared_bytes;
     config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = early ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = n_attributes;
     check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "starting a kernel");
 }
 

@@ -1,0 +1,157 @@
+// One head of one token by one warp: norm, rope, rotation, and its row of the cache.
+#pragma once
+#include "backend/host/rotation.h"
+#include "ops/tile.cuh"
+#include "quant/formats.h"
+
+namespace el::cuda {
+
+template <int kDim> constexpr int kPerLane = (kDim + 31) / 32;
+
+__device__ inline float warp_sum(float x) {
+    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
+    return x;
+}
+
+// Cosine and sine of position * frequency / factor, times magnitude. Float32 alone would lose the angle of far
+// positions, double is slow on most chips: the product is kept as a sum of two floats and whole turns are taken off it
+// without rounding (Cody and Waite's reduction; the first difference is exact as 2 pi has 24 bits here). The error is
+// below 1e-6 up to position 2^24.
+__device__ inline float2 rope_turn(int32_t position, float frequency, float factor, float magnitude) {
+    constexpr float kTurn = 6.28318548f, kTurnLow = -1.74845553e-7f;  // 2 pi
+    const float p = float(position), f = frequency / factor, rest = fmaf(-f, factor, frequency) / factor;
+    const float high = p * f, low = fmaf(p, f, -high) + p * rest;
+    const float turns = rintf(high * 0.159154943f);
+    const float angle = fmaf(-turns, kTurnLow, fmaf(-turns, kTurn, high)) + low;
+    return {__cosf(angle) * magnitude, __sinf(angle) * magnitude};
+}
+
+// By all threads of a block.
+__device__ inline void make_turns(const Rope &r, int32_t position, float2 *turns) {
+    for (uint32_t i = threadIdx.x; i < r.args.dims / 2; i += blockDim.x)
+        turns[i] = rope_turn(position, r.frequencies[i], r.factors ? r.factors[i] : 1.0f, r.args.magnitude);
+}
+
+// ---- a head's values: 32 j + lane in x[j], later all of them in shared memory
+
+template <int kDim> using HeadValues = float[kPerLane<kDim>];
+
+template <int kDim> __device__ void load_head(const float *from, HeadValues<kDim> &x) {
+    for (int j = 0; j < kPerLane<kDim>; ++j) {
+        const int i = 32 * j + int(threadIdx.x % 32);
+        x[j] = i < kDim ? from[i] : 0.0f;
+    }
+}
+
+template <int kDim> __device__ void load_weight(const HeadNorm &norm, uint32_t head, HeadValues<kDim> &w) {
+    if (norm.exists && norm.weight) return load_head<kDim>(norm.weight + size_t(head) * norm.stride, w);
+    for (float &one : w) one = 1;
+}
+
+// The order of the ops: norm, rope. The result lies in `head` when the warp has passed __syncwarp().
+template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const HeadNorm &norm,
+                                                 const HeadValues<kDim> &weight, const RopeArgs *rope,
+                                                 const float2 *turns, float *head) {
+    const int lane = int(threadIdx.x % 32);
+    float scale = 1;
+    if (norm.exists) {
+        float squares = 0;
+        for (float one : x) squares += one * one;
+        scale = rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
+    }
+    for (int j = 0; j < kPerLane<kDim>; ++j)
+        if (32 * j + lane < kDim) head[32 * j + lane] = norm.exists ? x[j] * scale * weight[j] : x[j];
+    __syncwarp();
+    if (!rope || rope->dims == 0) return;
+    const int half = int(rope->dims / 2);
+    for (int i = lane; i < half; i += 32) {
+        const bool interleaved = rope->pairs == RopePairs::kInterleaved;
+        float &a = head[interleaved ? 2 * i : i], &b = head[interleaved ? 2 * i + 1 : i + half];
+        const float2 turn = turns[i];
+        const float p = a, q = b;
+        a = p * turn.x - q * turn.y;
+        b = p * turn.y + q * turn.x;
+    }
+    __syncwarp();
+}
+
+// What rotation.cuh does with a block.
+__device__ inline void rotate_by_warp(float *x, int n) {
+    const int lane = int(threadIdx.x % 32);
+    for (int i = lane; i < n; i += 32)
+        if (host::rotation_flips(size_t(i))) x[i] = -x[i];
+    __syncwarp();
+    for (int begin = 0, size; begin < n; begin += size, x += size) {
+        size = 1 << (31 - __clz(n - begin));
+        for (int half = 1; half < size; half *= 2) {
+            for (int i = lane; i < size / 2; i += 32) {
+                float *p = x + i / half * 2 * half + i % half;
+                const float a = p[0], b = p[half];
+                p[0] = a + b;
+                p[half] = a - b;
+            }
+            __syncwarp();
+        }
+        const float scale = rsqrtf(float(size));
+        for (int i = lane; i < size; i += 32) x[i] *= scale;
+        __syncwarp();
+    }
+}
+
+// ---- a row of the cache from a head in shared memory: the bytes that the formats' encode() makes
+
+// The scale of 32 values, one per lane, that the format maps to 0 .. 2 * kHalf - 1 with d * (q - kHalf).
+template <int kHalf> __device__ float signed_scale(float x, uint16_t &d) {
+    const uint32_t size = __float_as_uint(fabsf(x)), largest = __reduce_max_sync(~0u, size);
+    const int first = __ffs(int(__ballot_sync(~0u, size == largest))) - 1;
+    const float farthest = __shfl_sync(~0u, x, first);
+    d = f16_scale((largest ? farthest : 0.0f) / float(-kHalf));
+    return inverse_or_0(f16_to_f32(d));
+}
+
+// `row` and `copy` take the same bytes; either may be NULL.
+template <int kDim> __device__ void encode_row(Format format, const float *head, uint8_t *row, uint8_t *copy) {
+    const int lane = int(threadIdx.x % 32);
+    auto put = [&](int at, auto value) {
+        if (row) *reinterpret_cast<decltype(value) *>(row + at) = value;
+        if (copy) *reinterpret_cast<decltype(value) *>(copy + at) = value;
+    };
+    if (format == Format::kF16) {
+        for (int i = 2 * lane; i < kDim; i += 64) put(2 * i, pack_halves(head[i], head[i + 1]));
+        return;
+    }
+    for (int b = 0; b < kPerLane<kDim>; ++b) {
+        const float x = 32 * b + lane < kDim ? clean(head[32 * b + lane]) : 0.0f;
+        uint16_t d;
+        if (format == Format::kQ8_0) {
+            d = f16_scale(__uint_as_float(__reduce_max_sync(~0u, __float_as_uint(fabsf(x)))) / 127.0f);
+            const float q = nearest(x * inverse_or_0(f16_to_f32(d)), -127.0f, 127.0f);
+            if (lane == 0) put(34 * b, d);
+            put(34 * b + 2 + lane, int8_t(q));
+        } else {
+            const float inverse = signed_scale<8>(x, d);
+            const uint32_t q = uint32_t(nearest(x * inverse, -8.0f, 7.0f) + 8.0f);
+            const uint32_t high = __shfl_down_sync(~0u, q, 16);
+            if (lane == 0) put(18 * b, d);
+            if (lane < 16) put(18 * b + 2 + lane, uint8_t(q | high << 4));
+        }
+    }
+}
+
+// Calls visit(std::integral_constant<int, dim>()) where the kernels on tiles know heads of that size.
+template <typename Visit> bool with_tile_dim(uint32_t dim, Visit visit) {
+    bool known = false;
+    auto one = [&](auto d) {
+        if (dim != uint32_t(d())) return;
+        known = true;
+        visit(d);
+    };
+    one(std::integral_constant<int, 64>());
+    one(std::integral_constant<int, 80>());
+    one(std::integral_constant<int, 96>());
+    one(std::integral_constant<int, 128>());
+    one(std::integral_constant<int, 256>());
+    return known;
+}
+
+}  // namespace el::cuda
