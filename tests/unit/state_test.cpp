@@ -292,6 +292,38 @@ TEST_CASE("lies under a right checksum do no harm") {
     }
 }
 
+TEST_CASE("a model of the same shape with other weights is another model") {
+    Folder folder;
+    const std::string path = folder.path("tuned.gguf");
+    Context from(load("llama"), options(1));
+    feed(from, 0, random_tokens(10));
+    const Bytes bytes = saved(from, 0);
+    auto copy = [&](std::string_view changed, uint64_t from_end) {
+        std::filesystem::copy_file(kGolden + "llama.gguf", path, std::filesystem::copy_options::overwrite_existing);
+        const GgufFile layout = GgufFile::open(path);
+        for (const TensorInfo &tensor : layout.tensors()) {
+            if (tensor.name != changed) continue;
+            std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+            file.seekp(std::streamoff(tensor.offset + (from_end ? tensor.bytes - from_end : 0)));
+            file.put(1);  // no value of the file has this byte there
+        }
+        ModelOptions reference;
+        reference.reference_kernels = true;
+        return Model::load(path, reference);
+    };
+    std::string text;
+    for (const char *changed :
+         {"token_embd.weight", "blk.1.attn_k.weight", "blk.1.ffn_down.weight", "output_norm.weight"})
+        for (uint64_t from_end : {0, 4}) {  // in its first value, or in one of the last
+            CAPTURE(changed);
+            Context other(copy(changed, from_end), options(1));
+            CHECK(restore(other, 0, bytes, &text) == Status::kStateMismatch);
+        }
+    CHECK(text == "the buffer was saved with another model than " + path);
+    Context same(copy("none", 0), options(1));
+    CHECK(restore(same, 0, bytes) == Status::kOk);
+}
+
 TEST_CASE("what does not belong here is refused with the reason") {
     auto llama = load("llama");
     Context from(llama, options(1, 128));
