@@ -170,7 +170,8 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
     plan.regions.push_back({device, "code", kCodeBytes});
     if (vocabulary) {
         plan.regions.push_back({device, "vocabulary", vocabulary->memory_bytes()});
-        plan.regions.push_back({device, "reading the vocabulary", vocabulary->construction_bytes(), true});
+        // Given back to the heap, which keeps it: it lies between what stays.
+        plan.regions.push_back({device, "reading the vocabulary", vocabulary->construction_bytes()});
     }
     if (options.vocabulary_only || file.tensors().empty()) {
         if (!options.vocabulary_only && !vocabulary) resolve_spec(file);  // says what is wrong

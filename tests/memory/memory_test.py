@@ -1,6 +1,6 @@
 """memory_test.py PROGRAM PEAK: what the memory plan says against what a process really takes (VmHWM). Models of a real
-shape with random weights are made for it, the larger one with few layers; the default model joins when EDGELLM_MODEL
-names it."""
+shape with random weights are made for it, the larger one with few layers; the default model and Gemma 3, of a large
+vocabulary, join when EDGELLM_MODEL and EDGELLM_GEMMA3 name them."""
 import ctypes
 import json
 import mmap
@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 PROGRAM, PEAK = sys.argv[1:3]
-LARGEST_ERROR = 0.03
+LARGEST_ERROR = 0.02  # 3 % are promised
 LOAD_EXTRA = 64 << 20  # bytes beside the weights while loading
 SHAPES = (("llama-3.2-1b",), ("olmoe-1b-7b", "--layers", "1"))
 failures = []
@@ -75,11 +75,12 @@ def main():
             os.remove(path)
             skipped += skips
             n += 3 - skips
-    if "EDGELLM_MODEL" in os.environ:
-        measure("default model", os.environ["EDGELLM_MODEL"], 4096)
-        n += 2
-    else:
-        skipped += 2
+    for name, variable in ("default model", "EDGELLM_MODEL"), ("Gemma 3", "EDGELLM_GEMMA3"):
+        if variable in os.environ:
+            measure(name, os.environ[variable], 4096)
+            n += 2
+        else:
+            skipped += 2
     print(f"{n - len(failures)} passed, {len(failures)} failed, {skipped} skipped")
     return 1 if failures else 0
 
