@@ -90,6 +90,8 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     for (int32_t *&slots : m.slots) slots = pieces.take<int32_t>(size_t(limits.step.max_pages) * kPageTokens);
     m.packed = pieces.take<uint8_t>(product(longest, kPageTokens));
     close("scratch");
+    m.gemm = Gemm::lay_out(program, limits.step, pieces);
+    close("prefill workspace");
     if (n) *n = n_regions;
     return m;
 }
@@ -157,6 +159,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
     check(cudaMemcpy(at.constants, program.constants.data(), program.constants.size() * sizeof(float),
                      cudaMemcpyHostToDevice),
           "copying constants");
+    gemm = std::make_unique<Gemm>(at.gemm, stream);
     check(cudaMallocHost(&host_logits, product(product(limits.step.max_outputs, program.vocab), sizeof(float))),
           "memory for logits");
     find_turns();
@@ -186,6 +189,7 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
         check(cudaSetDevice(store.device), "choosing the GPU");
         const Step device = device_step(step, reinterpret_cast<uint8_t *>(at.step.token));
         check(cudaMemcpyAsync(device.token, step.token, step_bytes, cudaMemcpyHostToDevice, stream), "copying a step");
+        gemm->begin_step();
         for (const Op &op : program.ops) launch(op, device);
         check(cudaGetLastError(), "starting a step");
         if (step.n_outputs)
@@ -204,6 +208,7 @@ void Executable::launch_matrix(const Op &op, int n) const {
     const WeightRef &w = op.weight[0];
     LinearCall call{store.matrix(w.tensor),     w.row_begin,  w.rows, w.col_begin, w.cols, data(op.in[0]),
                     store.vector(op.weight[1]), data(op.out), n};
+    if (op.kind == OpKind::kLinear && gemm->linear(call, op.in[0])) return;
     if (op.kind == OpKind::kLinear) return linear(call, stream);
     call.rows = w.rows / op.expert.n_experts;
     call.n = n * int(op.expert.n_used);

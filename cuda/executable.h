@@ -1,5 +1,6 @@
 // A compiled program with its memory on the device. At present every op is a kernel of its own.
 #pragma once
+#include "gemm.h"
 #include "store.h"
 
 namespace el::cuda {
@@ -26,6 +27,7 @@ struct Executable {
         std::vector<float *> buffers;  // of values
         float *logits = nullptr;       // [max_outputs, vocab]
         float *constants = nullptr;
+        GemmMemory gemm;
         Step step;
         int32_t *slots[2] = {};     // [max_pages * kPageTokens] each: for changes between steps
         uint8_t *packed = nullptr;  // a page of rows of the group with the longest ones
@@ -49,6 +51,7 @@ struct Executable {
     DeviceMemory memory;
     Memory at;
     Stream stream;
+    std::unique_ptr<Gemm> gemm;
     float *host_logits = nullptr;
     uint32_t context;  // tokens of a sequence
     bool can_turn = true;

@@ -1,30 +1,10 @@
 // Embedding and matrix products for every format, through its own decode function: what fast paths are compared with.
-#include "ops.h"
-#include "packed.cuh"
+#include "ops/source.cuh"
 
 namespace el::cuda {
 namespace {
 
 constexpr int kWarps = 4, kTokens = 8;
-
-// Rows as they lie in the file, one block after the other.
-template <typename F> struct Blocks {
-    static constexpr uint32_t kRun = F::kValues == 1 ? 1 : 32;  // values that one lane decodes at once
-    static __device__ void decode(const Matrix &m, size_t row, uint32_t col, float *out) {
-        typename F::Block block;
-        memcpy(&block, m.data + row * m.row_bytes + col / F::kValues * sizeof block, sizeof block);
-        if constexpr (F::kValues == 1)
-            *out = F::decode1(block);
-        else
-            F::decode32(block, int(col % F::kValues / 32), out);
-    }
-};
-template <typename F> struct Packed {
-    static constexpr uint32_t kRun = 32;
-    static __device__ void decode(const Matrix &m, size_t row, uint32_t col, float *out) {
-        decode_packed<F>(m.data, m.cols, row, col / 32, out);
-    }
-};
 
 // Calls visit(first column, kRun values) for this lane's share of a row.
 template <typename Source, typename Visit>
@@ -82,17 +62,6 @@ template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t 
     float *to = out + size_t(blockIdx.x) * m.cols;
     for_values<Source>(m, size_t(token[blockIdx.x]), 0, m.cols, [&](uint32_t i, const auto &w) {
         for (size_t j = 0; j < sizeof w / sizeof *w; ++j) to[i + j] = w[j];
-    });
-}
-
-// Calls visit(type_identity<Source>) for what reads the matrix.
-template <typename Visit> void with_source(const Matrix &m, Visit visit) {
-    if (m.packed)
-        return with_packed_format(m.format,
-                                  [&](auto f) { visit(std::type_identity<Packed<typename decltype(f)::type>>()); });
-    for_each_format([&](auto f) {
-        using F = typename decltype(f)::type;
-        if (F::kFormat == m.format) visit(std::type_identity<Blocks<F>>());
     });
 }
 

@@ -1,0 +1,44 @@
+// Matrix products of many tokens (prefill): which route each takes, and the memory they work in.
+//
+// Routes: packed weights and float16 go straight to the fused kernel (ops/fused_gemm.cu), or through float16 to cuBLAS;
+// other formats become float16 first, chunk by chunk; float32 stays float32.
+#pragma once
+#include "backend/cuda/interface.h"
+#include "blas.h"
+#include "ops.h"
+
+#include <memory>
+
+namespace el::cuda {
+
+struct GemmMemory {
+    __half *x = nullptr;    // activations of one product
+    float *undo = nullptr;  // [rows of x]
+    __half *weights = nullptr;
+    size_t n_weights = 0;  // that fit there
+    uint8_t *blas = nullptr;
+};
+
+class Gemm {
+  public:
+    static GemmMemory lay_out(const Program &program, const StepLimits &limits, Pieces &pieces);
+
+    Gemm(const GemmMemory &memory, cudaStream_t stream);
+
+    // Values change from step to step: what was converted in the one before is not valid.
+    void begin_step() { converted_ = kNoValue; }
+    // `input`: of which value call.x is. False if it is for the simple kernels to do.
+    bool linear(const LinearCall &call, ValueId input);
+
+  private:
+    void to_operand(const LinearCall &call, ValueId input, uint32_t run);
+    void multiply(const LinearCall &call) const;
+
+    GemmMemory at_;
+    cudaStream_t stream_;
+    std::unique_ptr<Blas> blas_;
+    ValueId converted_ = kNoValue;  // what lies in at_.x
+    uint32_t converted_run_ = 0;
+};
+
+}  // namespace el::cuda

@@ -1,0 +1,170 @@
+// Weights and activations as float16, for matrix units.
+#include "ops/gemm.cuh"
+#include "ops/source.cuh"
+
+#include <algorithm>
+
+namespace el::cuda {
+namespace {
+
+constexpr int kThreads = 256, kWarps = 4;
+
+__device__ uint32_t two_halves(float a, float b) {
+    const __half2 h = __floats2half2_rn(a, b);
+    return *reinterpret_cast<const uint32_t *>(&h);
+}
+
+// A byte as a float, by the mantissa of 2^23, as conversions are slow.
+__device__ float byte_value(uint32_t four, int i) {
+    return __uint_as_float(__byte_perm(four, 0x4b000000, 0x7650 + i)) - 8388608.0f;
+}
+
+// 32 values of a row of a unit as 16 pairs.
+template <typename F> __device__ void decode_halves(const Unit<F> &unit, int r, uint32_t out[16]) {
+    constexpr bool kSigned = Unit<F>::kBits == 8 || Unit<F>::kTable;
+    int codes[8];
+    unit.codes(r, codes);
+    const Affine a = unit.affine(r);
+    constexpr float kFactor = weight_factor(F::kFormat);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+        const float scale = a.scale[j / 4] * kFactor,
+                    offset = a.offset[j / 4] * kFactor - (kSigned ? 128.0f * scale : 0.0f);
+        const uint32_t four = uint32_t(codes[j]) ^ (kSigned ? 0x80808080 : 0);
+        float w[4];
+        for (int i = 0; i < 4; ++i) w[i] = byte_value(four, i) * scale + offset;
+        out[2 * j] = two_halves(w[0], w[1]);
+        out[2 * j + 1] = two_halves(w[2], w[3]);
+    }
+}
+
+// A warp takes 32 groups of a tile's rows, a lane one each; through shared memory it writes whole lines.
+template <typename F> __global__ void packed_kernel(DequantizeCall c) {
+    __shared__ uint4 staged[kWarps][128];
+    using U = Unit<F>;
+    const uint32_t lane = threadIdx.x % 32, groups = c.cols / kGroup;
+    const uint32_t first = (blockIdx.x * kWarps + threadIdx.x / 32) * 32;  // group of the range
+    if (first >= groups) return;
+    const size_t tile = c.row_begin / U::kRows + blockIdx.y;
+    const GroupPlace at(U::kShape, c.m.cols, tile * U::kRows, c.col_begin / kGroup + min(first + lane, groups - 1));
+    U unit;
+    unit.load(c.m.data + at.slot, at.lanes, at.lane);
+    uint4 *const mine = staged[threadIdx.x / 32];
+    const uint32_t chunks = min(c.stride - first * kGroup, 32 * kGroup) / 8;
+#pragma unroll
+    for (int r = 0; r < U::kRows; ++r) {
+        uint32_t pairs[16];
+        decode_halves<F>(unit, r, pairs);
+        __syncwarp();
+        for (int i = 0; i < 4; ++i)
+            mine[4 * lane + (i ^ (lane / 2 & 3))] = {pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2],
+                                                     pairs[4 * i + 3]};
+        __syncwarp();
+        const size_t row = tile * U::kRows + r;
+        if (row < c.row_begin || row >= c.row_begin + c.rows) continue;
+        uint4 *out = reinterpret_cast<uint4 *>(c.out + (row - c.row_begin) * c.stride + first * kGroup);
+        for (uint32_t i = lane; i < chunks; i += 32) {
+            const uint4 v = mine[i / 4 * 4 + ((i & 3) ^ (i / 8 & 3))];
+            out[i] = i < (groups - first) * 4 ? v : uint4{};
+        }
+    }
+}
+
+// A thread for each run of a row.
+template <typename Source> __global__ void plain_kernel(DequantizeCall c, float factor) {
+    const uint32_t i = (blockIdx.x * kThreads + threadIdx.x) * Source::kRun;
+    if (i >= c.stride) return;
+    __half *out = c.out + blockIdx.y * size_t(c.stride) + i;
+    float w[Source::kRun] = {};
+    if (i < c.cols) Source::decode(c.m, c.row_begin + blockIdx.y, c.col_begin + i, w);
+    for (uint32_t j = 0; j < Source::kRun && i + j < c.stride; ++j) out[j] = __float2half(w[j] * factor);
+}
+
+constexpr uint32_t kRowsPerLaunch = 32768;  // grids have at most 65535 blocks along y
+
+// A power of two that brings `largest` into float16's range.
+__device__ float factor_for(float largest) {
+    if ((largest >= 0.015625f && largest < 32768.0f) || largest == 0.0f) return 1;
+    const int exponent = int(__float_as_uint(largest) >> 23) - 127;
+    return __uint_as_float(uint32_t(127 + min(max(12 - exponent, -120), 120)) << 23);
+}
+
+// A block for a row.
+template <int kRun> __global__ void convert_kernel(ConvertCall c) {
+    __shared__ float part[kThreads / 32];
+    const float *x = c.x + size_t(blockIdx.x) * c.cols;
+    float largest = 0;
+    for (uint32_t i = threadIdx.x; i < c.cols; i += kThreads) largest = fmaxf(largest, fabsf(x[i]));
+    for (int i = 16; i > 0; i /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = largest;
+    __syncthreads();
+    for (float p : part) largest = fmaxf(largest, p);
+    const float factor = factor_for(largest);
+    if (threadIdx.x == 0) c.undo[blockIdx.x] = 1.0f / factor;
+
+    const uint32_t stride = uint32_t(operand_cols(c.cols));
+    uint4 *out = reinterpret_cast<uint4 *>(c.out + size_t(blockIdx.x) * stride);
+    auto value = [&](uint32_t i) { return i < c.cols ? x[i] * factor : 0.0f; };
+    for (uint32_t i = threadIdx.x; i < stride / 8; i += kThreads) {
+        uint32_t pairs[4];
+        for (uint32_t t = 0; t < 4; ++t) {
+            uint32_t from = 8 * i + 2 * t;
+            if constexpr (kRun > 0) {
+                constexpr uint32_t kChunks = 4 * kRun / 8;  // of a superstep
+                from = i / kChunks * 4 * kRun + kRun * t + 2 * (i % kChunks);
+            }
+            pairs[t] = two_halves(value(from), value(from + 1));
+        }
+        out[i] = {pairs[0], pairs[1], pairs[2], pairs[3]};
+    }
+}
+
+__global__ void undo_kernel(UndoCall c) {
+    const float factor = c.undo ? c.undo[blockIdx.x] : 1.0f;
+    if (factor == 1.0f && !c.bias) return;
+    float *out = c.out + size_t(blockIdx.x) * c.rows;
+    for (uint32_t i = blockIdx.y * kThreads + threadIdx.x; i < c.rows; i += gridDim.y * kThreads)
+        out[i] = out[i] * factor + (c.bias ? c.bias[i] : 0.0f);
+}
+
+}  // namespace
+
+void dequantize(const DequantizeCall &call, cudaStream_t stream) {
+    DequantizeCall c = call;
+    for (size_t done = 0; done < call.rows; done += c.rows) {
+        c.row_begin = call.row_begin + done;
+        c.rows = std::min<size_t>(call.rows - done, kRowsPerLaunch);
+        c.out = call.out + done * call.stride;
+        if (c.m.packed)
+            with_packed_format(c.m.format, [&](auto f) {
+                using F = typename decltype(f)::type;
+                constexpr size_t kRows = Unit<F>::kRows;
+                const size_t tiles = (c.row_begin + c.rows - 1) / kRows - c.row_begin / kRows + 1;
+                const dim3 grid((c.cols / kGroup + 32 * kWarps - 1) / (32 * kWarps), unsigned(tiles));
+                packed_kernel<F><<<grid, 32 * kWarps, 0, stream>>>(c);
+            });
+        else
+            with_blocks(c.m, [&](auto source) {
+                using Source = typename decltype(source)::type;
+                const dim3 grid((c.stride + kThreads * Source::kRun - 1) / (kThreads * Source::kRun), unsigned(c.rows));
+                plain_kernel<Source><<<grid, kThreads, 0, stream>>>(c, weight_factor(c.m.format));
+            });
+    }
+}
+
+void convert(const ConvertCall &c, cudaStream_t stream) {
+    if (c.run == 32)
+        convert_kernel<32><<<c.n, kThreads, 0, stream>>>(c);
+    else if (c.run == 8)
+        convert_kernel<8><<<c.n, kThreads, 0, stream>>>(c);
+    else
+        convert_kernel<0><<<c.n, kThreads, 0, stream>>>(c);
+}
+
+void undo(const UndoCall &c, cudaStream_t stream) {
+    if (!c.undo && !c.bias) return;
+    const unsigned parts = (c.rows + 4 * kThreads - 1) / (4 * kThreads);
+    undo_kernel<<<dim3(c.n, parts), kThreads, 0, stream>>>(c);
+}
+
+}  // namespace el::cuda

@@ -1,0 +1,50 @@
+// Operands of matrix products of many tokens, as float16.
+#pragma once
+#include "ops.h"
+
+#include <cuda_fp16.h>
+
+namespace el::cuda {
+
+// Rows of activations are padded with zeros to a multiple of this many values.
+constexpr uint32_t kOperandCols = 128;
+constexpr size_t operand_cols(size_t cols) { return (cols + kOperandCols - 1) / kOperandCols * kOperandCols; }
+
+// Weights become float16 times this, so that small ones keep their precision. Float16 stays as it is.
+constexpr float weight_factor(Format format) { return format == Format::kF16 ? 1.0f : 64.0f; }
+
+// Rows [row_begin, row_begin + rows) of columns [col_begin, col_begin + cols); `stride` values from row to row of
+// `out`, zeros after the last column. A multiple of 8.
+struct DequantizeCall {
+    Matrix m;
+    size_t row_begin, rows;
+    uint32_t col_begin, cols, stride;
+    __half *out;
+};
+void dequantize(const DequantizeCall &call, cudaStream_t stream);
+
+// Activations in float16: each row times a power of two where its values would be too large or too small for
+// float16, and 1 elsewhere. `undo`: what products are to be multiplied with.
+//
+// `run`: 0 leaves the columns in order. Otherwise they are put in the order in which mma.sync wants them when four
+// neighbours in a warp hold `run` successive weights each: of 4 * run columns, value 4 * j + 2 * h + e of part t goes
+// to 16 * j + 8 * h + 2 * t + e.
+struct ConvertCall {
+    const float *x;  // [n, cols]
+    uint32_t cols, run;
+    int n;
+    __half *out;  // [n, operand_cols(cols)]
+    float *undo;  // [n]
+};
+void convert(const ConvertCall &call, cudaStream_t stream);
+
+// out [n, rows] = out * undo (+ bias); touches nothing where that is the same.
+struct UndoCall {
+    const float *undo, *bias;  // NULL: none
+    uint32_t rows;
+    float *out;
+    int n;
+};
+void undo(const UndoCall &call, cudaStream_t stream);
+
+}  // namespace el::cuda
