@@ -184,7 +184,8 @@ enum { EDGELLM_KERNELS_AUTO = 0, EDGELLM_KERNELS_REFERENCE = 1 };
 
 /* No weights: enough for tokenize, detokenize, render_chat and metadata. */
 #define EDGELLM_MODEL_VOCABULARY_ONLY 0x1u
-/* Read through a mapping of the file. It must not shrink meanwhile: that would raise SIGBUS. */
+/* Read through a mapping of the file. It must not shrink meanwhile: that would raise SIGBUS. Its pages, which the
+ * system can take back at any time, are no part of the memory plan. */
 #define EDGELLM_MODEL_MAP_FILE 0x2u
 
 typedef struct edgellm_model_options {
@@ -198,8 +199,10 @@ typedef struct edgellm_model_options {
     void *progress_user;
     edgellm_log_fn log; /* NULL: silence. Kept by the model: called by load and by later calls with the model or its */
     void *log_user;     /* contexts, on the thread of that call. log_user must live until all of them are freed */
-    uint64_t budget_bytes; /* that the model and its contexts may take together, by the memory plan; 0: what the system
-                            * has available at the time, less a sixteenth of it (64 to 512 MiB) */
+    uint64_t budget_bytes; /* that the model and its contexts may take together, by the memory plan; 0 (default): what
+                            * the system has available at the time, less a sixteenth of it (64 to 512 MiB). So 0 is not
+                            * "nothing": a program that computes a budget checks for 0 itself, or passes 1, which no
+                            * model fits (OUT_OF_MEMORY) */
 } edgellm_model_options;
 #define EDGELLM_MODEL_OPTIONS_INIT                                                                                     \
     { sizeof(edgellm_model_options), 0, NULL, NULL, EDGELLM_KERNELS_AUTO, EDGELLM_LOG_INFO, NULL, NULL, NULL, NULL, 0 }
@@ -343,7 +346,7 @@ enum {
                                * UNSUPPORTED for models that change keys after their rotation */
 };
 
-#define EDGELLM_CONTEXT_NO_PREFIX_REUSE 0x1u /* generate computes every prompt anew */
+#define EDGELLM_CONTEXT_NO_PREFIX_REUSE 0x1u /* generate computes every prompt anew, as decode always does */
 
 typedef struct edgellm_context_options {
     uint32_t struct_size;
@@ -424,10 +427,11 @@ typedef struct edgellm_decode_result {
 
 /* Runs the model over a batch of tokens: one step. Their keys and values go to the cache, and the logits that were
  * asked for can be read. All or nothing: after an error the sequences are as they were (there are no logits then), but
- * what a cache_policy has dropped to make room stays dropped. options and result may be NULL. Allocates nothing.
- * Errors: BUSY, CANCELLED (edgellm_context_cancel() came before or during the call), DEADLINE_EXCEEDED, CONTEXT_FULL
- * (no room for the tokens), INVALID_ARGUMENT (token, sequence, too many tokens or outputs), LIMIT_EXCEEDED (tree),
- * UNSUPPORTED. */
+ * what a cache_policy has dropped to make room stays dropped. Every token given is computed: prefixes of earlier
+ * prompts are found by edgellm_context_generate() alone; here edgellm_sequence_fork() shares a common beginning.
+ * options and result may be NULL. Allocates nothing. Errors: BUSY, CANCELLED (edgellm_context_cancel() came before or
+ * during the call), DEADLINE_EXCEEDED, CONTEXT_FULL (no room for the tokens), INVALID_ARGUMENT (token, sequence, too
+ * many tokens or outputs), LIMIT_EXCEEDED (tree), UNSUPPORTED. */
 EDGELLM_API edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_batch *batch,
                                                   const edgellm_decode_options *options, edgellm_decode_result *result);
 
