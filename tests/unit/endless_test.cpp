@@ -32,8 +32,10 @@ std::vector<std::byte> first_page(Context &context, int32_t turn) {
 }  // namespace
 
 TEST_CASE("20,000 tokens go through sinks, and nothing grows or drifts") {
-    for (auto [format, error] : {std::pair(Format::kF32, 1e-5), std::pair(Format::kF16, 1e-3),
-                                 std::pair(Format::kQ8_0, 1e-2), std::pair(Format::kQ4_0, 1e-1)}) {
+    const std::pair<Format, double> formats[] = {
+        {Format::kF32, 1e-5}, {Format::kF16, 1e-3}, {Format::kQ8_0, 1e-2}, {Format::kQ4_0, 1e-1}};
+    for (const auto &[cache_k, error] : formats) {
+        const Format format = cache_k;
         CAPTURE(int(format));
         ContextOptions options = exact(kStep, 1);
         options.context_tokens = kContext;
