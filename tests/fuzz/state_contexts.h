@@ -12,7 +12,7 @@ inline void check(bool ok) {
     if (!ok) std::abort();
 }
 
-inline std::vector<std::unique_ptr<Context>> state_contexts() {
+inline std::vector<std::unique_ptr<Context>> state_contexts(uint32_t context_tokens = 128) {
     static constexpr BackendEntry kEntries[] = {{"cpu", true, create_reference_backend}};
     set_backends(kEntries);
     std::vector<std::unique_ptr<Context>> contexts;
@@ -21,7 +21,7 @@ inline std::vector<std::unique_ptr<Context>> state_contexts() {
         ModelOptions model;
         model.reference_kernels = true;
         ContextOptions options;
-        options.context_tokens = 128;
+        options.context_tokens = context_tokens;
         options.max_sequences = 2;
         options.max_batch_tokens = 16;
         options.eviction = eviction;
