@@ -32,10 +32,13 @@ class Gemm {
 
   private:
     void to_operand(const LinearCall &call, ValueId input, uint32_t run);
-    void multiply(const LinearCall &call) const;
+    template <typename Visit> void for_parts(const LinearCall &call, Visit visit) const;
+    void by_blas(const LinearCall &call, ValueId input);
+    void by_fused(const LinearCall &call, ValueId input);
 
     GemmMemory at_;
     cudaStream_t stream_;
+    int blas_from_;  // tokens
     std::unique_ptr<Blas> blas_;
     ValueId converted_ = kNoValue;  // what lies in at_.x
     uint32_t converted_run_ = 0;

@@ -47,4 +47,21 @@ struct UndoCall {
 };
 void undo(const UndoCall &call, cudaStream_t stream);
 
+// Packed weights, or float16 whose rows, col_begin and cols are multiples of 8, times activations that convert() has
+// put into the order of fused_run().
+struct FusedCall {
+    Matrix m;
+    size_t row_begin;
+    uint32_t rows, col_begin, cols;
+    const __half *x;    // [n, operand_cols(cols)]
+    const float *undo;  // [n]
+    float factor;       // of all results
+    const float *bias;  // [rows]; NULL: none
+    float *out;         // [n, out_stride]
+    uint32_t out_stride;
+    int n;
+};
+uint32_t fused_run(const Matrix &m);
+void fused_gemm(const FusedCall &call, cudaStream_t stream);
+
 }  // namespace el::cuda

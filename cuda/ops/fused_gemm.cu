@@ -1,0 +1,246 @@
+// Products of packed or float16 weights with many tokens by mma.sync: weights go from memory to registers, become
+// float16 there and are used for all tokens of a tile; they are read once for each tile of tokens.
+//
+// The order of columns within a sum is free as long as both operands have the same. So a thread takes a whole group of
+// 32 columns of 4 rows, as it lies in a tile of the packed matrix, and convert() puts activations in the order in which
+// the four threads that share these rows then need them.
+#include "ops/gemm.cuh"
+#include "ops/source.cuh"
+#include "ops/tile.cuh"
+
+#include <algorithm>
+
+namespace el::cuda {
+namespace {
+
+constexpr int kRowsPerWarp = 32, kStageCols = 64, kStageSteps = kStageCols / 16;
+
+// A thread's rows of the weights: 4, from `row` on.
+struct Place {
+    Matrix m;
+    size_t row, last_row;  // rows beyond the last are read as that one; nobody keeps their sums
+    uint32_t col_begin, cols, part;
+};
+
+// Each thread of four holds one group of 128 columns, that is two stages.
+template <typename F> class PackedWeights {
+  public:
+    __device__ explicit PackedWeights(const Place &p)
+        : cols_(p.m.cols), group_(p.col_begin / kGroup + p.part), last_((p.col_begin + p.cols) / kGroup - 1) {
+        constexpr PackedShape shape = U::kShape;
+        for (int u = 0; u < kUnits; ++u)
+            tile_[u] = p.m.data + min(p.row + u * U::kRows, p.last_row) / U::kRows * shape.tile_bytes(cols_);
+        fetch();
+    }
+
+    template <int kHalf> __device__ void begin_stage() {
+        if constexpr (kHalf == 0) {
+            for (int u = 0; u < kUnits; ++u) unit_[u] = next_[u];
+            fetch();
+        }
+        if constexpr (kHalf < Scales<F>::kHalves)
+            for (int r = 0; r < 4; ++r) {
+                const Affine a = unit_[r / U::kRows].affine(r % U::kRows);
+                scale_[r] = __float2half2_rn(a.scale[kHalf] * weight_factor(F::kFormat));
+                if constexpr (kOffset) offset_[r] = __float2half2_rn(a.offset[kHalf] * weight_factor(F::kFormat));
+            }
+    }
+
+    // Values 4 * step to 4 * step + 3 of the stage's half group of row r.
+    template <int kHalf> __device__ uint2 values(int r, int step) const {
+        int codes[8];
+        unit_[r / U::kRows].codes(r % U::kRows, codes);
+        constexpr bool kSigned = U::kBits == 8 || U::kTable;
+        const uint32_t four = uint32_t(codes[4 * kHalf + step]) ^ (kSigned ? 0x80808080 : 0);
+        // The codes in the low bits of 1024 as float16.
+        const __half2 zero = __half2half2(__ushort_as_half(kSigned ? 0x6480 : 0x6400));
+        auto pair = [&](uint32_t bits) {
+            const __half2 code = __hsub2(*reinterpret_cast<const __half2 *>(&bits), zero);
+            const __half2 w = kOffset ? __hfma2(code, scale_[r], offset_[r]) : __hmul2(code, scale_[r]);
+            return *reinterpret_cast<const uint32_t *>(&w);
+        };
+        return {pair(__byte_perm(four, 0x64646464, 0x4140)), pair(__byte_perm(four, 0x64646464, 0x4342))};
+    }
+
+  private:
+    using U = Unit<F>;
+    static constexpr int kUnits = 4 / U::kRows;
+    static constexpr bool kOffset = Scales<F>::kOffset;
+
+    __device__ void fetch() {
+        const uint32_t at = min(group_, last_), slot = at / kSlotLanes;
+        const uint32_t lanes = slot + 1 < PackedShape::slots(cols_) ? kSlotLanes : PackedShape::last_lanes(cols_);
+        constexpr PackedShape shape = U::kShape;
+        for (int u = 0; u < kUnits; ++u)
+            next_[u].load(tile_[u] + slot * shape.slot_bytes(kSlotLanes), lanes, at % kSlotLanes);
+        group_ += 4;
+    }
+
+    const uint8_t *tile_[kUnits];
+    uint32_t cols_, group_, last_;
+    U unit_[kUnits], next_[kUnits];
+    __half2 scale_[4], offset_[4];
+};
+
+// Each thread of four holds 8 of 32 columns, twice in a stage.
+class HalfWeights {
+  public:
+    __device__ explicit HalfWeights(const Place &p) : col_(8 * p.part), cols_(p.cols) {
+        for (int r = 0; r < 4; ++r)
+            row_[r] = reinterpret_cast<const __half *>(p.m.data) + min(p.row + r, p.last_row) * p.m.cols + p.col_begin;
+        fetch();
+    }
+
+    template <int kHalf> __device__ void begin_stage() {
+        for (int r = 0; r < 4; ++r)
+            for (int i = 0; i < 2; ++i) now_[r][i] = next_[r][i];
+        fetch();
+    }
+
+    template <int kHalf> __device__ uint2 values(int r, int step) const {
+        const uint4 &v = now_[r][step / 2];
+        return step % 2 ? uint2{v.z, v.w} : uint2{v.x, v.y};
+    }
+
+  private:
+    __device__ void fetch() {
+        for (int i = 0; i < 2; ++i, col_ += 32)
+            for (int r = 0; r < 4; ++r)
+                next_[r][i] = col_ < cols_ ? *reinterpret_cast<const uint4 *>(row_[r] + col_) : uint4{};
+    }
+
+    const __half *row_[4];
+    uint32_t col_, cols_;
+    uint4 now_[4][2], next_[4][2];
+};
+
+// What a block does: rows of the weights, tokens of the activations.
+template <typename Weights, int kTokens, int kWarps> struct Block {
+    static constexpr int kThreads = 32 * kWarps, kRows = kRowsPerWarp * kWarps, kStages = 3;
+    static constexpr int kStageBytes = kTokens * kStageCols * int(sizeof(__half));
+    static constexpr int kBytes = kStages * kStageBytes + kTokens * int(sizeof(int32_t));
+
+    const FusedCall &c;
+    uint8_t *const stages;
+    int32_t *const from;  // [kTokens] rows of the activations; -1: none
+    const uint32_t stride, n_stages;
+    float sum[2][kTokens / 8][4] = {};
+
+    __device__ Block(const FusedCall &call, uint8_t *memory)
+        : c(call), stages(memory), from(reinterpret_cast<int32_t *>(memory + kStages * kStageBytes)),
+          stride(uint32_t(operand_cols(call.cols))), n_stages(stride / kStageCols) {}
+
+    __device__ void copy_stage(uint32_t stage) const {
+        uint8_t *to = stages + stage % kStages * kStageBytes;
+        if (stage < n_stages)
+#pragma unroll
+            for (int i = int(threadIdx.x); i < kTokens * 8; i += kThreads) {
+                const int token = i / 8, chunk = i % 8, row = from[token];
+                copy16(to + Tile<kStageCols>::offset(token, chunk),
+                       c.x + size_t(max(row, 0)) * stride + stage * kStageCols + 8 * chunk, row >= 0);
+            }
+        close_copies();
+    }
+
+    template <int kHalf> __device__ void multiply_stage(uint32_t stage, Weights &weights) {
+        wait_copies<kStages - 2>();
+        __syncthreads();
+        copy_stage(stage + kStages - 1);
+        weights.template begin_stage<kHalf>();
+        const int lane = int(threadIdx.x % 32);
+        const uint8_t *tile = stages + stage % kStages * kStageBytes;
+#pragma unroll
+        for (int step = 0; step < kStageSteps; ++step) {
+            uint32_t a[2][4];
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+                const uint2 w = weights.template values<kHalf>(r, step);
+                a[r / 2][r % 2] = w.x;
+                a[r / 2][r % 2 + 2] = w.y;
+            }
+#pragma unroll
+            for (int t = 0; t < kTokens; t += 16) {
+                uint32_t b[4];
+                load_matrices(b,
+                              tile + Tile<kStageCols>::offset(t + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
+#pragma unroll
+                for (int m = 0; m < 2; ++m) {
+                    multiply_add(sum[m][t / 8], a[m], b[0], b[1]);
+                    multiply_add(sum[m][t / 8 + 1], a[m], b[2], b[3]);
+                }
+            }
+        }
+    }
+
+    // The thread's 4 rows of the tokens whose sums it has. `row`: within the call's range.
+    __device__ void write(int64_t row, const int32_t *to, const float *bias) const {
+        const bool whole = row >= 0 && row + 4 <= c.rows && row % 4 == 0 && c.out_stride % 4 == 0;
+#pragma unroll
+        for (int i = 0; i < kTokens / 4; ++i) {
+            const int token = i / 2 * 8 + int(threadIdx.x % 4) * 2 + i % 2;
+            if (from[token] < 0) continue;
+            const float factor = c.undo[from[token]] * c.factor;
+            float *out = c.out + size_t(to ? to[token] : from[token]) * c.out_stride + row, v[4];
+#pragma unroll
+            for (int r = 0; r < 4; ++r) v[r] = sum[r / 2][i / 2][r % 2 * 2 + i % 2] * factor;
+            if (whole) {
+                if (bias)
+                    for (int r = 0; r < 4; ++r) v[r] += bias[row + r];
+                *reinterpret_cast<float4 *>(out) = {v[0], v[1], v[2], v[3]};
+                continue;
+            }
+            for (int r = 0; r < 4; ++r)
+                if (row + r >= 0 && row + r < c.rows) out[r] = v[r] + (bias ? bias[row + r] : 0.0f);
+        }
+    }
+};
+
+template <typename Weights, int kTokens, int kWarps>
+__global__ void __launch_bounds__(32 * kWarps, kTokens > 64 ? 2 : 6) fused_kernel(FusedCall c) {
+    extern __shared__ uint4 memory[];
+    using B = Block<Weights, kTokens, kWarps>;
+    B block(c, reinterpret_cast<uint8_t *>(memory));
+    for (int i = int(threadIdx.x); i < kTokens; i += B::kThreads) {
+        const int token = int(blockIdx.x) * kTokens + i;
+        block.from[i] = token < c.n ? token : -1;
+    }
+    __syncthreads();
+    for (uint32_t s = 0; s < B::kStages - 1; ++s) block.copy_stage(s);
+    // Whole tiles of the matrix, the first from where the range begins or a little before.
+    const int lane = int(threadIdx.x % 32);
+    const size_t first = c.row_begin / 4 * 4,
+                 row = first + blockIdx.y * size_t(B::kRows) + threadIdx.x / 32 * kRowsPerWarp + lane / 4 * 4;
+    Weights weights({c.m, row, c.row_begin + c.rows - 1, c.col_begin, c.cols, uint32_t(lane % 4)});
+    for (uint32_t s = 0; s < block.n_stages; s += 2) {
+        block.template multiply_stage<0>(s, weights);
+        block.template multiply_stage<1>(s + 1, weights);
+    }
+    block.write(int64_t(row) - int64_t(c.row_begin), nullptr, c.bias);
+}
+
+template <typename Weights, int kTokens, int kWarps> void launch(const FusedCall &c, cudaStream_t stream) {
+    using B = Block<Weights, kTokens, kWarps>;
+    const size_t rows = c.rows + c.row_begin % 4;
+    const dim3 grid((c.n + kTokens - 1) / kTokens, unsigned((rows + B::kRows - 1) / B::kRows));
+    auto kernel = fused_kernel<Weights, kTokens, kWarps>;
+    if (B::kBytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, B::kBytes);
+    kernel<<<grid, B::kThreads, B::kBytes, stream>>>(c);
+}
+
+template <typename Weights> void choose(const FusedCall &c, cudaStream_t stream) {
+    if (c.n <= 96)
+        launch<Weights, 32, 2>(c, stream);
+    else
+        launch<Weights, 128, 4>(c, stream);
+}
+
+}  // namespace
+
+uint32_t fused_run(const Matrix &m) { return m.packed ? 32 : 8; }
+
+void fused_gemm(const FusedCall &c, cudaStream_t stream) {
+    if (!c.m.packed) return choose<HalfWeights>(c, stream);
+    with_packed_format(c.m.format, [&](auto f) { choose<PackedWeights<typename decltype(f)::type>>(c, stream); });
+}
+
+}  // namespace el::cuda
