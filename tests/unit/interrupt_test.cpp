@@ -104,10 +104,10 @@ TEST_CASE("a step that is cancelled or fails in its middle leaves no trace") {
             {[] { return Status::kInternal; }, Status::kInternal},
         };
         int32_t done = 0;
-        for (size_t n : {5, 27, 31, 40, 1, 1}) {  // to a page's border and over it
+        for (size_t n : {5, 27, 40, 1}) {  // to a page's border and over it
             CAPTURE(done);
             for (const auto &[how, status] : ways)
-                for (size_t other : {1, 3, 40}) interrupt(context, how, status, other);
+                for (size_t other : {1, 40}) interrupt(context, how, status, other);
             const auto tokens = tokens_from(done, n);
             CHECK(all_logits(context, tokens, n) == all_logits(plain, tokens, n));
             done += int32_t(n);

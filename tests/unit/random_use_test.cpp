@@ -9,7 +9,7 @@ namespace {
 
 class RandomUse {
   public:
-    static constexpr uint32_t kSequences = 3, kStep = 40, kMost = 240;
+    static constexpr uint32_t kSequences = 3, kStep = 40, kMost = 160;
 
     RandomUse(const char *name, uint32_t seed)
         : model_(load(name)), context_(model_, options()), plain_(model_, exact(kMost, 1)), random_(seed) {}
@@ -113,7 +113,7 @@ class RandomUse {
         REQUIRE_MESSAGE(status == (late ? Status::kCancelled : Status::kOk), report.text);
         if (late) std::copy(before.begin(), before.end(), tokens_);
         for (uint32_t s : last) last_step_[s] = uint32_t(before[s].size());
-        for (uint32_t row = 0; row < (late ? 0 : last.size()); ++row) compare(last[row], row);
+        if (const uint32_t row = below(uint32_t(last.size())); !late) compare(last[row], row);
         for (uint32_t s = 0; s < kSequences; ++s) REQUIRE(context_.length(s) == tokens_[s].size());
     }
     void compare(uint32_t s, uint32_t row) {
@@ -137,14 +137,12 @@ class RandomUse {
 }  // namespace
 
 TEST_CASE("used at random, sequences say what a plain run says") {
-    for (const char *name : {"llama", "gemma3", "gpt-oss", "gemma4", "lfm2", "granite-hybrid"})
-        for (uint32_t seed = 1; seed <= 2; ++seed) {
-            CAPTURE(name);
-            CAPTURE(seed);
-            RandomUse use(name, seed);
-            for (int i = 0; i < 60; ++i) use.act();
-            CHECK(use.n_compared > 20);
-            CHECK(use.n_taken_back > 0);
-            if (std::string(name) == "llama") CHECK(use.n_reused > 0);
-        }
+    for (const char *name : {"llama", "gemma3", "gpt-oss", "gemma4", "lfm2", "granite-hybrid"}) {
+        CAPTURE(name);
+        RandomUse use(name, 1);
+        for (int i = 0; i < 80; ++i) use.act();
+        CHECK(use.n_compared > 20);
+        CHECK(use.n_taken_back > 0);
+        if (std::string(name) == "llama") CHECK(use.n_reused > 0);
+    }
 }
