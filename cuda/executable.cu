@@ -212,7 +212,8 @@ void Executable::launch_matrix(const Op &op, int n) const {
     if (op.kind == OpKind::kLinear) return linear(call, stream);
     call.rows = w.rows / op.expert.n_experts;
     call.n = n * int(op.expert.n_used);
-    expert_linear({call, data(op.in[1]), op.expert.n_used, op.expert.own_input}, stream);
+    const ExpertCall experts{call, data(op.in[1]), op.expert.n_used, op.expert.own_input};
+    if (!gemm->expert_linear(experts, op.expert.n_experts, op.in[0], op.in[1])) expert_linear(experts, stream);
 }
 
 void Executable::launch_recurrent(const Op &op, const Step &step) const {

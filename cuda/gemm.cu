@@ -1,5 +1,4 @@
 #include "gemm.h"
-#include "ops/gemm.cuh"
 #include "packed.h"
 
 #include <algorithm>
@@ -49,33 +48,58 @@ size_t product(size_t a, size_t b) {
 bool is_operand(const Matrix &m, uint32_t col_begin, uint32_t cols) {
     return m.format == Format::kF16 && m.cols % 8 == 0 && col_begin % 8 == 0 && cols % 8 == 0;
 }
+// Whether the fused kernel reads it as it is.
+bool is_fused(const Matrix &m, uint32_t col_begin, uint32_t cols) { return m.packed || is_operand(m, col_begin, cols); }
+
+}  // namespace
+
+namespace {
+
+// Rows of activations and results of an op that a step can have; 0: it is not a product of many.
+size_t rows_of(const Program &program, const Op &op, const StepLimits &limits) {
+    if (op.kind != OpKind::kLinear && op.kind != OpKind::kExpertLinear) return 0;
+    const bool tokens = program.values[size_t(op.out)].rows == Rows::kTokens;
+    const size_t rows = tokens ? limits.max_tokens : limits.max_outputs;
+    return rows <= kDecodeTokens ? 0 : rows;
+}
 
 }  // namespace
 
 GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Pieces &pieces) {
     GemmMemory m;
     const int from = blas_from();
-    size_t n = 0, widest = 0, weights = 0, widest_row = 0;
+    size_t n = 0, widest = 0, weights = 0, widest_row = 0, n_pairs = 0, n_experts = 0;
     bool blas = false;
     for (const Op &op : program.ops) {
+        size_t rows = rows_of(program, op, limits);
+        if (rows == 0) continue;
         const WeightRef &w = op.weight[0];
-        if (op.kind != OpKind::kLinear) continue;
-        const bool tokens = program.values[size_t(op.out)].rows == Rows::kTokens;
-        const size_t rows = tokens ? limits.max_tokens : limits.max_outputs, cols = operand_cols(w.cols);
-        if (rows <= kDecodeTokens) continue;
+        const bool experts = op.kind == OpKind::kExpertLinear, by_blas = !experts && rows >= size_t(from);
+        const size_t cols = operand_cols(w.cols);
+        if (experts) {
+            n_pairs = std::max(n_pairs, product(rows, op.expert.n_used));
+            n_experts = std::max<size_t>(n_experts, op.expert.n_experts);
+            if (op.expert.own_input) rows = product(rows, op.expert.n_used);
+        }
         n = std::max(n, rows);
         widest = std::max(widest, product(rows, cols));
-        blas |= rows >= size_t(from);
-        if (w.format == Format::kF32 || (rows < size_t(from) && packed_shape(w.format).bits != 0)) continue;
+        blas |= by_blas;
+        if (w.format == Format::kF32 || (!by_blas && packed_shape(w.format).bits != 0)) continue;
         weights = std::max(weights, product(w.rows, cols));
-        widest_row = std::max(widest_row, cols);
+        widest_row = std::max(widest_row, product(cols, experts ? w.rows / op.expert.n_experts : 4));
     }
     if (n == 0) return m;
     m.x = pieces.take<__half>(widest);
     m.undo = pieces.take<float>(n);
-    m.n_weights = std::min(weights, std::max(kChunkValues, 4 * widest_row));
+    m.n_weights = std::min(weights, std::max(kChunkValues, widest_row));
     m.weights = pieces.take<__half>(m.n_weights);
     if (blas) m.blas = pieces.take<uint8_t>(Blas::kWorkspaceBytes);
+    if (n_pairs > 0) {
+        m.pairs.order = pieces.take<int32_t>(n_pairs);
+        m.pairs.of_expert = pieces.take<int32_t>(n_experts);
+        m.pairs.tiles = pieces.take<Pairs::Tile>(most_tiles(n_pairs, n_experts, kFusedTiles[0]));
+        m.pairs.n_tiles = pieces.take<int32_t>(1);
+    }
     return m;
 }
 
@@ -97,11 +121,28 @@ bool Gemm::linear(const LinearCall &c, ValueId input) {
     return true;
 }
 
-void Gemm::to_operand(const LinearCall &c, ValueId input, uint32_t run) {
-    if (converted_ == input && converted_run_ == run) return;
-    convert({c.x, c.cols, run, c.n, at_.x, at_.undo}, stream_);
+bool Gemm::expert_linear(const ExpertCall &e, uint32_t n_experts, ValueId input, ValueId route) {
+    const LinearCall &c = e.linear;
+    const int n_tokens = c.n / int(e.n_used);
+    if (n_tokens <= kDecodeTokens || c.m.format == Format::kF32 || n_experts > kMostExperts) return false;
+    const int tile = kFusedTiles[uint32_t(c.n) / n_experts >= 64];
+    if (sorted_ != route) sort_pairs({e.route, n_tokens, e.n_used, n_experts, tile, at_.pairs}, stream_);
+    sorted_ = route;
+    FusedCall f = fused_call(c);
+    f.tile = tile;
+    f.pairs = at_.pairs;
+    f.n_experts = f.n_all_experts = n_experts;
+    f.share = e.own_input ? 1 : e.n_used;
+    to_operand({c.x, c.cols, fused_run(c.m), e.own_input ? c.n : n_tokens, at_.x, at_.undo}, input);
+    multiply_experts(f);
+    return true;
+}
+
+void Gemm::to_operand(const ConvertCall &c, ValueId input) {
+    if (converted_ == input && converted_run_ == c.run) return;
+    convert(c, stream_);
     converted_ = input;
-    converted_run_ = run;
+    converted_run_ = c.run;
 }
 
 // Calls visit(first row, rows) with the rows as float16 in at_.weights, one part after the other.
@@ -118,7 +159,7 @@ template <typename Visit> void Gemm::for_parts(const LinearCall &c, Visit visit)
 
 void Gemm::by_blas(const LinearCall &c, ValueId input) {
     const int stride = int(operand_cols(c.cols));
-    to_operand(c, input, 0);
+    to_operand({c.x, c.cols, 0, c.n, at_.x, at_.undo}, input);
     if (is_operand(c.m, c.col_begin, c.cols)) {
         const __half *w = reinterpret_cast<const __half *>(c.m.data) + c.row_begin * size_t(c.m.cols) + c.col_begin;
         blas_->multiply({int(c.rows), c.n, int(c.cols), int(c.m.cols), stride, int(c.rows)}, w, at_.x, 1, c.out);
@@ -131,24 +172,64 @@ void Gemm::by_blas(const LinearCall &c, ValueId input) {
     undo({at_.undo, c.bias, c.rows, c.out, c.n}, stream_);
 }
 
+// Weights that for_parts() or dequantize() has made.
+Matrix Gemm::made(uint32_t cols) const {
+    const uint32_t stride = uint32_t(operand_cols(cols));
+    return {reinterpret_cast<const uint8_t *>(at_.weights), Format::kF16, stride, stride * sizeof(__half), false};
+}
+
+FusedCall Gemm::fused_call(const LinearCall &c) const {
+    FusedCall f;
+    f.m = c.m;
+    f.row_begin = c.row_begin;
+    f.rows = f.out_stride = c.rows;
+    f.col_begin = c.col_begin;
+    f.cols = c.cols;
+    f.x = at_.x;
+    f.undo = at_.undo;
+    f.factor = 1 / weight_factor(c.m.format);
+    f.bias = c.bias;
+    f.out = c.out;
+    f.n = c.n;
+    f.tile = kFusedTiles[c.n > 96];
+    return f;
+}
+
 void Gemm::by_fused(const LinearCall &c, ValueId input) {
-    FusedCall f{c.m,    c.row_begin, c.rows, c.col_begin, c.cols, at_.x, at_.undo, 1 / weight_factor(c.m.format),
-                c.bias, c.out,       c.rows, c.n};
-    if (c.m.packed || is_operand(c.m, c.col_begin, c.cols)) {
-        to_operand(c, input, fused_run(c.m));
-        return fused_gemm(f, stream_);
+    FusedCall f = fused_call(c);
+    const bool direct = is_fused(c.m, c.col_begin, c.cols);
+    if (!direct) {
+        f.m = made(c.cols);
+        f.row_begin = f.col_begin = 0;
+        f.cols = f.m.cols;
     }
-    const uint32_t stride = uint32_t(operand_cols(c.cols));
-    f.m = {reinterpret_cast<const uint8_t *>(at_.weights), Format::kF16, stride, stride * sizeof(__half), false};
-    f.row_begin = f.col_begin = 0;
-    f.cols = stride;
-    to_operand(c, input, fused_run(f.m));
+    to_operand({c.x, c.cols, fused_run(f.m), c.n, at_.x, at_.undo}, input);
+    if (direct) return fused_gemm(f, stream_);
     for_parts(c, [&](size_t row, size_t rows) {
         f.rows = uint32_t(rows);
         f.bias = c.bias ? c.bias + row : nullptr;
         f.out = c.out + row;
         fused_gemm(f, stream_);
     });
+}
+
+// Weights that are not read as they are become float16 first, of as many experts at a time as there is room for.
+void Gemm::multiply_experts(FusedCall f) const {
+    if (is_fused(f.m, f.col_begin, f.cols)) return fused_gemm(f, stream_);
+    const size_t stride = operand_cols(f.cols), most = at_.n_weights / stride / f.rows;
+    DequantizeCall d{f.m,         0,     0, f.col_begin, f.cols, uint32_t(stride), at_.weights, at_.pairs.of_expert,
+                     f.row_begin, f.rows};
+    f.m = made(f.cols);
+    f.row_begin = f.col_begin = 0;
+    f.cols = f.m.cols;
+    for (size_t e = 0; e < f.n_all_experts; e += most) {
+        f.first_expert = uint32_t(e);
+        f.n_experts = uint32_t(std::min(most, f.n_all_experts - e));
+        d.row_begin = d.first_row + e * f.rows;
+        d.rows = size_t(f.n_experts) * f.rows;
+        dequantize(d, stream_);
+        fused_gemm(f, stream_);
+    }
 }
 
 }  // namespace el::cuda

@@ -6,6 +6,7 @@
 #include "backend/cuda/interface.h"
 #include "blas.h"
 #include "ops.h"
+#include "ops/gemm.cuh"
 
 #include <memory>
 
@@ -14,6 +15,7 @@ namespace el::cuda {
 struct GemmMemory {
     __half *x = nullptr;    // activations of one product
     float *undo = nullptr;  // [rows of x]
+    Pairs pairs;
     __half *weights = nullptr;
     size_t n_weights = 0;  // that fit there
     uint8_t *blas = nullptr;
@@ -26,12 +28,17 @@ class Gemm {
     Gemm(const GemmMemory &memory, cudaStream_t stream);
 
     // Values change from step to step: what was converted in the one before is not valid.
-    void begin_step() { converted_ = kNoValue; }
+    void begin_step() { converted_ = sorted_ = kNoValue; }
     // `input`: of which value call.x is. False if it is for the simple kernels to do.
     bool linear(const LinearCall &call, ValueId input);
+    // call.linear.n: pairs; `n_experts` of the matrix, of which `route` says those that tokens have chosen.
+    bool expert_linear(const ExpertCall &call, uint32_t n_experts, ValueId input, ValueId route);
 
   private:
-    void to_operand(const LinearCall &call, ValueId input, uint32_t run);
+    void to_operand(const ConvertCall &call, ValueId input);
+    FusedCall fused_call(const LinearCall &call) const;
+    Matrix made(uint32_t cols) const;
+    void multiply_experts(FusedCall call) const;
     template <typename Visit> void for_parts(const LinearCall &call, Visit visit) const;
     void by_blas(const LinearCall &call, ValueId input);
     void by_fused(const LinearCall &call, ValueId input);
@@ -40,7 +47,7 @@ class Gemm {
     cudaStream_t stream_;
     int blas_from_;  // tokens
     std::unique_ptr<Blas> blas_;
-    ValueId converted_ = kNoValue;  // what lies in at_.x
+    ValueId converted_ = kNoValue, sorted_ = kNoValue;  // what lies in at_.x, by which route at_.pairs are sorted
     uint32_t converted_run_ = 0;
 };
 

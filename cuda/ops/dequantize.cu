@@ -70,10 +70,14 @@ template <typename F> __global__ void packed_kernel(DequantizeCall c) {
     }
 }
 
+__device__ bool unused(const DequantizeCall &c, size_t row) {
+    return c.pairs_of_expert && c.pairs_of_expert[(row - c.first_row) / c.expert_rows] == 0;
+}
+
 // A thread for each run of a row.
 template <typename Source> __global__ void plain_kernel(DequantizeCall c, float factor) {
     const uint32_t i = (blockIdx.x * kThreads + threadIdx.x) * Source::kRun;
-    if (i >= c.stride) return;
+    if (i >= c.stride || unused(c, c.row_begin + blockIdx.y)) return;
     __half *out = c.out + blockIdx.y * size_t(c.stride) + i;
     float w[Source::kRun] = {};
     if (i < c.cols) Source::decode(c.m, c.row_begin + blockIdx.y, c.col_begin + i, w);
@@ -89,33 +93,62 @@ __device__ float factor_for(float largest) {
     return __uint_as_float(uint32_t(127 + min(max(12 - exponent, -120), 120)) << 23);
 }
 
-// A block for a row.
+// The 8 values that follow each other at chunk `i` of a converted row, zeros after the last column.
+template <int kRun> __device__ void load_chunk(const float *x, uint32_t cols, uint32_t i, float v[8]) {
+    constexpr uint32_t kChunks = kRun ? 4 * kRun / 8 : 1;  // of the columns that four threads have
+    for (uint32_t t = 0; t < 4; ++t) {
+        const uint32_t from = kRun ? i / kChunks * 4 * kRun + kRun * t + 2 * (i % kChunks) : 8 * i + 2 * t;
+        if (from + 1 < cols && cols % 2 == 0) {
+            const float2 two = *reinterpret_cast<const float2 *>(x + from);
+            v[2 * t] = two.x, v[2 * t + 1] = two.y;
+        } else {
+            v[2 * t] = from < cols ? x[from] : 0.0f;
+            v[2 * t + 1] = from + 1 < cols ? x[from + 1] : 0.0f;
+        }
+    }
+}
+
+// A block for a row; so many chunks of each thread stay in registers, others are read twice.
+constexpr int kKeptChunks = 4;
+
 template <int kRun> __global__ void convert_kernel(ConvertCall c) {
-    __shared__ float part[kThreads / 32];
+    __shared__ float part[32];
     const float *x = c.x + size_t(blockIdx.x) * c.cols;
-    float largest = 0;
-    for (uint32_t i = threadIdx.x; i < c.cols; i += kThreads) largest = fmaxf(largest, fabsf(x[i]));
+    const uint32_t stride = uint32_t(operand_cols(c.cols)), chunks = stride / 8;
+    float kept[kKeptChunks][8] = {}, other[8], largest = 0;
+    auto look = [&](const float v[8]) {
+        for (int i = 0; i < 8; ++i) largest = fmaxf(largest, fabsf(v[i]));
+    };
+#pragma unroll
+    for (int j = 0; j < kKeptChunks; ++j) {
+        const uint32_t i = uint32_t(j) * blockDim.x + threadIdx.x;
+        if (i < chunks) load_chunk<kRun>(x, c.cols, i, kept[j]);
+        look(kept[j]);
+    }
+    for (uint32_t i = kKeptChunks * blockDim.x + threadIdx.x; i < chunks; i += blockDim.x) {
+        load_chunk<kRun>(x, c.cols, i, other);
+        look(other);
+    }
     for (int i = 16; i > 0; i /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
     if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = largest;
     __syncthreads();
-    for (float p : part) largest = fmaxf(largest, p);
+    for (uint32_t w = 0; w < blockDim.x / 32; ++w) largest = fmaxf(largest, part[w]);
     const float factor = factor_for(largest);
     if (threadIdx.x == 0) c.undo[blockIdx.x] = 1.0f / factor;
 
-    const uint32_t stride = uint32_t(operand_cols(c.cols));
     uint4 *out = reinterpret_cast<uint4 *>(c.out + size_t(blockIdx.x) * stride);
-    auto value = [&](uint32_t i) { return i < c.cols ? x[i] * factor : 0.0f; };
-    for (uint32_t i = threadIdx.x; i < stride / 8; i += kThreads) {
-        uint32_t pairs[4];
-        for (uint32_t t = 0; t < 4; ++t) {
-            uint32_t from = 8 * i + 2 * t;
-            if constexpr (kRun > 0) {
-                constexpr uint32_t kChunks = 4 * kRun / 8;  // of a superstep
-                from = i / kChunks * 4 * kRun + kRun * t + 2 * (i % kChunks);
-            }
-            pairs[t] = two_halves(value(from), value(from + 1));
-        }
-        out[i] = {pairs[0], pairs[1], pairs[2], pairs[3]};
+    auto write = [&](uint32_t i, const float v[8]) {
+        out[i] = {two_halves(v[0] * factor, v[1] * factor), two_halves(v[2] * factor, v[3] * factor),
+                  two_halves(v[4] * factor, v[5] * factor), two_halves(v[6] * factor, v[7] * factor)};
+    };
+#pragma unroll
+    for (int j = 0; j < kKeptChunks; ++j) {
+        const uint32_t i = uint32_t(j) * blockDim.x + threadIdx.x;
+        if (i < chunks) write(i, kept[j]);
+    }
+    for (uint32_t i = kKeptChunks * blockDim.x + threadIdx.x; i < chunks; i += blockDim.x) {
+        load_chunk<kRun>(x, c.cols, i, other);
+        write(i, other);
     }
 }
 
@@ -153,12 +186,9 @@ void dequantize(const DequantizeCall &call, cudaStream_t stream) {
 }
 
 void convert(const ConvertCall &c, cudaStream_t stream) {
-    if (c.run == 32)
-        convert_kernel<32><<<c.n, kThreads, 0, stream>>>(c);
-    else if (c.run == 8)
-        convert_kernel<8><<<c.n, kThreads, 0, stream>>>(c);
-    else
-        convert_kernel<0><<<c.n, kThreads, 0, stream>>>(c);
+    const int threads = c.cols <= 2048 ? 128 : c.cols <= 8192 ? 256 : 512;
+    auto kernel = c.run == 32 ? convert_kernel<32> : c.run == 8 ? convert_kernel<8> : convert_kernel<0>;
+    kernel<<<c.n, threads, 0, stream>>>(c);
 }
 
 void undo(const UndoCall &c, cudaStream_t stream) {

@@ -104,9 +104,8 @@ class HalfWeights {
 
   private:
     __device__ void fetch() {
-        for (int i = 0; i < 2; ++i, col_ += 32)
-            for (int r = 0; r < 4; ++r)
-                next_[r][i] = col_ < cols_ ? *reinterpret_cast<const uint4 *>(row_[r] + col_) : uint4{};
+        for (int i = 0; i < 2; ++i, col_ += 32)  // beyond the last column activations are zeros
+            for (int r = 0; r < 4; ++r) next_[r][i] = *reinterpret_cast<const uint4 *>(row_[r] + min(col_, cols_ - 8));
     }
 
     const __half *row_[4];
@@ -118,25 +117,25 @@ class HalfWeights {
 template <typename Weights, int kTokens, int kWarps> struct Block {
     static constexpr int kThreads = 32 * kWarps, kRows = kRowsPerWarp * kWarps, kStages = 3;
     static constexpr int kStageBytes = kTokens * kStageCols * int(sizeof(__half));
-    static constexpr int kBytes = kStages * kStageBytes + kTokens * int(sizeof(int32_t));
+    static constexpr int kBytes = kStages * kStageBytes + 2 * kTokens * int(sizeof(int32_t));
 
     const FusedCall &c;
     uint8_t *const stages;
-    int32_t *const from;  // [kTokens] rows of the activations; -1: none
+    int32_t *const from, *const to;  // [kTokens] rows of the activations and of the result; -1: none
     const uint32_t stride, n_stages;
     float sum[2][kTokens / 8][4] = {};
 
     __device__ Block(const FusedCall &call, uint8_t *memory)
         : c(call), stages(memory), from(reinterpret_cast<int32_t *>(memory + kStages * kStageBytes)),
-          stride(uint32_t(operand_cols(call.cols))), n_stages(stride / kStageCols) {}
+          to(from + kTokens), stride(uint32_t(operand_cols(call.cols))), n_stages(stride / kStageCols) {}
 
     __device__ void copy_stage(uint32_t stage) const {
-        uint8_t *to = stages + stage % kStages * kStageBytes;
+        uint8_t *tile = stages + stage % kStages * kStageBytes;
         if (stage < n_stages)
 #pragma unroll
             for (int i = int(threadIdx.x); i < kTokens * 8; i += kThreads) {
                 const int token = i / 8, chunk = i % 8, row = from[token];
-                copy16(to + Tile<kStageCols>::offset(token, chunk),
+                copy16(tile + Tile<kStageCols>::offset(token, chunk),
                        c.x + size_t(max(row, 0)) * stride + stage * kStageCols + 8 * chunk, row >= 0);
             }
         close_copies();
@@ -173,14 +172,14 @@ template <typename Weights, int kTokens, int kWarps> struct Block {
     }
 
     // The thread's 4 rows of the tokens whose sums it has. `row`: within the call's range.
-    __device__ void write(int64_t row, const int32_t *to, const float *bias) const {
+    __device__ void write(int64_t row, const float *bias) const {
         const bool whole = row >= 0 && row + 4 <= c.rows && row % 4 == 0 && c.out_stride % 4 == 0;
 #pragma unroll
         for (int i = 0; i < kTokens / 4; ++i) {
             const int token = i / 2 * 8 + int(threadIdx.x % 4) * 2 + i % 2;
             if (from[token] < 0) continue;
             const float factor = c.undo[from[token]] * c.factor;
-            float *out = c.out + size_t(to ? to[token] : from[token]) * c.out_stride + row, v[4];
+            float *out = c.out + size_t(to[token]) * c.out_stride + row, v[4];
 #pragma unroll
             for (int r = 0; r < 4; ++r) v[r] = sum[r / 2][i / 2][r % 2 * 2 + i % 2] * factor;
             if (whole) {
@@ -200,38 +199,49 @@ __global__ void __launch_bounds__(32 * kWarps, kTokens > 64 ? 2 : 6) fused_kerne
     extern __shared__ uint4 memory[];
     using B = Block<Weights, kTokens, kWarps>;
     B block(c, reinterpret_cast<uint8_t *>(memory));
+    Pairs::Tile tile{0, int(blockIdx.x) * kTokens, c.n};
+    if (c.pairs.order) {
+        if (int(blockIdx.x) >= *c.pairs.n_tiles) return;
+        tile = c.pairs.tiles[blockIdx.x];
+        tile.n += tile.first;
+        if (uint32_t(tile.expert) - c.first_expert >= c.n_experts) return;
+    }
     for (int i = int(threadIdx.x); i < kTokens; i += B::kThreads) {
-        const int token = int(blockIdx.x) * kTokens + i;
-        block.from[i] = token < c.n ? token : -1;
+        const int at = tile.first + i, one = at >= tile.n ? -1 : c.pairs.order ? c.pairs.order[at] : at;
+        block.to[i] = one;
+        block.from[i] = one < 0 ? -1 : int(uint32_t(one) / c.share);
     }
     __syncthreads();
     for (uint32_t s = 0; s < B::kStages - 1; ++s) block.copy_stage(s);
     // Whole tiles of the matrix, the first from where the range begins or a little before.
     const int lane = int(threadIdx.x % 32);
-    const size_t first = c.row_begin / 4 * 4,
+    const size_t begin = c.row_begin + (c.pairs.order ? uint32_t(tile.expert) - c.first_expert : 0) * size_t(c.rows),
+                 first = begin / 4 * 4,
                  row = first + blockIdx.y * size_t(B::kRows) + threadIdx.x / 32 * kRowsPerWarp + lane / 4 * 4;
-    Weights weights({c.m, row, c.row_begin + c.rows - 1, c.col_begin, c.cols, uint32_t(lane % 4)});
+    Weights weights({c.m, row, begin + c.rows - 1, c.col_begin, c.cols, uint32_t(lane % 4)});
     for (uint32_t s = 0; s < block.n_stages; s += 2) {
         block.template multiply_stage<0>(s, weights);
         block.template multiply_stage<1>(s + 1, weights);
     }
-    block.write(int64_t(row) - int64_t(c.row_begin), nullptr, c.bias);
+    block.write(int64_t(row) - int64_t(begin), c.bias ? c.bias + size_t(tile.expert) * c.rows : nullptr);
 }
 
 template <typename Weights, int kTokens, int kWarps> void launch(const FusedCall &c, cudaStream_t stream) {
     using B = Block<Weights, kTokens, kWarps>;
-    const size_t rows = c.rows + c.row_begin % 4;
-    const dim3 grid((c.n + kTokens - 1) / kTokens, unsigned((rows + B::kRows - 1) / B::kRows));
+    const size_t rows = c.rows + (c.pairs.order ? 3 : c.row_begin % 4),
+                 tiles = c.pairs.order ? most_tiles(size_t(c.n), c.n_all_experts, kTokens)
+                                       : (size_t(c.n) + kTokens - 1) / kTokens;
+    const dim3 grid(unsigned(tiles), unsigned((rows + B::kRows - 1) / B::kRows));
     auto kernel = fused_kernel<Weights, kTokens, kWarps>;
     if (B::kBytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, B::kBytes);
     kernel<<<grid, B::kThreads, B::kBytes, stream>>>(c);
 }
 
 template <typename Weights> void choose(const FusedCall &c, cudaStream_t stream) {
-    if (c.n <= 96)
-        launch<Weights, 32, 2>(c, stream);
+    if (c.tile == kFusedTiles[0])
+        launch<Weights, kFusedTiles[0], 2>(c, stream);
     else
-        launch<Weights, 128, 4>(c, stream);
+        launch<Weights, kFusedTiles[1], 4>(c, stream);
 }
 
 }  // namespace

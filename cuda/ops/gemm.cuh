@@ -20,6 +20,10 @@ struct DequantizeCall {
     size_t row_begin, rows;
     uint32_t col_begin, cols, stride;
     __half *out;
+    // Not packed, of experts: rows of one that no pair has chosen are left as they are. NULL: not of experts.
+    const int32_t *pairs_of_expert = nullptr;
+    size_t first_row = 0;  // of expert 0
+    uint32_t expert_rows = 1;
 };
 void dequantize(const DequantizeCall &call, cudaStream_t stream);
 
@@ -47,6 +51,27 @@ struct UndoCall {
 };
 void undo(const UndoCall &call, cudaStream_t stream);
 
+// Pairs of a token and one of its experts, number token * n_used + i, sorted by expert.
+struct Pairs {
+    struct Tile {  // pairs order[first] to order[first + n - 1] are of one expert
+        int32_t expert, first, n;
+    };
+    int32_t *order = nullptr;      // [n_pairs]; NULL: no experts
+    int32_t *of_expert = nullptr;  // [n_experts] how many
+    Tile *tiles = nullptr;
+    int32_t *n_tiles = nullptr;
+};
+struct SortCall {
+    const float *route;  // [n, 2 * n_used]
+    int n;
+    uint32_t n_used, n_experts;
+    int tile;  // pairs of one at most
+    Pairs out;
+};
+constexpr uint32_t kMostExperts = 4096;
+constexpr size_t most_tiles(size_t n_pairs, size_t n_experts, int tile) { return n_pairs / size_t(tile) + n_experts; }
+void sort_pairs(const SortCall &call, cudaStream_t stream);
+
 // Packed weights, or float16 whose rows, col_begin and cols are multiples of 8, times activations that convert() has
 // put into the order of fused_run().
 struct FusedCall {
@@ -60,7 +85,14 @@ struct FusedCall {
     float *out;         // [n, out_stride]
     uint32_t out_stride;
     int n;
+    int tile;  // tokens that share weights once read: one of kFusedTiles
+
+    // Of experts: n pairs, each of which has a row of `out`; weights begin with those of first_expert. `share` pairs
+    // in a row have the same row of x.
+    Pairs pairs;
+    uint32_t first_expert = 0, n_experts = 0, n_all_experts = 0, share = 1;
 };
+constexpr int kFusedTiles[] = {32, 128};
 uint32_t fused_run(const Matrix &m);
 void fused_gemm(const FusedCall &call, cudaStream_t stream);
 

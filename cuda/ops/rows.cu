@@ -1,5 +1,5 @@
 // Ops on rows: norms, gates, scales, slices, rope, routes and sums of experts.
-#include "ops.h"
+#include "ops/heads.cuh"
 
 namespace el::cuda {
 namespace {
@@ -7,40 +7,6 @@ namespace {
 constexpr int kThreads = 256;
 
 unsigned blocks_for(size_t n) { return unsigned((n + kThreads - 1) / kThreads); }
-
-// The sum over a block of kThreads threads, for all of them.
-__device__ float block_sum(float x) {
-    __shared__ float part[kThreads / 32];
-    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
-    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
-    __syncthreads();
-    float total = 0;
-    for (float p : part) total += p;
-    __syncthreads();
-    return total;
-}
-
-// A block for one part of one row.
-__global__ void norm_kernel(NormCall c) {
-    const uint32_t n = c.width / c.args.groups, g = blockIdx.y;
-    const float *x = c.x + size_t(blockIdx.x) * c.width + size_t(g) * n;
-    float *out = c.out + size_t(blockIdx.x) * c.width + size_t(g) * n;
-    float mean = 0;
-    if (c.args.kind == NormKind::kLayer) {
-        for (uint32_t i = threadIdx.x; i < n; i += kThreads) mean += x[i];
-        mean = block_sum(mean) / float(n);
-    }
-    float squares = 0;
-    for (uint32_t i = threadIdx.x; i < n; i += kThreads) squares += (x[i] - mean) * (x[i] - mean);
-    const float scale = rsqrtf(block_sum(squares) / float(n) + c.args.epsilon);
-    const size_t first = c.weight_width == c.width ? size_t(g) * n : 0;
-    for (uint32_t i = threadIdx.x; i < n; i += kThreads) {
-        float y = (x[i] - mean) * scale;
-        if (c.weight) y *= c.weight[first + i];
-        if (c.bias) y += c.bias[first + i];
-        out[i] = y;
-    }
-}
 
 __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
@@ -71,9 +37,13 @@ __global__ void gate_kernel(GateCall c, size_t n) {
     c.out[i] = activate(c.activation, c.a[c.a_width == 1 ? i / c.width : i]) * b;
 }
 
-__global__ void add_kernel(const float *a, const float *b, size_t n, float *out) {
+template <typename T> __global__ void add_kernel(const T *a, const T *b, size_t n, T *out) {
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
-    if (i < n) out[i] = a[i] + b[i];
+    if (i >= n) return;
+    if constexpr (std::is_same_v<T, float4>)
+        out[i] = {a[i].x + b[i].x, a[i].y + b[i].y, a[i].z + b[i].z, a[i].w + b[i].w};
+    else
+        out[i] = a[i] + b[i];
 }
 
 __global__ void scale_kernel(ScaleCall c, size_t n) {
@@ -103,18 +73,13 @@ __global__ void take_kernel(const float *x, const int32_t *row, uint32_t width, 
     if (i < n) out[i] = x[size_t(row[i / width]) * width + i % width];
 }
 
-__device__ void turn(float &a, float &b, double angle, float magnitude) {
-    double s, c;
-    sincos(angle, &s, &c);
-    const float cos = float(c) * magnitude, sin = float(s) * magnitude, x = a, y = b;
-    a = x * cos - y * sin;
-    b = x * sin + y * cos;
-}
-
-// A thread for each pair of each head; the rest of a head is copied.
+// A block for a token, a thread for each pair of each head; the rest of a head is copied.
 __global__ void rope_kernel(Rope r, const int32_t *position, const float *x, float *out) {
+    extern __shared__ float2 turns[];
     const RopeArgs &a = r.args;
     const uint32_t half = a.dims / 2, width = a.n_heads * a.head_dim;
+    make_turns(r, position[blockIdx.x], turns);
+    __syncthreads();
     x += size_t(blockIdx.x) * width;
     out += size_t(blockIdx.x) * width;
     for (uint32_t i = threadIdx.x; i < a.n_heads * half; i += blockDim.x) {
@@ -122,11 +87,10 @@ __global__ void rope_kernel(Rope r, const int32_t *position, const float *x, flo
         const bool interleaved = a.pairs == RopePairs::kInterleaved;
         const uint32_t first = head * a.head_dim + (interleaved ? 2 * pair : pair),
                        second = interleaved ? first + 1 : first + half;
-        float p = x[first], q = x[second];
-        const double angle = position[blockIdx.x] * double(r.frequencies[pair]);
-        turn(p, q, r.factors ? angle / r.factors[pair] : angle, a.magnitude);
-        out[first] = p;
-        out[second] = q;
+        const float p = x[first], q = x[second];
+        const float2 turn = turns[pair];
+        out[first] = p * turn.x - q * turn.y;
+        out[second] = p * turn.y + q * turn.x;
     }
     const uint32_t rest = a.head_dim - a.dims;
     for (uint32_t i = threadIdx.x; i < a.n_heads * rest; i += blockDim.x) {
@@ -179,13 +143,17 @@ __global__ void combine_kernel(const float *parts, const float *route, uint32_t 
 
 }  // namespace
 
-void norm(const NormCall &c, cudaStream_t stream) { norm_kernel<<<dim3(c.n, c.args.groups), kThreads, 0, stream>>>(c); }
 void gate(const GateCall &c, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
     gate_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
 }
 void add(const float *a, const float *b, size_t n, float *out, cudaStream_t stream) {
-    add_kernel<<<blocks_for(n), kThreads, 0, stream>>>(a, b, n, out);
+    if (n % 4 == 0)
+        add_kernel<<<blocks_for(n / 4), kThreads, 0, stream>>>(reinterpret_cast<const float4 *>(a),
+                                                               reinterpret_cast<const float4 *>(b), n / 4,
+                                                               reinterpret_cast<float4 *>(out));
+    else
+        add_kernel<<<blocks_for(n), kThreads, 0, stream>>>(a, b, n, out);
 }
 void scale(const ScaleCall &c, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
@@ -203,7 +171,7 @@ void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, i
     take_kernel<<<blocks_for(total), kThreads, 0, stream>>>(x, row, width, total, out);
 }
 void rope(const Rope &r, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream) {
-    rope_kernel<<<n, kThreads, 0, stream>>>(r, position, x, out);
+    rope_kernel<<<n, kThreads, r.args.dims / 2 * sizeof(float2), stream>>>(r, position, x, out);
 }
 void route(const RouteArgs &args, const float *logits, float *out, int n, cudaStream_t stream) {
     route_kernel<<<(n + 31) / 32, 32, 0, stream>>>(args, logits, n, out);

@@ -228,6 +228,19 @@ void test_mixtures(Context &c) {
     }
 }
 
+// Many tokens for each expert; one that none has chosen; rows that end within a tile.
+void test_expert_prompts(Context &c) {
+    for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kF16, Format::kIQ3_S, Format::kMXFP4})
+        for (const Experts &e : {Experts{3, 2, 102, true}, {40, 1, 102}}) {
+            const std::string name = fmt::format("{}experts prompt {} n={}", c.prefix, format_info(format).name, e.n);
+            if (!c.report.wanted(name)) continue;
+            Model m(c.seed);
+            ValueId x = m.embed(50, 512), r = route(m, x, e);
+            m.finish(combine(m, experts(m, x, r, format, e.ffn, e, false), r, e.ffn));
+            compare(c, name, m, {.threads = 2}, {tokens(200)}, tolerance_of(format));
+        }
+}
+
 // What is fused in a mixture, op by op and in other orders.
 void test_expert_orders(Context &c) {
     struct Case {
@@ -441,6 +454,7 @@ void test_ops(Context &c) {
     test_gates(c);
     test_factors(c);
     test_mixtures(c);
+    test_expert_prompts(c);
     test_expert_orders(c);
     test_recurrent(c);
     test_attention(c);

@@ -1,0 +1,107 @@
+// Norms of rows and of equal parts of rows.
+#include "ops.h"
+
+namespace el::cuda {
+namespace {
+
+// The sum over kThreads neighbours of a block (a warp, or all of it), for each of them.
+template <int kThreads> __device__ float sum_of(float x) {
+    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
+    if constexpr (kThreads > 32) {
+        __shared__ float part[kThreads / 32];
+        if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+        __syncthreads();
+        x = 0;
+        for (float p : part) x += p;
+        __syncthreads();
+    }
+    return x;
+}
+
+// kThreads for one part of one row; its values stay in registers if they are at most 4 * kKept for each.
+template <int kThreads, int kKept> struct Part {
+    float4 v[kKept];
+    uint32_t n;
+
+    // Of whole quads, `n` of them.
+    template <typename Visit> __device__ void for_each(Visit visit) const {
+#pragma unroll
+        for (int j = 0; j < kKept; ++j) {
+            const uint32_t i = uint32_t(j) * kThreads + threadIdx.x % kThreads;
+            if (i < n) visit(j, i);
+        }
+    }
+};
+
+constexpr int kBlock = 256;
+
+template <int kThreads, int kKept> __global__ void __launch_bounds__(kBlock) norm_kernel(NormCall c) {
+    const uint32_t n = c.width / c.args.groups;
+    const size_t part = size_t(blockIdx.x) * (kBlock / kThreads) + threadIdx.x / kThreads;
+    if (part >= size_t(c.n) * c.args.groups) return;
+    const float4 *x = reinterpret_cast<const float4 *>(c.x + part * n);
+    float4 *out = reinterpret_cast<float4 *>(c.out + part * n);
+    Part<kThreads, kKept> p;
+    p.n = n / 4;
+    float mean = 0, squares = 0;
+    p.for_each([&](int j, uint32_t i) {
+        p.v[j] = x[i];
+        mean += (p.v[j].x + p.v[j].y) + (p.v[j].z + p.v[j].w);
+    });
+    mean = c.args.kind == NormKind::kLayer ? sum_of<kThreads>(mean) / float(n) : 0;
+    p.for_each([&](int j, uint32_t) {
+        float4 &v = p.v[j];
+        v = {v.x - mean, v.y - mean, v.z - mean, v.w - mean};
+        squares += (v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w);
+    });
+    const float scale = rsqrtf(sum_of<kThreads>(squares) / float(n) + c.args.epsilon);
+    const size_t first = c.weight_width == c.width ? part % c.args.groups * n : 0;
+    auto four = [&](const float *p, uint32_t i) { return reinterpret_cast<const float4 *>(p + first)[i]; };
+    p.for_each([&](int j, uint32_t i) {
+        const float4 &v = p.v[j], w = c.weight ? four(c.weight, i) : float4{1, 1, 1, 1},
+                     b = c.bias ? four(c.bias, i) : float4{0, 0, 0, 0};
+        out[i] = {v.x * scale * w.x + b.x, v.y * scale * w.y + b.y, v.z * scale * w.z + b.z, v.w * scale * w.w + b.w};
+    });
+}
+
+// A block for one part of one row, of any length.
+__global__ void any_norm_kernel(NormCall c) {
+    const uint32_t n = c.width / c.args.groups, g = blockIdx.y;
+    const float *x = c.x + size_t(blockIdx.x) * c.width + size_t(g) * n;
+    float *out = c.out + size_t(blockIdx.x) * c.width + size_t(g) * n;
+    float mean = 0;
+    if (c.args.kind == NormKind::kLayer) {
+        for (uint32_t i = threadIdx.x; i < n; i += kBlock) mean += x[i];
+        mean = sum_of<kBlock>(mean) / float(n);
+    }
+    float squares = 0;
+    for (uint32_t i = threadIdx.x; i < n; i += kBlock) squares += (x[i] - mean) * (x[i] - mean);
+    const float scale = rsqrtf(sum_of<kBlock>(squares) / float(n) + c.args.epsilon);
+    const size_t first = c.weight_width == c.width ? size_t(g) * n : 0;
+    for (uint32_t i = threadIdx.x; i < n; i += kBlock) {
+        float y = (x[i] - mean) * scale;
+        if (c.weight) y *= c.weight[first + i];
+        if (c.bias) y += c.bias[first + i];
+        out[i] = y;
+    }
+}
+
+bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % sizeof(float4) == 0; }
+
+}  // namespace
+
+void norm(const NormCall &c, cudaStream_t stream) {
+    const uint32_t n = c.width / c.args.groups;
+    const size_t parts = size_t(c.n) * c.args.groups;
+    const bool quads = n % 4 == 0 && aligned(c.x) && aligned(c.out) && aligned(c.weight) && aligned(c.bias);
+    if (quads && n <= 512)
+        norm_kernel<32, 4><<<unsigned((parts + 7) / 8), kBlock, 0, stream>>>(c);
+    else if (quads && n <= 4096)
+        norm_kernel<kBlock, 4><<<unsigned(parts), kBlock, 0, stream>>>(c);
+    else if (quads && n <= 8192)
+        norm_kernel<kBlock, 8><<<unsigned(parts), kBlock, 0, stream>>>(c);
+    else
+        any_norm_kernel<<<dim3(c.n, c.args.groups), kBlock, 0, stream>>>(c);
+}
+
+}  // namespace el::cuda
