@@ -67,7 +67,7 @@ edgellm::ModelOptions model_options(const ComputeOptions &from) {
     options.device = from.device;
     options.isa = from.isa;
     options.kernels = from.kernels == "reference" ? EDGELLM_KERNELS_REFERENCE : EDGELLM_KERNELS_AUTO;
-    options.budget_bytes = from.budget.empty() ? 0 : budget_bytes(from.budget).value();
+    if (!from.budget.empty()) options.budget_bytes = budget_bytes(from.budget).value();
     return options;
 }
 

@@ -188,6 +188,10 @@ enum { EDGELLM_KERNELS_AUTO = 0, EDGELLM_KERNELS_REFERENCE = 1 };
  * system can take back at any time, are no part of the memory plan. */
 #define EDGELLM_MODEL_MAP_FILE 0x2u
 
+/* As edgellm_model_options.budget_bytes: what the system has available at the time, less a sixteenth of it (64 to 512
+ * MiB). */
+#define EDGELLM_BUDGET_AVAILABLE UINT64_MAX
+
 typedef struct edgellm_model_options {
     uint32_t struct_size;
     uint32_t flags;     /* EDGELLM_MODEL_... */
@@ -199,13 +203,14 @@ typedef struct edgellm_model_options {
     void *progress_user;
     edgellm_log_fn log; /* NULL: silence. Kept by the model: called by load and by later calls with the model or its */
     void *log_user;     /* contexts, on the thread of that call. log_user must live until all of them are freed */
-    uint64_t budget_bytes; /* that the model and its contexts may take together, by the memory plan; 0 (default): what
-                            * the system has available at the time, less a sixteenth of it (64 to 512 MiB). So 0 is not
-                            * "nothing": a program that computes a budget checks for 0 itself, or passes 1, which no
-                            * model fits (OUT_OF_MEMORY) */
+    uint64_t budget_bytes; /* that the model and its contexts may take together, by the memory plan. Default
+                            * EDGELLM_BUDGET_AVAILABLE; 0 is refused (INVALID_ARGUMENT) */
 } edgellm_model_options;
 #define EDGELLM_MODEL_OPTIONS_INIT                                                                                     \
-    { sizeof(edgellm_model_options), 0, NULL, NULL, EDGELLM_KERNELS_AUTO, EDGELLM_LOG_INFO, NULL, NULL, NULL, NULL, 0 }
+    {                                                                                                                  \
+        sizeof(edgellm_model_options), 0, NULL, NULL, EDGELLM_KERNELS_AUTO, EDGELLM_LOG_INFO, NULL, NULL, NULL, NULL,  \
+            EDGELLM_BUDGET_AVAILABLE                                                                                   \
+    }
 
 /* Loads a GGUF file (version 2 or 3), with all parts of a split one if `path` is its first ("-00001-of-0000N"). Reads
  * in chunks straight to the weights' place. The file may be hostile.

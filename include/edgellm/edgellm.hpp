@@ -110,7 +110,7 @@ struct ModelOptions {
     std::function<bool(uint64_t done_bytes, uint64_t total_bytes)> progress = {};  // false stops the load
     std::function<void(edgellm_log_level level, std::string_view text)> log = {};  // what it throws is dropped
     edgellm_log_level log_level = EDGELLM_LOG_INFO;
-    uint64_t budget_bytes = 0;  // 0: what the system has available, less a reserve
+    uint64_t budget_bytes = EDGELLM_BUDGET_AVAILABLE;
 };
 
 // Content may hold any UTF-8.

@@ -17,7 +17,10 @@ ModelOptions el::model_options(const edgellm_model_options *given) {
         fail(Status::kUnsupported, "options.isa is '{:.32}', which this library does not know", in.isa);
     options.map = in.flags & EDGELLM_MODEL_MAP_FILE;
     options.vocabulary_only = in.flags & EDGELLM_MODEL_VOCABULARY_ONLY;
-    options.budget_bytes = in.budget_bytes;
+    if (in.budget_bytes == 0)
+        fail(Status::kInvalidArgument, "options.budget_bytes is 0, which holds nothing; EDGELLM_BUDGET_AVAILABLE takes "
+                                       "what the system has available");
+    if (in.budget_bytes != EDGELLM_BUDGET_AVAILABLE) options.budget_bytes = in.budget_bytes;
     options.log = {in.log, in.log_user, static_cast<LogLevel>(in.log_level)};
     options.progress = in.progress;
     options.progress_user = in.progress_user;

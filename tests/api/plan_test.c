@@ -80,6 +80,7 @@ static void test_budget(void) {
     edgellm_model_options limited = EDGELLM_MODEL_OPTIONS_INIT;
     edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
     edgellm_memory_summary s;
+    edgellm_memory_plan *made = NULL;
     edgellm_model *model = NULL;
     edgellm_context *context = NULL, *second = NULL;
     uint64_t of_context;
@@ -93,6 +94,10 @@ static void test_budget(void) {
     CHECK(!(s.flags & EDGELLM_MEMORY_FITS) && s.max_context_tokens == 0 && s.budget_bytes == limited.budget_bytes);
     CHECK_STATUS(edgellm_model_load(tiny_path, &limited, &model), EDGELLM_OUT_OF_MEMORY, "staging");
     CHECK(model == NULL);
+    limited.budget_bytes = 0;
+    CHECK_STATUS(edgellm_model_load(tiny_path, &limited, &model), EDGELLM_INVALID_ARGUMENT, "budget_bytes is 0");
+    CHECK_STATUS(edgellm_memory_plan_create(tiny_path, &limited, &options, &made), EDGELLM_INVALID_ARGUMENT,
+                 "budget_bytes is 0");
     limited.budget_bytes = 1;
     CHECK_STATUS(edgellm_model_load(tiny_path, &limited, &model), EDGELLM_OUT_OF_MEMORY, "the model needs");
 
