@@ -113,41 +113,75 @@ class HalfWeights {
     uint4 now_[4][2], next_[4][2];
 };
 
+// As load_matrices(), of an address in shared memory.
+__device__ inline void load_matrices_at(uint32_t (&m)[4], uint32_t row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+                 : "r"(row)
+                 : "memory");
+}
+
 // What a block does: rows of the weights, tokens of the activations.
 template <typename Weights, int kTokens, int kWarps> struct Block {
     static constexpr int kThreads = 32 * kWarps, kRows = kRowsPerWarp * kWarps, kStages = 3;
     static constexpr int kStageBytes = kTokens * kStageCols * int(sizeof(__half));
-    static constexpr int kBytes = kStages * kStageBytes + 2 * kTokens * int(sizeof(int32_t));
+    static constexpr int kBytes = kStages * kStageBytes + 3 * kTokens * int(sizeof(int32_t));
 
     const FusedCall &c;
     uint8_t *const stages;
-    int32_t *const from, *const to;  // [kTokens] rows of the activations and of the result; -1: none
-    const uint32_t stride, n_stages;
+    // [kTokens] rows of the activations and of the result (-1: none), where rows begin, in chunks of 16 bytes
+    int32_t *const from, *const to;
+    uint32_t *const chunk;
+    const uint32_t n_stages;
+    uint32_t read_at = 0, write_at = 0, written = 0;  // bytes, stages
     float sum[2][kTokens / 8][4] = {};
 
     __device__ Block(const FusedCall &call, uint8_t *memory)
         : c(call), stages(memory), from(reinterpret_cast<int32_t *>(memory + kStages * kStageBytes)),
-          to(from + kTokens), stride(uint32_t(operand_cols(call.cols))), n_stages(stride / kStageCols) {}
+          to(from + kTokens), chunk(reinterpret_cast<uint32_t *>(to + kTokens)),
+          n_stages(uint32_t(operand_cols(call.cols)) / kStageCols) {}
 
-    __device__ void copy_stage(uint32_t stage) const {
-        uint8_t *tile = stages + stage % kStages * kStageBytes;
-        if (stage < n_stages)
-#pragma unroll
-            for (int i = int(threadIdx.x); i < kTokens * 8; i += kThreads) {
-                const int token = i / 8, chunk = i % 8, row = from[token];
-                copy16(tile + Tile<kStageCols>::offset(token, chunk),
-                       c.x + size_t(max(row, 0)) * stride + stage * kStageCols + 8 * chunk, row >= 0);
-            }
-        close_copies();
+    // What tokens that are not there get is a row of another: nobody keeps their sums.
+    __device__ void choose(const Pairs::Tile &tile) const {
+        for (int i = int(threadIdx.x); i < kTokens; i += kThreads) {
+            const int at = tile.first + min(i, tile.n - 1), one = c.pairs.order ? c.pairs.order[at] : at;
+            from[i] = int(uint32_t(one) / c.share);
+            to[i] = i < tile.n ? one : -1;
+            chunk[i] = uint32_t(from[i]) * n_stages * (kStageCols / 8);
+        }
+        __syncthreads();
     }
 
-    template <int kHalf> __device__ void multiply_stage(uint32_t stage, Weights &weights) {
+    __device__ void copy_stage() {
+        constexpr int kStep = kThreads / 8;  // tokens
+        if (written < n_stages) {
+            const int token = int(threadIdx.x) / 8;
+            uint8_t *tile = stages + write_at + Tile<kStageCols>::offset(token, int(threadIdx.x) % 8);
+            const uint4 *x = reinterpret_cast<const uint4 *>(c.x) + written * (kStageCols / 8) + threadIdx.x % 8;
+#pragma unroll
+            for (int i = 0; i < kTokens / kStep; ++i)
+                copy16(tile + i * kStep * Tile<kStageCols>::kRowBytes, x + chunk[token + i * kStep]);
+        }
+        close_copies();
+        ++written;
+        write_at = write_at == (kStages - 1) * kStageBytes ? 0 : write_at + kStageBytes;
+    }
+
+    template <int kHalf> __device__ void multiply_stage(Weights &weights) {
         wait_copies<kStages - 2>();
         __syncthreads();
-        copy_stage(stage + kStages - 1);
+        copy_stage();
         weights.template begin_stage<kHalf>();
         const int lane = int(threadIdx.x % 32);
-        const uint8_t *tile = stages + stage % kStages * kStageBytes;
+        // Chunks of the steps differ in bits of the address that nothing else sets.
+        const uint32_t first = shared_address(stages) + read_at +
+                               uint32_t(Tile<kStageCols>::offset(lane / 16 * 8 + lane % 8, lane / 8 % 2));
+        auto load = [&](uint32_t(&b)[4], int i) {
+            constexpr int kPairs = kTokens / 16;
+            load_matrices_at(b, (first ^ uint32_t(i / kPairs * 32)) + i % kPairs * 16 * Tile<kStageCols>::kRowBytes);
+        };
+        uint32_t b[2][4];
+        load(b[0], 0);
 #pragma unroll
         for (int step = 0; step < kStageSteps; ++step) {
             uint32_t a[2][4];
@@ -158,17 +192,18 @@ template <typename Weights, int kTokens, int kWarps> struct Block {
                 a[r / 2][r % 2 + 2] = w.y;
             }
 #pragma unroll
-            for (int t = 0; t < kTokens; t += 16) {
-                uint32_t b[4];
-                load_matrices(b,
-                              tile + Tile<kStageCols>::offset(t + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
+            for (int t = 0; t < kTokens / 16; ++t) {
+                const int i = step * (kTokens / 16) + t;
+                if (i + 1 < kStageSteps * kTokens / 16) load(b[(i + 1) % 2], i + 1);
+                const uint32_t(&now)[4] = b[i % 2];
 #pragma unroll
                 for (int m = 0; m < 2; ++m) {
-                    multiply_add(sum[m][t / 8], a[m], b[0], b[1]);
-                    multiply_add(sum[m][t / 8 + 1], a[m], b[2], b[3]);
+                    multiply_add(sum[m][2 * t], a[m], now[0], now[1]);
+                    multiply_add(sum[m][2 * t + 1], a[m], now[2], now[3]);
                 }
             }
         }
+        read_at = read_at == (kStages - 1) * kStageBytes ? 0 : read_at + kStageBytes;
     }
 
     // The thread's 4 rows of the tokens whose sums it has. `row`: within the call's range.
@@ -177,7 +212,7 @@ template <typename Weights, int kTokens, int kWarps> struct Block {
 #pragma unroll
         for (int i = 0; i < kTokens / 4; ++i) {
             const int token = i / 2 * 8 + int(threadIdx.x % 4) * 2 + i % 2;
-            if (from[token] < 0) continue;
+            if (to[token] < 0) continue;
             const float factor = c.undo[from[token]] * c.factor;
             float *out = c.out + size_t(to[token]) * c.out_stride + row, v[4];
 #pragma unroll
@@ -199,20 +234,14 @@ __global__ void __launch_bounds__(32 * kWarps, kTokens > 64 ? 2 : 6) fused_kerne
     extern __shared__ uint4 memory[];
     using B = Block<Weights, kTokens, kWarps>;
     B block(c, reinterpret_cast<uint8_t *>(memory));
-    Pairs::Tile tile{0, int(blockIdx.x) * kTokens, c.n};
+    Pairs::Tile tile{0, int(blockIdx.x) * kTokens, min(kTokens, c.n - int(blockIdx.x) * kTokens)};
     if (c.pairs.order) {
         if (int(blockIdx.x) >= *c.pairs.n_tiles) return;
         tile = c.pairs.tiles[blockIdx.x];
-        tile.n += tile.first;
         if (uint32_t(tile.expert) - c.first_expert >= c.n_experts) return;
     }
-    for (int i = int(threadIdx.x); i < kTokens; i += B::kThreads) {
-        const int at = tile.first + i, one = at >= tile.n ? -1 : c.pairs.order ? c.pairs.order[at] : at;
-        block.to[i] = one;
-        block.from[i] = one < 0 ? -1 : int(uint32_t(one) / c.share);
-    }
-    __syncthreads();
-    for (uint32_t s = 0; s < B::kStages - 1; ++s) block.copy_stage(s);
+    block.choose(tile);
+    for (int s = 0; s < B::kStages - 1; ++s) block.copy_stage();
     // Whole tiles of the matrix, the first from where the range begins or a little before.
     const int lane = int(threadIdx.x % 32);
     const size_t begin = c.row_begin + (c.pairs.order ? uint32_t(tile.expert) - c.first_expert : 0) * size_t(c.rows),
@@ -220,8 +249,8 @@ __global__ void __launch_bounds__(32 * kWarps, kTokens > 64 ? 2 : 6) fused_kerne
                  row = first + blockIdx.y * size_t(B::kRows) + threadIdx.x / 32 * kRowsPerWarp + lane / 4 * 4;
     Weights weights({c.m, row, begin + c.rows - 1, c.col_begin, c.cols, uint32_t(lane % 4)});
     for (uint32_t s = 0; s < block.n_stages; s += 2) {
-        block.template multiply_stage<0>(s, weights);
-        block.template multiply_stage<1>(s + 1, weights);
+        block.template multiply_stage<0>(weights);
+        block.template multiply_stage<1>(weights);
     }
     block.write(int64_t(row) - int64_t(begin), c.bias ? c.bias + size_t(tile.expert) * c.rows : nullptr);
 }
