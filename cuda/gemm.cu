@@ -9,15 +9,24 @@ namespace el::cuda {
 namespace {
 
 // From how many tokens on cuBLAS is faster, though it needs the weights as float16 in memory; by compute capability,
-// the first line that fits. Measured where it says so, at 512 tokens.
+// the first line that fits.
 struct Rule {
     int capability, blas_from;
 };
 constexpr int kNever = 1 << 30;
 constexpr Rule kRules[] = {
-    {90, 9},      // H200
+    // H200, Q4_K: at 512 tokens 1.3 (8192 x 2048) to 2.9 times (2048 x 8192) as fast; at 9 to 64 tokens as well, except
+    // for the largest matrices (14336 x 4096), where the fused kernel is 1.5 times as fast.
+    {90, 9},
     {0, kNever},  // not measured; chips with little bandwidth pay most for writing weights and reading them again
 };
+
+int attribute(cudaDeviceAttr attribute) {
+    int device = 0, value = 0;
+    check(cudaGetDevice(&device), "asking for the GPU");
+    check(cudaDeviceGetAttribute(&value, attribute, device), "asking a GPU what it is");
+    return value;
+}
 
 int blas_from() {
     // To test and measure either route.
@@ -25,17 +34,16 @@ int blas_from() {
         if (std::strcmp(route, "fused") == 0) return kNever;
         if (std::strcmp(route, "cublas") == 0) return Blas::available() ? 0 : kNever;
     }
-    int device = 0, major = 0, minor = 0;
-    check(cudaGetDevice(&device), "asking for the GPU");
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking a GPU what it is");
-    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking a GPU what it is");
-    const Rule *rule = std::find_if(std::begin(kRules), std::end(kRules),
-                                    [&](const Rule &r) { return 10 * major + minor >= r.capability; });
+    const int capability =
+        10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
+    const Rule *rule =
+        std::find_if(std::begin(kRules), std::end(kRules), [&](const Rule &r) { return capability >= r.capability; });
     return rule->blas_from != kNever && Blas::available() ? rule->blas_from : kNever;
 }
 
-// Weights as float16 at a time: what stays in the L2 cache between making and reading them.
-constexpr size_t kChunkValues = 32 << 20;
+// Weights as float16 at a time: for cuBLAS what mostly stays in the L2 cache between making and reading them, and still
+// makes large products.
+constexpr size_t kBlasChunk = 32 << 20, kFusedChunk = 8 << 20;
 
 size_t product(size_t a, size_t b) {
     size_t result;
@@ -48,12 +56,13 @@ size_t product(size_t a, size_t b) {
 bool is_operand(const Matrix &m, uint32_t col_begin, uint32_t cols) {
     return m.format == Format::kF16 && m.cols % 8 == 0 && col_begin % 8 == 0 && cols % 8 == 0;
 }
+// Whether a matrix may have to become float16 first.
+bool is_made(const WeightRef &w, bool by_blas) {
+    if (w.format == Format::kF16) return w.cols % 8 != 0 || w.col_begin % 8 != 0;
+    return w.format != Format::kF32 && (by_blas || packed_shape(w.format).bits == 0);
+}
 // Whether the fused kernel reads it as it is.
 bool is_fused(const Matrix &m, uint32_t col_begin, uint32_t cols) { return m.packed || is_operand(m, col_begin, cols); }
-
-}  // namespace
-
-namespace {
 
 // Rows of activations and results of an op that a step can have; 0: it is not a product of many.
 size_t rows_of(const Program &program, const Op &op, const StepLimits &limits) {
@@ -84,14 +93,14 @@ GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Piece
         n = std::max(n, rows);
         widest = std::max(widest, product(rows, cols));
         blas |= by_blas;
-        if (w.format == Format::kF32 || (!by_blas && packed_shape(w.format).bits != 0)) continue;
+        if (!is_made(w, by_blas)) continue;
         weights = std::max(weights, product(w.rows, cols));
         widest_row = std::max(widest_row, product(cols, experts ? w.rows / op.expert.n_experts : 4));
     }
     if (n == 0) return m;
     m.x = pieces.take<__half>(widest);
     m.undo = pieces.take<float>(n);
-    m.n_weights = std::min(weights, std::max(kChunkValues, widest_row));
+    m.n_weights = std::min(weights, std::max(blas ? kBlasChunk : kFusedChunk, widest_row));
     m.weights = pieces.take<__half>(m.n_weights);
     if (blas) m.blas = pieces.take<uint8_t>(Blas::kWorkspaceBytes);
     if (n_pairs > 0) {
@@ -103,7 +112,9 @@ GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Piece
     return m;
 }
 
-Gemm::Gemm(const GemmMemory &memory, cudaStream_t stream) : at_(memory), stream_(stream), blas_from_(blas_from()) {
+Gemm::Gemm(const GemmMemory &memory, cudaStream_t stream)
+    : at_(memory), stream_(stream), blas_from_(blas_from()),
+      n_multiprocessors_(attribute(cudaDevAttrMultiProcessorCount)) {
     if (at_.blas) blas_ = std::make_unique<Blas>(stream, at_.blas);
 }
 
@@ -111,6 +122,8 @@ bool Gemm::linear(const LinearCall &c, ValueId input) {
     if (c.n <= kDecodeTokens) return false;
     const bool blas = blas_ && c.n >= blas_from_;
     if (c.m.format != Format::kF32) {
+        const bool as_it_is = is_operand(c.m, c.col_begin, c.cols) || (!blas && c.m.packed);
+        if (!as_it_is && at_.n_weights < 4 * operand_cols(c.cols)) return false;
         blas ? by_blas(c, input) : by_fused(c, input);
         return true;
     }
@@ -125,6 +138,7 @@ bool Gemm::expert_linear(const ExpertCall &e, uint32_t n_experts, ValueId input,
     const LinearCall &c = e.linear;
     const int n_tokens = c.n / int(e.n_used);
     if (n_tokens <= kDecodeTokens || c.m.format == Format::kF32 || n_experts > kMostExperts) return false;
+    if (!is_fused(c.m, c.col_begin, c.cols) && at_.n_weights < c.rows * operand_cols(c.cols)) return false;
     const int tile = kFusedTiles[uint32_t(c.n) / n_experts >= 64];
     if (sorted_ != route) sort_pairs({e.route, n_tokens, e.n_used, n_experts, tile, at_.pairs}, stream_);
     sorted_ = route;
@@ -191,7 +205,10 @@ FusedCall Gemm::fused_call(const LinearCall &c) const {
     f.bias = c.bias;
     f.out = c.out;
     f.n = c.n;
-    f.tile = kFusedTiles[c.n > 96];
+    // Large tiles share more, but only if there are enough of them (measured on the H200: 0.48 of its multiprocessors
+    // are too few, 0.85 are enough).
+    const size_t blocks = (size_t(c.rows) + 127) / 128 * ((size_t(c.n) + 127) / 128);
+    f.tile = kFusedTiles[c.n > 96 && 4 * blocks >= 3 * size_t(n_multiprocessors_)];
     return f;
 }
 

@@ -46,6 +46,7 @@ class Gemm {
     GemmMemory at_;
     cudaStream_t stream_;
     int blas_from_;  // tokens
+    int n_multiprocessors_;
     std::unique_ptr<Blas> blas_;
     ValueId converted_ = kNoValue, sorted_ = kNoValue;  // what lies in at_.x, by which route at_.pairs are sorted
     uint32_t converted_run_ = 0;
