@@ -100,19 +100,19 @@ struct HeadsCall {
     AttentionCall attention;  // q: as its matrix made it [n, n_heads, dim]; n <= kDecodeTokens for decode_attention
     const float *k = nullptr, *v = nullptr;  // [n, n_kv_heads, dim] go to the cache; NULL: they are there already
     HeadNorm q_norm, k_norm, v_norm;
-    Rope q_rope, k_rope;     // args.dims 0: none; where both exist, their angles are the same
-    float *q_out = nullptr;  // [n, n_heads, dim] for n > 1; may be attention.q's memory
+    Rope q_rope = {}, k_rope = {};  // args.dims 0: none; where both exist, their angles are the same
+    float *q_out = nullptr;         // [n, n_heads, dim] for n > 1; may be attention.q's memory
 };
 
 struct DecodeAttentionCall {
     HeadsCall heads;
-    uint8_t *scratch =
-        nullptr;  // decode_attention_scratch() bytes; zeros before the first step; for one step at a time
+    // decode_attention_scratch() bytes, zeros before the first step; one for all layers.
+    uint8_t *scratch = nullptr;
     int n_multiprocessors = 1;
     bool early = false;  // the chip has programmatic dependent launch (and clusters): sm_90 and later
 };
 bool decode_attention_supported(const AttentionArgs &args, const Plane &k, const Plane &v);
-size_t decode_attention_scratch(const AttentionArgs &args, int n, int n_multiprocessors);
+size_t decode_attention_scratch(const AttentionArgs &args, int n);
 // One kernel for n = 1; for more, rope_and_write() and then one. Started by launch_early().
 void decode_attention(const DecodeAttentionCall &call, cudaStream_t stream);
 // Norms, rope, and the cache written; q goes to q_out. For shapes that decode_attention_supported() tells.

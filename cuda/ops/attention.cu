@@ -76,6 +76,7 @@ template <typename K, typename V> __global__ void attention_kernel(AttentionCall
 }  // namespace
 
 void attention(const AttentionCall &c, cudaStream_t stream) {
+    if (c.n > kDecodeTokens && flash_attention(c, stream)) return;
     const size_t bytes = (size_t(c.args.head_dim_k) + c.args.head_dim_v) * sizeof(float);
     with_cache_format(c.k.format, [&](auto k) {
         with_cache_format(c.v.format, [&](auto v) {

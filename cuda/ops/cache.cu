@@ -8,6 +8,7 @@ namespace {
 // A block for one head of one token, whose values lie in shared memory meanwhile.
 template <typename F> __global__ void write_kernel(Plane p, const int32_t *slot, const float *x) {
     extern __shared__ float values[];
+    if (slot[blockIdx.x] < 0) return;
     const uint32_t head = blockIdx.y;
     x += (size_t(blockIdx.x) * p.n_kv_heads + head) * p.head_dim;
     const uint32_t n = uint32_t(p.row_bytes / sizeof(typename F::Block) * F::kValues);

@@ -43,15 +43,14 @@ template <int kDim> __device__ void load_head(const float *from, HeadValues<kDim
     }
 }
 
-template <int kDim> __device__ void load_weight(const HeadNorm &norm, uint32_t head, HeadValues<kDim> &w) {
-    if (norm.exists && norm.weight) return load_head<kDim>(norm.weight + size_t(head) * norm.stride, w);
-    for (float &one : w) one = 1;
+// Of a head; NULL: none.
+__device__ inline const float *weight_of(const HeadNorm &norm, uint32_t head) {
+    return norm.weight ? norm.weight + size_t(head) * norm.stride : nullptr;
 }
 
 // The order of the ops: norm, rope. The result lies in `head` when the warp has passed __syncwarp().
-template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const HeadNorm &norm,
-                                                 const HeadValues<kDim> &weight, const RopeArgs *rope,
-                                                 const float2 *turns, float *head) {
+template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const HeadNorm &norm, const float *weight,
+                                                 const RopeArgs *rope, const float2 *turns, float *head) {
     const int lane = int(threadIdx.x % 32);
     float scale = 1;
     if (norm.exists) {
@@ -60,13 +59,14 @@ template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const Head
         scale = rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
     }
     for (int j = 0; j < kPerLane<kDim>; ++j)
-        if (32 * j + lane < kDim) head[32 * j + lane] = norm.exists ? x[j] * scale * weight[j] : x[j];
+        if (32 * j + lane < kDim) head[32 * j + lane] = x[j] * (weight ? scale * weight[32 * j + lane] : scale);
     __syncwarp();
     if (!rope || rope->dims == 0) return;
-    const int half = int(rope->dims / 2);
+    const int half = int(rope->dims / 2), step = rope->pairs == RopePairs::kInterleaved ? 2 : 1,
+              distance = step == 2 ? 1 : half;
+#pragma unroll 1
     for (int i = lane; i < half; i += 32) {
-        const bool interleaved = rope->pairs == RopePairs::kInterleaved;
-        float &a = head[interleaved ? 2 * i : i], &b = head[interleaved ? 2 * i + 1 : i + half];
+        float &a = head[step * i], &b = head[step * i + distance];
         const float2 turn = turns[i];
         const float p = a, q = b;
         a = p * turn.x - q * turn.y;
@@ -75,26 +75,28 @@ template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const Head
     __syncwarp();
 }
 
-// What rotation.cuh does with a block.
+// What rotation.cuh does with a block. Loops stay loops: a step runs this code once.
 __device__ inline void rotate_by_warp(float *x, int n) {
     const int lane = int(threadIdx.x % 32);
+#pragma unroll 1
     for (int i = lane; i < n; i += 32)
         if (host::rotation_flips(size_t(i))) x[i] = -x[i];
     __syncwarp();
     for (int begin = 0, size; begin < n; begin += size, x += size) {
         size = 1 << (31 - __clz(n - begin));
+        const float scale = rsqrtf(float(size));
+#pragma unroll 1
         for (int half = 1; half < size; half *= 2) {
+            const float factor = 2 * half == size ? scale : 1.0f;
+#pragma unroll 1
             for (int i = lane; i < size / 2; i += 32) {
-                float *p = x + i / half * 2 * half + i % half;
+                float *p = x + 2 * i - (i & (half - 1));
                 const float a = p[0], b = p[half];
-                p[0] = a + b;
-                p[half] = a - b;
+                p[0] = (a + b) * factor;
+                p[half] = (a - b) * factor;
             }
             __syncwarp();
         }
-        const float scale = rsqrtf(float(size));
-        for (int i = lane; i < size; i += 32) x[i] *= scale;
-        __syncwarp();
     }
 }
 
@@ -120,6 +122,7 @@ template <int kDim> __device__ void encode_row(Format format, const float *head,
         for (int i = 2 * lane; i < kDim; i += 64) put(2 * i, pack_halves(head[i], head[i + 1]));
         return;
     }
+#pragma unroll 1
     for (int b = 0; b < kPerLane<kDim>; ++b) {
         const float x = 32 * b + lane < kDim ? clean(head[32 * b + lane]) : 0.0f;
         uint16_t d;

@@ -4,6 +4,7 @@
 #include "ops.h"
 
 #include <cuda_fp16.h>
+#include <type_traits>
 
 namespace el::cuda {
 
@@ -13,9 +14,17 @@ __device__ inline uint32_t shared_address(const void *p) { return uint32_t(__cvt
 
 // Zeros where `exists` is false; `from` is not read then.
 __device__ inline void copy16(void *to, const void *from, bool exists = true) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(exists ? 16 : 0)
                  : "memory");
+}
+// Past the first-level cache; what follows in memory is wanted too.
+__device__ inline uint4 load16(const void *from) {
+    uint4 x;
+    asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "l"(from));
+    return x;
 }
 __device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Until at most kOpen of the closed groups are under way.
@@ -89,34 +98,40 @@ __host__ __device__ inline bool tile_format(Format format) {
     return format == Format::kF16 || format == Format::kQ8_0 || format == Format::kQ4_0;
 }
 
-// Values [8 chunk, 8 chunk + 8) of a row that lies as the cache has it, in shared memory that may be read 4 bytes
-// beyond. Products of scale and integer are rounded once.
-__device__ inline uint4 decode_chunk(Format format, const uint8_t *row, int chunk) {
-    if (format == Format::kF16) {
-        const uint32_t *p = reinterpret_cast<const uint32_t *>(row + 16 * chunk);
-        return {p[0], p[1], p[2], p[3]};
-    }
-    const bool bytes = format == Format::kQ8_0;
-    const uint8_t *block = row + (bytes ? 34 : 18) * (chunk / 4);
-    const int part = chunk % 4;
-    const uint8_t *values = block + 2 + 8 * (bytes ? part : part % 2);
-    // Blocks lie at even addresses.
-    const uint32_t odd = uint32_t(reinterpret_cast<uintptr_t>(values)) & 2;
-    const uint32_t *words = reinterpret_cast<const uint32_t *>(values - odd);
-    const uint32_t next = words[1], q[2] = {__funnelshift_r(words[0], next, 8 * odd),
-                                            __funnelshift_r(next, odd ? words[2] : 0, 8 * odd)};
-    const __half2 d = __half2half2(*reinterpret_cast<const __half *>(block));
+// Values [8 chunk, 8 chunk + 8) of a row of kDim values as the cache has it; rows lie at a multiple of 4 in shared
+// memory that may be read 4 bytes beyond. Products of scale and integer are rounded once.
+template <Format kFormat, int kDim> __device__ uint4 decode_chunk(const uint8_t *rows, int row, int chunk) {
+    constexpr bool kBytes = kFormat == Format::kQ8_0;
+    constexpr int kBlockBytes = kBytes ? 34 : 18, kRowBytes = (kDim + 31) / 32 * kBlockBytes;
+    const int part = chunk % 4, at = row * kRowBytes + kBlockBytes * (chunk / 4),
+              values = at + 2 + 8 * (kBytes ? part : part % 2);
+    // Blocks lie at even addresses; every other one at a multiple of 4.
+    const int odd = kRowBytes % 4 ? values & 2 : (chunk / 4 + 1) % 2 * 2;
+    const uint32_t *words = reinterpret_cast<const uint32_t *>(rows + values - odd);
+    const uint32_t w0 = words[0], w1 = words[1], w2 = words[2];
+    uint32_t q[2] = {__funnelshift_r(w0, w1, 8 * odd), __funnelshift_r(w1, w2, 8 * odd)};
+    if constexpr (kBytes)
+        for (uint32_t &x : q) x ^= 0x80808080;
+    else
+        for (uint32_t &x : q) x = x >> (part / 2 * 4) & 0x0f0f0f0f;
+    const __half2 zero = __half2half2(__ushort_as_half(kBytes ? 0x6480 : 0x6408)),
+                  d = __half2half2(*reinterpret_cast<const __half *>(rows + at));
     uint32_t out[4];
     for (int i = 0; i < 4; ++i) {
         // Small integers in the low bits of 1024 as float16.
-        uint32_t pair = __byte_perm(bytes ? q[i / 2] ^ 0x80808080 : q[i / 2], 0, i % 2 ? 0x4342 : 0x4140);
-        if (!bytes) pair = pair >> (part / 2 * 4) & 0x000f000f;
-        pair |= 0x64006400;
-        const __half2 zero = __half2half2(__ushort_as_half(bytes ? 0x6480 : 0x6408));
+        const uint32_t pair = __byte_perm(q[i / 2], 0x64646464, i % 2 ? 0x4342 : 0x4140);
         const __half2 product = __hmul2(__hsub2(*reinterpret_cast<const __half2 *>(&pair), zero), d);
         out[i] = *reinterpret_cast<const uint32_t *>(&product);
     }
     return {out[0], out[1], out[2], out[3]};
+}
+
+// Calls visit(std::integral_constant<Format, format>()).
+template <typename Visit> __device__ void with_quantized_format(Format format, Visit visit) {
+    if (format == Format::kQ8_0)
+        visit(std::integral_constant<Format, Format::kQ8_0>());
+    else
+        visit(std::integral_constant<Format, Format::kQ4_0>());
 }
 
 }  // namespace el::cuda

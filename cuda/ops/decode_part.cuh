@@ -1,0 +1,154 @@
+// A warp's share of the attention of one token: 16 rows at a time for up to 8 query heads of one KV head, scores^T =
+// K q^T and out^T = V^T p^T on matrix units, so that no lane is idle for want of tokens. The order of values within a
+// row is free for a sum over them, so lanes hold pieces of 16 bytes as they lie in memory: nothing goes through shared
+// memory but what has to be decoded.
+//
+// Lane 4 g + c holds rows g and g + 8 of K; rows 2c, 2c + 1, 2c + 8, 2c + 9 of V; scores of rows g and g + 8 for heads
+// 2c and 2c + 1; results of these heads.
+#pragma once
+#include "ops/tile.cuh"
+
+namespace el::cuda {
+
+constexpr int kUnitRows = 16;  // of a step of a warp
+constexpr int kPartHeads = 8;  // of a warp: more heads of a KV head go to other blocks
+
+// Lane's numbers.
+__device__ inline int lane_g() { return int(threadIdx.x % 32 / 4); }
+__device__ inline int lane_c() { return int(threadIdx.x % 4); }
+
+// Chunks of 8 values: c, c + 4, ... of a key, g, g + 8, ... of a value row.
+template <int kDim> struct Keys {
+    static constexpr int kRows = 2, kSteps = (kDim + 31) / 32;
+    uint4 data[kRows][kSteps];
+    __device__ static int row(int i) { return lane_g() + 8 * i; }
+    __device__ static int chunk(int j) { return lane_c() + 4 * j; }
+};
+template <int kDim> struct Values {
+    static constexpr int kRows = 4, kSteps = (kDim + 63) / 64;
+    uint4 data[kRows][kSteps];
+    __device__ static int row(int i) { return 2 * lane_c() + i % 2 + i / 2 * 8; }
+    __device__ static int chunk(int j) { return lane_g() + 8 * j; }
+};
+
+// get(row, chunk) makes 8 values; a row ends within the last step.
+template <int kDim, template <int> typename Rows, typename Get> __device__ void fill(Rows<kDim> &rows, Get get) {
+#pragma unroll
+    for (int i = 0; i < Rows<kDim>::kRows; ++i)
+#pragma unroll
+        for (int j = 0; j < Rows<kDim>::kSteps; ++j) {
+            const int chunk = Rows<kDim>::chunk(j);
+            rows.data[i][j] = chunk < kDim / 8 ? get(Rows<kDim>::row(i), chunk) : uint4{};
+        }
+}
+
+// Only `n` rows exist. What never was written may be infinite.
+template <int kDim, template <int> typename Rows> __device__ void cut(Rows<kDim> &rows, int n) {
+#pragma unroll
+    for (int i = 0; i < Rows<kDim>::kRows; ++i)
+#pragma unroll
+        for (int j = 0; j < Rows<kDim>::kSteps; ++j)
+            if (Rows<kDim>::row(i) >= n) rows.data[i][j] = {};
+}
+template <int kDim, template <int> typename Rows, typename Get>
+__device__ void replace(Rows<kDim> &rows, int row, Get get) {
+#pragma unroll
+    for (int i = 0; i < Rows<kDim>::kRows; ++i)
+#pragma unroll
+        for (int j = 0; j < Rows<kDim>::kSteps; ++j)
+            if (Rows<kDim>::row(i) == row && Rows<kDim>::chunk(j) < kDim / 8)
+                rows.data[i][j] = get(Rows<kDim>::chunk(j));
+}
+
+template <int kDim> struct Part {
+    static constexpr int kKeySteps = Keys<kDim>::kSteps, kValueSteps = Values<kDim>::kSteps;
+    static constexpr bool kHoldsQueries = kDim <= 64;  // in registers
+    uint4 q[kHoldsQueries ? kKeySteps : 1];
+    float out[kValueSteps][4][4] = {};  // of chunk g + 8 j: dims 2 w, head 2c and the next; then dim 2 w + 1
+    float maximum[2] = {kNoScore, kNoScore}, total[2] = {};
+
+    // queries: [kPartHeads][stride] float16, where they stay
+    __device__ Part(const uint8_t *queries, int stride_bytes) : my_queries_(queries + lane_g() * stride_bytes) {
+#pragma unroll
+        for (int j = 0; j < kKeySteps && kHoldsQueries; ++j) q[j] = read_query(j);
+    }
+
+    __device__ void scores(const Keys<kDim> &k, float (&sum)[4]) const {
+        float other[4] = {};  // two chains of products
+        for (float &s : sum) s = 0;
+#pragma unroll
+        for (int j = 0; j < kKeySteps; ++j) {
+            const uint4 a = k.data[0][j], b = k.data[1][j], x = kHoldsQueries ? q[j] : read_query(j);
+            multiply_add(sum, {a.x, b.x, a.y, b.y}, x.x, x.y);
+            multiply_add(other, {a.z, b.z, a.w, b.w}, x.z, x.w);
+        }
+        for (int i = 0; i < 4; ++i) sum[i] += other[i];
+    }
+
+    // Turns scores into shares.
+    __device__ void soften(float (&score)[4]) {
+        float now[2], keep[2];
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+            now[h] = fmaxf(score[h], score[h + 2]);
+            for (int i = 4; i < 32; i *= 2) now[h] = fmaxf(now[h], __shfl_xor_sync(~0u, now[h], i));
+            now[h] = fmaxf(now[h], maximum[h]);
+            keep[h] = exp2_fast(maximum[h] - now[h]);
+            maximum[h] = now[h];
+            score[h] = exp2_fast(score[h] - now[h]);
+            score[h + 2] = exp2_fast(score[h + 2] - now[h]);
+            total[h] = total[h] * keep[h] + score[h] + score[h + 2];
+        }
+        if (__all_sync(~0u, keep[0] == 1 && keep[1] == 1)) return;
+        for (auto &step : out)
+            for (auto &o : step)
+                for (int i = 0; i < 4; ++i) o[i] *= keep[i % 2];
+    }
+
+    __device__ void add(const Values<kDim> &v, const float (&share)[4]) {
+        const uint32_t p0 = transpose(pack_halves(share[0], share[1])), p1 = transpose(pack_halves(share[2], share[3]));
+#pragma unroll
+        for (int j = 0; j < kValueSteps; ++j) {
+            const uint4 &a = v.data[0][j], &b = v.data[1][j], &c = v.data[2][j], &d = v.data[3][j];
+            add_pair(out[j][0], a.x, b.x, c.x, d.x, p0, p1);
+            add_pair(out[j][1], a.y, b.y, c.y, d.y, p0, p1);
+            add_pair(out[j][2], a.z, b.z, c.z, d.z, p0, p1);
+            add_pair(out[j][3], a.w, b.w, c.w, d.w, p0, p1);
+        }
+    }
+
+    // result: [kPartHeads][stride], state: maximum and total of each head
+    __device__ void put(float *result, int stride, float2 *state) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+            for (int i = 4; i < 32; i *= 2) total[h] += __shfl_xor_sync(~0u, total[h], i);
+            const int head = 2 * lane_c() + h;
+            for (int j = 0; j < kValueSteps; ++j) {
+                float4 *to = reinterpret_cast<float4 *>(result + head * stride + 8 * Values<kDim>::chunk(j));
+                if (Values<kDim>::chunk(j) >= kDim / 8) continue;
+                to[0] = {out[j][0][h], out[j][0][h + 2], out[j][1][h], out[j][1][h + 2]};
+                to[1] = {out[j][2][h], out[j][2][h + 2], out[j][3][h], out[j][3][h + 2]};
+            }
+            if (lane_g() == 0) state[head] = {maximum[h], total[h]};
+        }
+    }
+
+  private:
+    const uint8_t *my_queries_;
+
+    __device__ uint4 read_query(int j) const {
+        const int chunk = Keys<kDim>::chunk(j);
+        return chunk < kDim / 8 ? *reinterpret_cast<const uint4 *>(my_queries_ + 16 * chunk) : uint4{};
+    }
+
+    // Two dims of four rows: pairs of rows are what a product takes.
+    __device__ static void add_pair(float (&o)[4], uint32_t r0, uint32_t r1, uint32_t r8, uint32_t r9, uint32_t p0,
+                                    uint32_t p1) {
+        multiply_add(o,
+                     {__byte_perm(r0, r1, 0x5410), __byte_perm(r0, r1, 0x7632), __byte_perm(r8, r9, 0x5410),
+                      __byte_perm(r8, r9, 0x7632)},
+                     p0, p1);
+    }
+};
+
+}  // namespace el::cuda
