@@ -47,6 +47,7 @@ void test_cuda(const Options &options, Report &report) {
     }
     test_programs(c);
     test_ops(c);
+    test_attention_shapes(c);
 }
 
 }  // namespace
@@ -75,6 +76,7 @@ int main(int argc, char **argv) {
             Context c{report, isa, std::string(isa_name(isa)) + " ", options.seed, create_cpu_backend()};
             test_programs(c);
             test_ops(c);
+            test_attention_shapes(c);
         }
     } catch (const std::exception &error) {
         report.check("no exceptions", false, error.what());

@@ -238,6 +238,7 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
             for (uint32_t p = 0; p < pages.per_sequence(); p++)
                 step.block_table[(g * step.limits.max_sequences + uint32_t(s)) * step.limits.max_pages + p] =
                     pages.page(g, s, int32_t(p));
+    int32_t drafts[kSequences][64], n_drafts[kSequences] = {};  // tokens of a tree
     for (int32_t t = 0; t < step.n_tokens; t++) {
         const int sequence = tokens.sequence[size_t(t)];
         const int32_t row = pages.length[sequence]++;
@@ -245,6 +246,13 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
         step.embedding_row[t] = step.parent[t] = step.adapter_of[t] = -1;
         step.position[t] = row;
         step.sequence_of[t] = sequence;
+        step.ancestors[t] = 0;
+        if (tokens.tree) {
+            const int32_t j = n_drafts[sequence]++;
+            if (j > 0) step.parent[t] = drafts[sequence][(j - 1) / 2];
+            drafts[sequence][j] = t;
+            step.ancestors[t] = uint64_t(1) << j | (j > 0 ? step.ancestors[step.parent[t]] : 0);
+        }
         for (uint32_t g = 0; g < step.limits.n_groups; g++) {
             const size_t at = g * step.limits.max_tokens + uint32_t(t);
             step.slot[at] =

@@ -88,6 +88,7 @@ struct Model {
 struct Tokens {
     std::vector<int> sequence;  // of each token
     bool last_only = false;     // outputs only for the last token
+    bool tree = false;          // drafts: token j of a sequence follows token (j - 1) / 2
 };
 
 struct Setup {
@@ -140,6 +141,7 @@ std::vector<float> flat(const std::vector<std::vector<float>> &parts);
 void test_kernels(const Options &options, Report &report, Isa isa);
 void test_programs(Context &c);
 void test_ops(Context &c);
+void test_attention_shapes(Context &c);
 
 // Parts of models, for tests and timings.
 struct Experts {

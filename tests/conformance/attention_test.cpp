@@ -1,0 +1,93 @@
+// Attention in all the shapes that fast kernels tell apart, from the raw queries and keys on: sizes of heads, query
+// heads for a KV head, formats of the cache, windows, sinks, soft caps, long contexts and trees of drafts.
+#include "harness.h"
+
+namespace el::conformance {
+namespace {
+
+constexpr std::pair<Format, Format> kCaches[] = {{Format::kF16, Format::kF16},
+                                                 {Format::kQ8_0, Format::kQ8_0},
+                                                 {Format::kQ4_0, Format::kQ4_0},
+                                                 {Format::kQ8_0, Format::kQ4_0}};
+
+struct Shape {
+    uint32_t dim, group, kv_heads = 2;
+    bool norm = false, sinks = false;
+    int rope = 0;  // 0: none, halves, interleaved, part of a head, with factors
+    float soft_cap = 0;
+    uint32_t window = 0;
+};
+
+Model build(uint32_t seed, const Shape &s) {
+    Model m(seed);
+    const uint32_t heads = s.group * s.kv_heads;
+    ValueId x = m.embed(50, 48);
+    auto dense = [&](ValueId in, uint32_t rows, uint32_t cols) {
+        return m.linear(in, m.matrix(Format::kF32, rows, cols));
+    };
+    auto positioned = [&](ValueId v, uint32_t n) {
+        if (s.norm) v = m.norm(v, n);
+        if (s.rope == 0) return v;
+        const uint32_t dims = s.rope == 3 ? s.dim / 4 * 2 : s.dim;
+        return m.rope(v, n, s.dim, dims, s.rope == 2 ? RopePairs::kInterleaved : RopePairs::kHalves, s.rope == 4);
+    };
+    ValueId q = positioned(dense(x, heads * s.dim, 48), heads);
+    ValueId k = positioned(dense(x, s.kv_heads * s.dim, 48), s.kv_heads);
+    ValueId v = dense(x, s.kv_heads * s.dim, 48);
+    ValueId y = m.attend(q, k, v, {0, heads, s.kv_heads, s.dim, s.dim, 0.2f, s.soft_cap});
+    if (s.sinks) m.program.ops.back().weight[0] = m.vector(heads, 1.0f);
+    m.program.cache_groups[0].window = s.window;
+    m.finish(dense(y, 48, heads * s.dim));
+    return m;
+}
+
+std::string name_of(const Context &c, const Shape &s) {
+    return fmt::format("{}heads of {}: {} x {}{}{}{}{}{}", c.prefix, s.dim, s.kv_heads, s.group, s.norm ? " norm" : "",
+                       s.sinks ? " sinks" : "", s.rope ? fmt::format(" rope {}", s.rope) : "", s.soft_cap ? " cap" : "",
+                       s.window ? " window" : "");
+}
+
+void compare_caches(Context &c, const Shape &s, const std::vector<Tokens> &steps, const char *what, uint32_t max_rows) {
+    const std::string name = name_of(c, s) + what;
+    if (!c.report.wanted(name)) return;
+    const Model m = build(c.seed, s);
+    for (auto [k, v] : kCaches)
+        compare(c, fmt::format("{} {} {}", name, format_info(k).name, format_info(v).name), m,
+                {.threads = 2, .cache_k = k, .cache_v = v, .max_rows = max_rows}, steps, tolerance_of_cache(k, v, 1));
+}
+
+Tokens tree(int n, int sequence) {
+    Tokens t = tokens(n, sequence);
+    t.tree = true;
+    return t;
+}
+
+}  // namespace
+
+void test_attention_shapes(Context &c) {
+    const bool gpu = c.prefix == "cuda ";
+    int i = 0;
+    for (uint32_t dim : {16u, 24u, 32u, 64u, 80u, 96u, 128u, 256u, 512u})
+        for (uint32_t group = 1; group <= 8; ++group, ++i) {
+            if (!gpu && i % 5) continue;  // other backends tell fewer of them apart
+            const Shape s{dim,        group, 1 + uint32_t(i % 3),   i % 2 == 0,
+                          i % 3 == 1, i % 5, i % 4 == 3 ? 2.0f : 0, i % 7 == 6 ? 20u : 0u};
+            compare_caches(c, s, conversation(), "", 64);
+        }
+    for (uint32_t dim : {64u, 128u, 256u}) {
+        compare_caches(c, {dim, 12, 1}, conversation(), "", 64);
+        compare_caches(c, {dim, 4, 2, true, false, 1}, {tokens(20), tree(7, 0), tokens(9, 1), tree(40, 1), tree(3, 1)},
+                       " tree", 96);
+        Tokens two = tokens(2, 0), many = tokens(20, 0);
+        two.sequence.push_back(1);
+        many.sequence.insert(many.sequence.end(), 30, 1);
+        for (uint32_t window : {0u, 300u})
+            compare_caches(c, {dim, 3, 1, false, true, 1, 0, window}, {tokens(700), tokens(1), two, many, tokens(1, 1)},
+                           " long", 768);
+    }
+    // So long that parts of it meet at last in the memory of the device.
+    if (gpu)
+        compare_caches(c, {64, 2, 1, false, false, 1}, {tokens(4500), tokens(1), tokens(2), tokens(1)}, " deep", 4544);
+}
+
+}  // namespace el::conformance
