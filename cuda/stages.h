@@ -1,0 +1,35 @@
+// A program cut into stages: runs of ops that are done as one in steps of few tokens.
+#pragma once
+#include "program/op.h"
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+namespace el::cuda {
+
+struct Stage {
+    enum Kind : uint8_t {
+        kSingle,    // one op
+        kProducts,  // (a norm,) linears of one input (, a gate of two of them, or an addition to the only one)
+        kHeads,     // (norms, ropes of q and k, a cache write,) attention
+    } kind = kSingle;
+    uint32_t begin = 0, end = 0;  // ops
+
+    // kProducts: ops, -1: none
+    int32_t norm = -1, first_linear = -1, n_linears = 0, gate = -1, add = -1;
+    // kHeads: ops; -1: none
+    int32_t q_norm = -1, k_norm = -1, v_norm = -1, q_rope = -1, k_rope = -1, write = -1, attention = -1;
+    ValueId q = kNoValue, k = kNoValue, v = kNoValue;  // as they enter
+};
+
+struct StageRules {
+    int max_linears = 1;
+    std::function<bool(const Op &)> linear, attention;  // whether such an op can be part of a stage
+};
+std::vector<Stage> find_stages(const Program &program, const StageRules &rules);
+
+// For BufferPlan: the last op of each op's stage.
+std::vector<uint32_t> done_with(const std::vector<Stage> &stages, size_t n_ops);
+
+}  // namespace el::cuda
