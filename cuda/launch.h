@@ -23,6 +23,12 @@ __device__ inline void let_successor_start() {
 #endif
 }
 
+// Of the block; aligned to 16 bytes.
+__device__ inline uint8_t *dynamic_shared() {
+    extern __shared__ __align__(16) uint8_t dynamic_shared_memory[];
+    return dynamic_shared_memory;
+}
+
 struct Grid {
     dim3 blocks, threads;
     size_t shared_bytes = 0;

@@ -164,8 +164,7 @@ template <typename F> struct Unit {
                 for (int h = 0; h < 2; ++h) words<4>(slot + ((2 * r + h) * lanes + lane) * 16, nibbles[r] + 4 * h);
             else if constexpr (kBits >= 4)
                 words<4>(slot + (r * lanes + lane) * 16, nibbles[r]);
-            if constexpr (s.pair_bytes(1) > 0)
-                words<2>(slot + s.pairs_at(lanes) + (r * lanes + lane) * 8, pairs[r]);
+            if constexpr (s.pair_bytes(1) > 0) words<2>(slot + s.pairs_at(lanes) + (r * lanes + lane) * 8, pairs[r]);
         }
         if constexpr (s.bit_bytes(1) > 0) words<kRows>(slot + s.bits_at(lanes) + lane * 4 * kRows, bits);
         words<kGroupWords>(slot + s.groups_at(lanes) + lane * 4 * kGroupWords, group);

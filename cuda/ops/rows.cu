@@ -1,4 +1,5 @@
 // Ops on rows: norms, gates, scales, slices, rope, routes and sums of experts.
+#include "ops/activation.cuh"
 #include "ops/heads.cuh"
 
 namespace el::cuda {
@@ -8,33 +9,10 @@ constexpr int kThreads = 256;
 
 unsigned blocks_for(size_t n) { return unsigned((n + kThreads - 1) / kThreads); }
 
-__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-__device__ float activate(ActivationKind kind, float x) {
-    switch (kind) {
-    case ActivationKind::kNone:
-        return x;
-    case ActivationKind::kSilu:
-        return x * sigmoid(x);
-    case ActivationKind::kGelu:
-        return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-    case ActivationKind::kReluSquared:
-        return x > 0 ? x * x : 0.0f * x;
-    case ActivationKind::kSigmoid:
-        return sigmoid(x);
-    case ActivationKind::kClampedSwiglu:
-        x = fminf(x, 7.0f);
-        return x * sigmoid(1.702f * x);
-    }
-    return x;
-}
-
 __global__ void gate_kernel(GateCall c, size_t n) {
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
-    float b = c.b ? c.b[i] : 1.0f;
-    if (c.activation == ActivationKind::kClampedSwiglu) b = fminf(fmaxf(b, -7.0f), 7.0f) + 1.0f;
-    c.out[i] = activate(c.activation, c.a[c.a_width == 1 ? i / c.width : i]) * b;
+    c.out[i] = gated(c.activation, c.a[c.a_width == 1 ? i / c.width : i], c.b ? c.b[i] : 1.0f);
 }
 
 template <typename T> __global__ void add_kernel(const T *a, const T *b, size_t n, T *out) {

@@ -1,6 +1,7 @@
 // Tiles of float16 rows in shared memory for mma.sync, copies into them, and rows of a quantized cache decoded into
 // them.
 #pragma once
+#include "async_copy.cuh"
 #include "ops.h"
 
 #include <cuda_fp16.h>
@@ -26,7 +27,6 @@ __device__ inline uint4 load16(const void *from) {
                  : "l"(from));
     return x;
 }
-__device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Until at most kOpen of the closed groups are under way.
 template <int kOpen> __device__ void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory"); }
 

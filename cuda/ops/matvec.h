@@ -1,0 +1,45 @@
+// Products of packed matrices with few tokens: what decode steps spend their time on. One launch is one stage: the
+// input may be normed before, rows of several matrices be made from it, and what follows be done to them after.
+#pragma once
+#include "ops.h"
+
+namespace el::cuda {
+
+constexpr int kMatvecTokens = 8, kMatvecParts = 4;
+
+struct MatvecPart {
+    Matrix m;
+    uint32_t row_begin = 0, rows = 0;  // row_begin: the first of a tile
+    const float *bias = nullptr;       // [rows]; NULL: none
+    float *out = nullptr;              // [n, rows]
+};
+
+struct MatvecCall {
+    MatvecPart part[kMatvecParts];
+    int n_parts = 0;
+    uint32_t cols = 0;
+    int n = 1;  // tokens, at most kMatvecTokens
+
+    const float *x = nullptr;  // [n, cols]
+    bool norm = false;         // RMS, of whole rows
+    float epsilon = 0;
+    const float *norm_weight = nullptr;  // [cols]; NULL: none
+    uint8_t *quantized = nullptr;        // where n > 1: matvec_scratch(cols) bytes for each of kMatvecTokens
+
+    const float *residual = nullptr;  // [n, rows] is added to part 0; NULL: none
+    bool gate = false;                // part 0's out = activation(part 0) * part 1
+    ActivationKind activation = ActivationKind::kNone;
+};
+
+struct Chip {
+    int n_multiprocessors = 1;
+    size_t block_shared_bytes = 0;  // that one block may take
+    bool early = false;             // programmatic dependent launch
+};
+
+bool matvec_supported(const Matrix &m, uint32_t row_begin, uint32_t col_begin, uint32_t cols);
+size_t matvec_scratch(uint32_t cols);  // bytes of one token
+void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
+void matvec_prepare(const Chip &chip);  // once, on the current device, before any launch
+
+}  // namespace el::cuda
