@@ -1,10 +1,18 @@
 #include "backend/buffers.h"
 #include "executable.h"
+#include "packed.h"
+#include "step.h"
 
 #include <algorithm>
 #include <cstring>
 
 namespace el::cuda {
+
+Chip chip_of(int32_t device) {
+    cudaDeviceProp p;
+    check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
+    return {p.multiProcessorCount, p.sharedMemPerBlockOptin, p.major >= 9};
+}
 
 Program copy_program(const ProgramView &v) {
     Program p;
@@ -37,6 +45,30 @@ void check_supported(const Program &program, const LimitsView &limits) {
             for (const WeightRef::Side &side : w.side)
                 if (side.role != SideRole::kNone)
                     throw Failure(kUnsupported, "the CUDA backend does not support weights with side tensors");
+}
+
+// A stage may have linears of these; whether it can be done as one is seen when it is.
+std::vector<Stage> stages_of(const Program &program) {
+    auto linear = [](const Op &op) { return packed_shape(op.weight[0].format).bits != 0; };
+    return find_stages(program, {kMatvecParts, linear, [](const Op &) { return true; }});
+}
+
+BufferPlan buffers_of(const Program &program) {
+    return BufferPlan(program, done_with(stages_of(program), program.ops.size()));
+}
+
+size_t matvec_scratch_of(const Program &program) {
+    size_t most = 0;
+    for (const Op &op : program.ops)
+        if (op.kind == OpKind::kLinear) most = std::max(most, matvec_scratch(op.weight[0].cols));
+    return most * kMatvecTokens;
+}
+
+size_t attention_scratch_of(const Program &program) {
+    size_t most = 0;
+    for (const Op &op : program.ops)
+        if (op.kind == OpKind::kAttention) most = std::max(most, decode_attention_scratch(op.attention, kDecodeTokens));
+    return most;
 }
 
 }  // namespace
@@ -80,7 +112,7 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     for (const StateLayer &layer : program.state_layers)
         m.state.push_back(pieces.take<float>(product(layer.floats, limits.step.n_state_slots)));
     if (!m.state.empty()) close("recurrent state");
-    for (const ValueInfo &b : BufferPlan(program).buffers)
+    for (const ValueInfo &b : buffers_of(program).buffers)
         m.buffers.push_back(pieces.take<float>(
             product(b.rows == Rows::kTokens ? limits.step.max_tokens : limits.step.max_outputs, b.width)));
     close("activations");
@@ -89,6 +121,8 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     m.constants = pieces.take<float>(program.constants.size());
     for (int32_t *&slots : m.slots) slots = pieces.take<int32_t>(size_t(limits.step.max_pages) * kPageTokens);
     m.packed = pieces.take<uint8_t>(product(longest, kPageTokens));
+    m.quantized = pieces.take<uint8_t>(matvec_scratch_of(program));
+    m.attention = pieces.take<uint8_t>(attention_scratch_of(program));
     close("scratch");
     m.gemm = Gemm::lay_out(program, limits.step, pieces);
     close("prefill workspace");
@@ -96,73 +130,29 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     return m;
 }
 
-namespace {
-
-// The step as it lies on the device: the same offsets from `base` as on the host from step.token.
-Step device_step(const Step &host, uint8_t *base) {
-    Step s = host;
-    auto move = [&](auto *&array) {
-        const auto *first = reinterpret_cast<const uint8_t *>(host.token);
-        array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(
-            base + (reinterpret_cast<const uint8_t *>(array) - first));
-    };
-    move(s.token);
-    move(s.embedding_row);
-    move(s.position);
-    move(s.parent);
-    move(s.ancestors);
-    move(s.sequence_of);
-    move(s.adapter_of);
-    move(s.output_row);
-    move(s.output_kind);
-    move(s.first_token);
-    move(s.state_before);
-    move(s.state_after);
-    move(s.block_table);
-    move(s.length);
-    move(s.slot);
-    move(s.visible_begin);
-    move(s.visible_end);
-    return s;
-}
-
-// Counts as Arena does on the host, whose alignment is finer.
-struct StepSizer {
-    size_t used = 0;
-    template <typename T> T *take(size_t n) {
-        used = (used + n * sizeof(T) + 63) / 64 * 64;
-        return nullptr;
-    }
-};
-
-size_t step_bytes_of(const StepLimits &limits) {
-    StepSizer sizer;
-    lay_out_step(limits, sizer);
-    return sizer.used;
-}
-
-}  // namespace
-
 Executable::Executable(const Store &store_, const ProgramView &view, const LimitsView &limits)
-    : store(store_), program(copy_program(view)), buffer_of(BufferPlan(program).buffer_of),
+    : store(store_), chip(chip_of(store_.device)), program(copy_program(view)), stages(stages_of(program)),
+      buffer_of(buffers_of(program).buffer_of), host_step(step_bytes_of(limits.step), "memory for steps"),
+      host_logits(product(product(limits.step.max_outputs, program.vocab), sizeof(float)), "memory for logits"),
       context(limits.step.context) {
     check(cudaSetDevice(store.device), "choosing the GPU");
     check_supported(program, limits);
     Pieces counted;
     lay_out(program, limits, counted, nullptr, nullptr);
-    const size_t bytes = counted.used();
-    memory = DeviceMemory(bytes + step_bytes_of(limits.step), "a context");
+    const size_t bytes = counted.used(), step_bytes = step_bytes_of(limits.step);
+    memory = DeviceMemory(bytes + step_bytes, "a context");
     Pieces pieces(memory.data());
     at = lay_out(program, limits, pieces, nullptr, nullptr);
+    at.step.limits = limits.step;
     at.step.token = reinterpret_cast<int32_t *>(memory.data() + bytes);
-    check(cudaMemset(memory.data(), 0, bytes), "clearing a context");
+    check(cudaMemset(memory.data(), 0, bytes + step_bytes), "clearing a context");
     check(cudaMemcpy(at.constants, program.constants.data(), program.constants.size() * sizeof(float),
                      cudaMemcpyHostToDevice),
           "copying constants");
     gemm = std::make_unique<Gemm>(at.gemm, stream);
-    check(cudaMallocHost(&host_logits, product(product(limits.step.max_outputs, program.vocab), sizeof(float))),
-          "memory for logits");
+    matvec_prepare(chip);
     find_turns();
+    capture();
 }
 
 void Executable::find_turns() {
@@ -182,109 +172,6 @@ void Executable::find_turns() {
 Rope Executable::rope_of(const Op &op) const {
     const bool is_long = op.rope.original_context && context > op.rope.original_context;
     return {op.rope, at.constants + op.rope.frequency, store.vector(op.weight[is_long ? 1 : 0])};
-}
-
-int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
-    try {
-        check(cudaSetDevice(store.device), "choosing the GPU");
-        const Step device = device_step(step, reinterpret_cast<uint8_t *>(at.step.token));
-        check(cudaMemcpyAsync(device.token, step.token, step_bytes, cudaMemcpyHostToDevice, stream), "copying a step");
-        gemm->begin_step();
-        for (const Op &op : program.ops) launch(op, device);
-        check(cudaGetLastError(), "starting a step");
-        if (step.n_outputs)
-            check(cudaMemcpyAsync(host_logits, at.logits, size_t(step.n_outputs) * program.vocab * sizeof(float),
-                                  cudaMemcpyDeviceToHost, stream),
-                  "copying logits");
-        check(cudaStreamSynchronize(stream), "running a step");
-        return kOk;
-    } catch (const Failure &failure) {
-        std::snprintf(error, kErrorBytes, "%s", failure.what());
-        return failure.status();
-    }
-}
-
-void Executable::launch_matrix(const Op &op, int n) const {
-    const WeightRef &w = op.weight[0];
-    LinearCall call{store.matrix(w.tensor),     w.row_begin,  w.rows, w.col_begin, w.cols, data(op.in[0]),
-                    store.vector(op.weight[1]), data(op.out), n};
-    if (op.kind == OpKind::kLinear && gemm->linear(call, op.in[0])) return;
-    if (op.kind == OpKind::kLinear) return linear(call, stream);
-    call.rows = w.rows / op.expert.n_experts;
-    call.n = n * int(op.expert.n_used);
-    const ExpertCall experts{call, data(op.in[1]), op.expert.n_used, op.expert.own_input};
-    if (!gemm->expert_linear(experts, op.expert.n_experts, op.in[0], op.in[1])) expert_linear(experts, stream);
-}
-
-void Executable::launch_recurrent(const Op &op, const Step &step) const {
-    const uint32_t layer = op.kind == OpKind::kShortConv   ? op.short_conv.state
-                           : op.kind == OpKind::kDeltaRule ? op.delta_rule.state
-                                                           : op.selective_scan.state;
-    StateCall call{step, at.state[layer], program.state_layers[layer].floats, {}, {}, data(op.out)};
-    for (int i = 0; i < kOpInputs; ++i) call.in[i] = data(op.in[i]);
-    for (int i = 0; i < kOpWeights; ++i) call.weight[i] = store.vector(op.weight[i]);
-    if (op.kind == OpKind::kShortConv)
-        short_conv(op.short_conv, call, width(op.out), stream);
-    else if (op.kind == OpKind::kDeltaRule)
-        delta_rule(op.delta_rule, call, stream);
-    else
-        selective_scan(op.selective_scan, call, stream);
-}
-
-void Executable::launch(const Op &op, const Step &step) const {
-    const ValueId leading = op.out != kNoValue ? op.out : op.in[0];
-    const int n = program.values[size_t(leading)].rows == Rows::kTokens ? step.n_tokens : step.n_outputs;
-    if (n == 0) return;
-    const float *a = data(op.in[0]), *b = data(op.in[1]);
-    float *out = data(op.out);
-    const uint32_t cols = width(op.out);
-    const WeightRef &w = op.weight[0];
-    switch (op.kind) {
-    case OpKind::kEmbed:
-        return embed(store.matrix(w.tensor), step.token, n, out, stream);
-    case OpKind::kLinear:
-    case OpKind::kExpertLinear:
-        return launch_matrix(op, n);
-    case OpKind::kNorm:
-        return norm({op.norm, a, store.vector(w), store.vector(op.weight[1]), cols, w.rows * w.cols, out, n}, stream);
-    case OpKind::kRope:
-        return rope(rope_of(op), step.position, a, out, n, stream);
-    case OpKind::kCacheWrite: {
-        const uint32_t layer = op.cache_write.cache_layer;
-        const int32_t *slot = step.slot + size_t(program.cache_layers[layer].group) * step.limits.max_tokens;
-        cache_write(at.k[layer], slot, a, n, stream);
-        return cache_write(at.v[layer], slot, b, n, stream);
-    }
-    case OpKind::kAttention: {
-        const uint32_t layer = op.attention.cache_layer;
-        return attention({op.attention, at.k[layer], at.v[layer], a, store.vector(w), out, n, step,
-                          program.cache_layers[layer].group},
-                         stream);
-    }
-    case OpKind::kGate:
-        return gate({op.gate.activation, a, b, width(op.in[0]), cols, out, n}, stream);
-    case OpKind::kAdd:
-        return add(a, b, size_t(n) * cols, out, stream);
-    case OpKind::kScale:
-        return scale({op.scale, a, store.vector(w), store.vector(op.weight[1]), step.position, cols, out, n}, stream);
-    case OpKind::kSoftCap:
-        return soft_cap(op.soft_cap.cap, a, size_t(n) * cols, out, stream);
-    case OpKind::kSlice:
-        return slice(op.slice, a, width(op.in[0]), out, n, stream);
-    case OpKind::kOutputRows:
-        return take_rows(a, step.output_row, cols, out, n, stream);
-    case OpKind::kRoute:
-        return route(op.route, a, out, n, stream);
-    case OpKind::kExpertScale:
-        return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n},
-                            stream);
-    case OpKind::kCombine:
-        return combine(a, b, width(op.in[1]) / 2, cols, out, n, stream);
-    case OpKind::kShortConv:
-    case OpKind::kDeltaRule:
-    case OpKind::kSelectiveScan:
-        return launch_recurrent(op, step);
-    }
 }
 
 // ---- between steps

@@ -1,6 +1,9 @@
-// A compiled program with its memory on the device. At present every op is a kernel of its own.
+// A compiled program with its memory on the device. Steps of few tokens go stage by stage and are captured once, for 1,
+// 2, 4 and 8 tokens; in longer ones every op is a launch of its own.
 #pragma once
 #include "gemm.h"
+#include "ops/matvec.h"
+#include "stages.h"
 #include "store.h"
 
 namespace el::cuda {
@@ -16,9 +19,32 @@ class Stream {
     cudaStream_t stream_ = nullptr;
 };
 
+class HostMemory {  // that the device copies from and to without help of the CPU
+  public:
+    HostMemory(size_t bytes, const char *what) { check(cudaMallocHost(&data_, bytes), what); }
+    HostMemory(const HostMemory &) = delete;
+    ~HostMemory() { cudaFreeHost(data_); }
+    uint8_t *data() const { return static_cast<uint8_t *>(data_); }
+
+  private:
+    void *data_ = nullptr;
+};
+
+class Graph {
+  public:
+    explicit Graph(cudaGraphExec_t graph) : graph_(graph) {}
+    Graph(Graph &&other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
+    ~Graph() {
+        if (graph_) cudaGraphExecDestroy(graph_);
+    }
+    operator cudaGraphExec_t() const { return graph_; }
+
+  private:
+    cudaGraphExec_t graph_;
+};
+
 struct Executable {
     Executable(const Store &store, const ProgramView &program, const LimitsView &limits);
-    ~Executable() { cudaFreeHost(host_logits); }
     Executable(const Executable &) = delete;
 
     struct Memory {
@@ -31,10 +57,12 @@ struct Executable {
         Step step;
         int32_t *slots[2] = {};     // [max_pages * kPageTokens] each: for changes between steps
         uint8_t *packed = nullptr;  // a page of rows of the group with the longest ones
+        uint8_t *quantized = nullptr, *attention = nullptr;  // scratch of matvec() and decode_attention()
     };
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
     int32_t run(const Step &step, size_t step_bytes, char *error);
+    const float *logits();  // of the last step, in host memory
 
     // As CacheMemory has them.
     void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n);
@@ -46,18 +74,36 @@ struct Executable {
     void move_state(int32_t slot, size_t begin, size_t n, uint8_t *host, bool to_device);
 
     const Store &store;
+    const Chip chip;
     Program program;
+    std::vector<Stage> stages;
     std::vector<int32_t> buffer_of;  // per value
     DeviceMemory memory;
     Memory at;
     Stream stream;
     std::unique_ptr<Gemm> gemm;
-    float *host_logits = nullptr;
+    HostMemory host_step, host_logits;
     uint32_t context;  // tokens of a sequence
     bool can_turn = true;
     std::vector<const Op *> turns;  // per cache layer: the rope of its keys, NULL: none
 
   private:
+    struct Captured {
+        int32_t tokens;
+        Graph graph;
+    };
+    std::vector<Captured> captured_;  // from few to many tokens
+    int32_t n_outputs_ = 0;           // of the last step that are not yet on the host
+
+    void capture();
+    void fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const;
+    void launch_all(const Step &step) const;
+    void launch(const Stage &stage, const Step &step) const;
+    bool launch_products(const Stage &stage, int n) const;
+    bool launch_heads(const Stage &stage, const Step &step, int n) const;
+    HeadNorm head_norm(int32_t op) const;
+    int rows(const Op &op, const Step &step) const;
+
     float *data(ValueId value) const {
         if (value == kNoValue) return nullptr;
         return value == program.logits ? at.logits : at.buffers[size_t(buffer_of[size_t(value)])];

@@ -71,7 +71,7 @@ int32_t executable_create(const Store *store, const ProgramView *program, const 
 int32_t executable_run(Executable *executable, const Step *step, size_t step_bytes, char *error) {
     return executable->run(*step, step_bytes, error);
 }
-const float *executable_logits(const Executable *executable) { return executable->host_logits; }
+const float *executable_logits(Executable *executable) { return executable->logits(); }
 void executable_free(Executable *executable) { delete executable; }
 
 int32_t can_turn_keys(const Executable *e) { return e->can_turn; }

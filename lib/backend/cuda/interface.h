@@ -77,7 +77,7 @@ struct Module {
                                  Executable **out, char *error);
     // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
     int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, char *error);
-    const float *(*executable_logits)(const Executable *executable);  // in host memory
+    const float *(*executable_logits)(Executable *executable);  // of the last step, in host memory
     void (*executable_free)(Executable *executable);
 
     // As CacheMemory has them.

@@ -1,0 +1,282 @@
+// Running steps: few tokens stage by stage in a captured graph, many op by op.
+#include "executable.h"
+#include "packed.h"
+#include "step.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace el::cuda {
+
+int Executable::rows(const Op &op, const Step &step) const {
+    const ValueId leading = op.out != kNoValue ? op.out : op.in[0];
+    return program.values[size_t(leading)].rows == Rows::kTokens ? step.n_tokens : step.n_outputs;
+}
+
+// The step with as many tokens as were captured. Those beyond the real ones belong to no sequence, see nothing and
+// write nothing.
+void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const {
+    std::memcpy(host_step.data(), from.token, step_bytes);
+    to = moved_step(from, host_step.data());
+    for (int32_t t = from.n_tokens; t < n_tokens; ++t) {
+        to.token[t] = 0;
+        to.position[t] = 0;
+        to.ancestors[t] = 0;
+        to.sequence_of[t] = -1;
+        for (uint32_t g = 0; g < to.limits.n_groups; ++g) {
+            const size_t i = size_t(g) * to.limits.max_tokens + size_t(t);
+            to.slot[i] = -1;
+            to.visible_begin[i] = to.visible_end[i] = 0;
+        }
+    }
+    for (int32_t i = from.n_outputs; i < n_tokens; ++i) to.output_row[i] = 0;
+}
+
+int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
+    try {
+        check(cudaSetDevice(store.device), "choosing the GPU");
+        n_outputs_ = 0;
+        const auto found = std::find_if(captured_.begin(), captured_.end(),
+                                        [&](const Captured &c) { return c.tokens >= step.n_tokens; });
+        Step host;
+        if (found != captured_.end()) {
+            fill(host, step, step_bytes, found->tokens);
+            check(cudaGraphLaunch(found->graph, stream), "starting a step");
+        } else {
+            fill(host, step, step_bytes, 0);
+            const Step device = moved_step(step, reinterpret_cast<uint8_t *>(at.step.token));
+            check(cudaMemcpyAsync(device.token, host.token, step_bytes, cudaMemcpyHostToDevice, stream),
+                  "copying a step");
+            gemm->begin_step();
+            launch_all(device);
+            check(cudaGetLastError(), "starting a step");
+        }
+        check(cudaStreamSynchronize(stream), "running a step");
+        n_outputs_ = step.n_outputs;
+        return kOk;
+    } catch (const Failure &failure) {
+        std::snprintf(error, kErrorBytes, "%s", failure.what());
+        return failure.status();
+    }
+}
+
+const float *Executable::logits() {
+    float *to = reinterpret_cast<float *>(host_logits.data());
+    if (n_outputs_ > 0) {
+        cudaSetDevice(store.device);
+        cudaMemcpyAsync(to, at.logits, size_t(n_outputs_) * program.vocab * sizeof(float), cudaMemcpyDeviceToHost,
+                        stream);
+        cudaStreamSynchronize(stream);
+        n_outputs_ = 0;
+    }
+    return to;
+}
+
+// A step with recurrent state names its sequences by their number, so only one token is captured there.
+void Executable::capture() {
+    const StepLimits &limits = at.step.limits;
+    StepMemory pieces{host_step.data()};
+    Step step = lay_out_step(limits, pieces);
+    const size_t bytes = pieces.used;
+    for (int32_t n : {1, 2, 4, 8}) {
+        if (uint32_t(n) > limits.max_tokens || uint32_t(n) > limits.max_outputs) break;
+        if (n > 1 && !program.state_layers.empty()) break;
+        step.n_tokens = step.n_outputs = n;
+        step.n_sequences = 1;
+        const Step device = moved_step(step, reinterpret_cast<uint8_t *>(at.step.token));
+        check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capturing a step");
+        cudaGraph_t graph = nullptr;
+        try {
+            check(cudaMemcpyAsync(device.token, step.token, bytes, cudaMemcpyHostToDevice, stream), "capturing a step");
+            launch_all(device);
+            check(cudaGetLastError(), "capturing a step");
+        } catch (...) {
+            cudaStreamEndCapture(stream, &graph);
+            cudaGraphDestroy(graph);
+            throw;
+        }
+        check(cudaStreamEndCapture(stream, &graph), "capturing a step");
+        cudaGraphExec_t executable = nullptr;
+        const cudaError_t result = cudaGraphInstantiate(&executable, graph, 0);
+        cudaGraphDestroy(graph);
+        check(result, "preparing a captured step");
+        captured_.push_back({n, Graph(executable)});
+        check(cudaGraphUpload(executable, stream), "preparing a captured step");
+    }
+    check(cudaStreamSynchronize(stream), "preparing a captured step");
+}
+
+void Executable::launch_all(const Step &step) const {
+    gemm->begin_step();
+    for (const Stage &stage : stages) launch(stage, step);
+}
+
+void Executable::launch(const Stage &stage, const Step &step) const {
+    const int n = rows(program.ops[stage.end - 1], step);
+    if (n <= kMatvecTokens && stage.kind == Stage::kProducts && launch_products(stage, n)) return;
+    if (n <= kDecodeTokens && stage.kind == Stage::kHeads && launch_heads(stage, step, n)) return;
+    for (uint32_t i = stage.begin; i < stage.end; ++i) launch(program.ops[i], step);
+}
+
+bool Executable::launch_products(const Stage &stage, int n) const {
+    if (n == 0) return true;
+    MatvecCall c;
+    c.n = n;
+    c.n_parts = stage.n_linears;
+    for (int i = 0; i < c.n_parts; ++i) {
+        const Op &op = program.ops[size_t(stage.first_linear + i)];
+        const WeightRef &w = op.weight[0];
+        const Matrix &m = store.matrix(w.tensor);
+        if (!matvec_supported(m, w.row_begin, w.col_begin, w.cols)) return false;
+        c.part[i] = {m, w.row_begin, w.rows, store.vector(op.weight[1]), data(op.out)};
+        c.cols = w.cols;
+    }
+    c.x = data(program.ops[size_t(stage.first_linear)].in[0]);
+    if (stage.norm >= 0) {
+        const Op &op = program.ops[size_t(stage.norm)];
+        c.x = data(op.in[0]);
+        c.norm = true;
+        c.epsilon = op.norm.epsilon;
+        c.norm_weight = store.vector(op.weight[0]);
+    }
+    if (stage.gate >= 0) {
+        const Op &op = program.ops[size_t(stage.gate)];
+        if (packed_shape(c.part[0].m.format).rows != packed_shape(c.part[1].m.format).rows) return false;
+        if (op.in[0] != program.ops[size_t(stage.first_linear)].out) std::swap(c.part[0], c.part[1]);
+        c.gate = true;
+        c.activation = op.gate.activation;
+        c.part[0].out = data(op.out);
+    }
+    if (stage.add >= 0) {
+        const Op &op = program.ops[size_t(stage.add)];
+        const bool first = op.in[0] == program.ops[size_t(stage.first_linear)].out;
+        c.residual = data(op.in[first ? 1 : 0]);
+        c.part[0].out = data(op.out);
+    }
+    c.quantized = at.quantized;
+    matvec(c, chip, stream);
+    return true;
+}
+
+HeadNorm Executable::head_norm(int32_t i) const {
+    if (i < 0) return {};
+    const Op &op = program.ops[size_t(i)];
+    const WeightRef &w = op.weight[0];
+    const uint32_t head_dim = width(op.out) / op.norm.groups;
+    return {true, op.norm.epsilon, store.vector(w), w.exists() && w.rows * w.cols > head_dim ? head_dim : 0};
+}
+
+bool Executable::launch_heads(const Stage &stage, const Step &step, int n) const {
+    const Op &op = program.ops[size_t(stage.attention)];
+    const uint32_t layer = op.attention.cache_layer;
+    if (!decode_attention_supported(op.attention, at.k[layer], at.v[layer])) return false;
+    DecodeAttentionCall c;
+    c.heads.attention = {op.attention,
+                         at.k[layer],
+                         at.v[layer],
+                         data(stage.q),
+                         store.vector(op.weight[0]),
+                         data(op.out),
+                         n,
+                         step,
+                         program.cache_layers[layer].group};
+    c.heads.k = data(stage.k);
+    c.heads.v = data(stage.v);
+    c.heads.q_norm = head_norm(stage.q_norm);
+    c.heads.k_norm = head_norm(stage.k_norm);
+    c.heads.v_norm = head_norm(stage.v_norm);
+    if (stage.q_rope >= 0) c.heads.q_rope = rope_of(program.ops[size_t(stage.q_rope)]);
+    if (stage.k_rope >= 0) c.heads.k_rope = rope_of(program.ops[size_t(stage.k_rope)]);
+    c.heads.q_out = data(op.in[0]);
+    c.scratch = at.attention;
+    c.n_multiprocessors = chip.n_multiprocessors;
+    c.early = chip.early;
+    decode_attention(c, stream);
+    return true;
+}
+
+// ---- single ops
+
+void Executable::launch_matrix(const Op &op, int n) const {
+    const WeightRef &w = op.weight[0];
+    LinearCall call{store.matrix(w.tensor),     w.row_begin,  w.rows, w.col_begin, w.cols, data(op.in[0]),
+                    store.vector(op.weight[1]), data(op.out), n};
+    if (op.kind == OpKind::kLinear && gemm->linear(call, op.in[0])) return;
+    if (op.kind == OpKind::kLinear) return linear(call, stream);
+    call.rows = w.rows / op.expert.n_experts;
+    call.n = n * int(op.expert.n_used);
+    const ExpertCall experts{call, data(op.in[1]), op.expert.n_used, op.expert.own_input};
+    if (!gemm->expert_linear(experts, op.expert.n_experts, op.in[0], op.in[1])) expert_linear(experts, stream);
+}
+
+void Executable::launch_recurrent(const Op &op, const Step &step) const {
+    const uint32_t layer = op.kind == OpKind::kShortConv   ? op.short_conv.state
+                           : op.kind == OpKind::kDeltaRule ? op.delta_rule.state
+                                                           : op.selective_scan.state;
+    StateCall call{step, at.state[layer], program.state_layers[layer].floats, {}, {}, data(op.out)};
+    for (int i = 0; i < kOpInputs; ++i) call.in[i] = data(op.in[i]);
+    for (int i = 0; i < kOpWeights; ++i) call.weight[i] = store.vector(op.weight[i]);
+    if (op.kind == OpKind::kShortConv)
+        short_conv(op.short_conv, call, width(op.out), stream);
+    else if (op.kind == OpKind::kDeltaRule)
+        delta_rule(op.delta_rule, call, stream);
+    else
+        selective_scan(op.selective_scan, call, stream);
+}
+
+void Executable::launch(const Op &op, const Step &step) const {
+    const int n = rows(op, step);
+    if (n == 0) return;
+    const float *a = data(op.in[0]), *b = data(op.in[1]);
+    float *out = data(op.out);
+    const uint32_t cols = width(op.out);
+    const WeightRef &w = op.weight[0];
+    switch (op.kind) {
+    case OpKind::kEmbed:
+        return embed(store.matrix(w.tensor), step.token, n, out, stream);
+    case OpKind::kLinear:
+    case OpKind::kExpertLinear:
+        return launch_matrix(op, n);
+    case OpKind::kNorm:
+        return norm({op.norm, a, store.vector(w), store.vector(op.weight[1]), cols, w.rows * w.cols, out, n}, stream);
+    case OpKind::kRope:
+        return rope(rope_of(op), step.position, a, out, n, stream);
+    case OpKind::kCacheWrite: {
+        const uint32_t layer = op.cache_write.cache_layer;
+        const int32_t *slot = step.slot + size_t(program.cache_layers[layer].group) * step.limits.max_tokens;
+        cache_write(at.k[layer], slot, a, n, stream);
+        return cache_write(at.v[layer], slot, b, n, stream);
+    }
+    case OpKind::kAttention: {
+        const uint32_t layer = op.attention.cache_layer;
+        return attention({op.attention, at.k[layer], at.v[layer], a, store.vector(w), out, n, step,
+                          program.cache_layers[layer].group},
+                         stream);
+    }
+    case OpKind::kGate:
+        return gate({op.gate.activation, a, b, width(op.in[0]), cols, out, n}, stream);
+    case OpKind::kAdd:
+        return add(a, b, size_t(n) * cols, out, stream);
+    case OpKind::kScale:
+        return scale({op.scale, a, store.vector(w), store.vector(op.weight[1]), step.position, cols, out, n}, stream);
+    case OpKind::kSoftCap:
+        return soft_cap(op.soft_cap.cap, a, size_t(n) * cols, out, stream);
+    case OpKind::kSlice:
+        return slice(op.slice, a, width(op.in[0]), out, n, stream);
+    case OpKind::kOutputRows:
+        return take_rows(a, step.output_row, cols, out, n, stream);
+    case OpKind::kRoute:
+        return route(op.route, a, out, n, stream);
+    case OpKind::kExpertScale:
+        return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n},
+                            stream);
+    case OpKind::kCombine:
+        return combine(a, b, width(op.in[1]) / 2, cols, out, n, stream);
+    case OpKind::kShortConv:
+    case OpKind::kDeltaRule:
+    case OpKind::kSelectiveScan:
+        return launch_recurrent(op, step);
+    }
+}
+
+}  // namespace el::cuda
