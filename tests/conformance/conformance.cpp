@@ -40,6 +40,7 @@ bool parse(int argc, char **argv, Options &options) {
 void test_cuda(const Options &options, Report &report) {
     Context c{report, Isa::kScalar, "cuda ", options.seed, nullptr};
     c.least_tolerance = 1e-3;
+    c.one_path = false;
     try {
         c.tested = create_cuda_backend();
     } catch (const Error &error) {

@@ -127,6 +127,7 @@ struct Context {
     std::unique_ptr<Backend> reference = create_reference_backend();
     // Products of float16 and BF16 matrices with many tokens: 1e-3 where activations are rounded to float16 for them.
     double least_tolerance = 0;
+    bool one_path = true;  // parts of tensors are multiplied as whole tensors are
 };
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance);

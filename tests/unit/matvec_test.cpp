@@ -1,0 +1,236 @@
+// The kernels of cuda/ops/matvec.cu on emulated blocks, against sums in double over what the formats' headers decode
+// and the input in 8 bits.
+#include "emulation/cuda_runtime.h"
+
+#include "ops/matvec.cu"
+
+#include <algorithm>
+#include <doctest/doctest.h>
+#include <memory>
+#include <random>
+#include <vector>
+
+using namespace el;
+using namespace el::cuda;
+
+bool el::cuda::is_sticky(cudaError_t) { return false; }
+
+namespace {
+
+std::vector<float> random_floats(std::mt19937 &random, size_t n) {
+    std::normal_distribution<float> normal;
+    std::vector<float> out(n);
+    for (float &x : out) x = normal(random);
+    return out;
+}
+
+// A matrix as it lies in a file, decoded, and packed.
+struct Weights {
+    uint32_t rows, cols;
+    std::vector<float> values;
+    std::vector<uint8_t> packed;
+    Matrix matrix;
+
+    Weights(std::mt19937 &random, Format format, uint32_t rows_, uint32_t cols_) : rows(rows_), cols(cols_) {
+        const FormatInfo &info = format_info(format);
+        const PackedShape shape = packed_shape(format);
+        const std::vector<float> wanted = random_floats(random, size_t(rows) * cols);
+        std::vector<uint8_t> blocks(rows * row_bytes(format, cols));
+        info.encode(wanted.data(), wanted.size(), blocks.data());
+        values.resize(wanted.size());
+        info.decode(blocks.data(), values.size(), values.data());
+        packed.resize(shape.tiles(rows) * shape.tile_bytes(cols) + 16);
+        uint8_t *data = packed.data() + (16 - reinterpret_cast<uintptr_t>(packed.data()) % 16) % 16;
+        matrix = {data, format, cols, row_bytes(format, cols), true};
+        with_packed_format(format, [&](auto f) {
+            using F = typename decltype(f)::type;
+            const auto *block = reinterpret_cast<const typename F::Block *>(blocks.data());
+            for (uint32_t r = 0; r < rows; ++r)
+                for (uint32_t g = 0; g < cols / kGroup; ++g)
+                    pack_group<F>(block[(size_t(r) * cols + g * kGroup) / F::kValues], data, cols, r, g);
+        });
+    }
+    Weights(const Weights &) = delete;
+};
+
+struct Shape {
+    std::vector<Format> formats;
+    std::vector<uint32_t> rows;
+    uint32_t cols;
+    int n = 1;
+    bool norm = false, gate = false, residual = false, bias = false;
+    int n_multiprocessors = 3;
+    uint32_t row_begin = 0;
+    size_t block_shared_bytes = 160 << 10;
+};
+
+// What the kernels make of a row: 8 bits and a scale for each group.
+std::vector<double> rounded(const float *x, const float *weight, uint32_t n, bool norm) {
+    std::vector<double> out(n);
+    double squares = 0;
+    for (uint32_t i = 0; i < n; ++i) squares += double(x[i]) * x[i];
+    for (uint32_t begin = 0; begin < n; begin += kGroup) {
+        float v[kGroup], most = 0;
+        for (uint32_t i = 0; i < kGroup; ++i) {
+            v[i] = x[begin + i] * (weight ? weight[begin + i] : 1.0f);
+            most = std::max(most, std::fabs(v[i]));
+        }
+        const float inverse = 127.0f / most;
+        for (uint32_t i = 0; i < kGroup; ++i) out[begin + i] = std::nearbyint(v[i] * inverse) * double(most / 127.0f);
+    }
+    if (norm)
+        for (double &v : out) v /= std::sqrt(squares / n + 1e-5);
+    return out;
+}
+
+void check(const Shape &s) {
+    std::mt19937 random(7);
+    std::vector<std::unique_ptr<Weights>> weights;
+    const size_t n_parts = s.formats.size(), n = size_t(s.n);
+    const std::vector<float> x = random_floats(random, n * s.cols), norm_weight = random_floats(random, s.cols);
+    std::vector<std::vector<float>> bias, out;
+    std::vector<uint8_t> quantized(kMatvecTokens * matvec_scratch(s.cols));
+    MatvecCall c;
+    for (size_t i = 0; i < n_parts; ++i) {
+        weights.push_back(std::make_unique<Weights>(random, s.formats[i], s.rows[i] + s.row_begin, s.cols));
+        bias.push_back(random_floats(random, s.rows[i]));
+        out.push_back(std::vector<float>(n * s.rows[i], NAN));
+        c.part[i] = {weights[i]->matrix, s.row_begin, s.rows[i], s.bias ? bias[i].data() : nullptr, out[i].data()};
+        REQUIRE(matvec_supported(weights[i]->matrix, s.row_begin, 0, s.cols));
+    }
+    const std::vector<float> residual = random_floats(random, n * s.rows[0]);
+    c.n_parts = int(n_parts);
+    c.cols = s.cols;
+    c.n = s.n;
+    c.x = x.data();
+    c.norm = s.norm;
+    c.epsilon = 1e-5f;
+    c.norm_weight = s.norm ? norm_weight.data() : nullptr;
+    c.quantized = quantized.data();
+    c.residual = s.residual ? residual.data() : nullptr;
+    c.gate = s.gate;
+    c.activation = ActivationKind::kSilu;
+    matvec(c, {s.n_multiprocessors, s.block_shared_bytes, false}, nullptr);
+    CHECK(emulation::shared_bytes <= s.block_shared_bytes);
+
+    for (size_t t = 0; t < n; ++t) {
+        const std::vector<double> input = rounded(x.data() + t * s.cols, c.norm_weight, s.cols, s.norm);
+        auto dot = [&](size_t part, uint32_t row) {
+            const float *w = weights[part]->values.data() + size_t(row + s.row_begin) * s.cols;
+            double sum = s.bias ? bias[part][row] : 0;
+            for (uint32_t k = 0; k < s.cols; ++k) sum += input[k] * w[k];
+            return sum;
+        };
+        for (size_t i = 0; i < (s.gate ? 1 : n_parts); ++i) {
+            double error = 0, size = 0;
+            for (uint32_t r = 0; r < s.rows[i]; ++r) {
+                double expected = dot(i, r);
+                if (s.gate) expected = expected / (1 + std::exp(-expected)) * dot(1, r);
+                if (s.residual && i == 0) expected += residual[t * s.rows[0] + r];
+                const double got = out[i][t * s.rows[i] + r];
+                error += (got - expected) * (got - expected);
+                size += expected * expected;
+            }
+            CAPTURE(s.cols);
+            CAPTURE(s.n);
+            CAPTURE(i);
+            CHECK(std::sqrt(error / size) < 1e-5);
+        }
+    }
+}
+
+const std::vector<Format> kFormats = [] {
+    std::vector<Format> all;
+    PackedFormats::for_each([&](auto f) { all.push_back(decltype(f)::type::kFormat); });
+    return all;
+}();
+
+}  // namespace
+
+TEST_CASE("a packed matrix decodes to what the file's blocks hold") {
+    std::mt19937 random(3);
+    for (Format format : kFormats)
+        for (uint32_t cols : {256u, 1024u, 1280u, 2304u}) {
+            const Weights w(random, format, 7, cols);
+            with_packed_format(format, [&](auto f) {
+                float group[kGroup];
+                size_t wrong = 0;
+                for (uint32_t r = 0; r < w.rows; ++r)
+                    for (uint32_t g = 0; g < cols / kGroup; ++g) {
+                        decode_packed<typename decltype(f)::type>(w.matrix.data, cols, r, g, group);
+                        for (uint32_t i = 0; i < kGroup; ++i) wrong += group[i] != w.values[r * cols + g * kGroup + i];
+                    }
+                CHECK(wrong == 0);
+            });
+        }
+}
+
+TEST_CASE("every format, with 1 to 8 tokens") {
+    for (Format format : kFormats) {
+        CAPTURE(format_info(format).name);
+        const uint32_t cols = format_info(format).values == 32 ? 1120 : 1280;
+        for (int n : {1, 2, 3, 8}) check({.formats = {format}, .rows = {21}, .cols = cols, .n = n, .norm = n != 2});
+    }
+}
+
+TEST_CASE("shapes: fewer tiles than blocks, many columns, ranges of rows") {
+    for (uint32_t rows : {1u, 4u, 50u, 301u})
+        for (int blocks : {1, 8, 132})
+            check({.formats = {Format::kQ4_K}, .rows = {rows}, .cols = 512, .n_multiprocessors = blocks});
+    check({.formats = {Format::kQ4_0}, .rows = {9}, .cols = 32});
+    check({.formats = {Format::kQ8_0}, .rows = {9}, .cols = 14336, .norm = true});
+    check({.formats = {Format::kQ6_K}, .rows = {16}, .cols = 768, .row_begin = 8});
+    check({.formats = {Format::kQ4_K}, .rows = {2400}, .cols = 4096, .n = 8, .n_multiprocessors = 1});
+}
+
+TEST_CASE("chips with little shared memory") {
+    for (size_t bytes : {size_t(99) << 10, size_t(64) << 10})
+        for (int n : {1, 8}) {
+            check({.formats = {Format::kQ6_K},
+                   .rows = {900},
+                   .cols = 2048,
+                   .n = n,
+                   .n_multiprocessors = 1,
+                   .block_shared_bytes = bytes});
+            check({.formats = {Format::kQ8_0},
+                   .rows = {30},
+                   .cols = 20000 / 32 * 32,
+                   .n = n,
+                   .norm = true,
+                   .block_shared_bytes = bytes});
+        }
+}
+
+TEST_CASE("several matrices of one input, in different formats") {
+    const std::vector<Format> formats = {Format::kQ4_K, Format::kQ6_K, Format::kQ8_0, Format::kQ5_K};
+    for (int n : {1, 4})
+        for (int blocks : {1, 2, 7, 40})
+            check({.formats = formats,
+                   .rows = {128, 33, 2, 70},
+                   .cols = 1536,
+                   .n = n,
+                   .norm = true,
+                   .bias = true,
+                   .n_multiprocessors = blocks});
+}
+
+TEST_CASE("gates and residuals") {
+    for (int n : {1, 2, 5})
+        for (int blocks : {1, 5, 40}) {
+            check({.formats = {Format::kQ4_K, Format::kQ6_K},
+                   .rows = {90, 90},
+                   .cols = 1024,
+                   .n = n,
+                   .norm = true,
+                   .gate = true,
+                   .bias = true,
+                   .n_multiprocessors = blocks});
+            check({.formats = {Format::kQ5_0},
+                   .rows = {70},
+                   .cols = 2080,
+                   .n = n,
+                   .residual = true,
+                   .bias = n == 2,
+                   .n_multiprocessors = blocks});
+        }
+}

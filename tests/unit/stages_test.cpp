@@ -1,0 +1,114 @@
+// How the CUDA backend cuts programs into stages (cuda/stages.h), and which values may share memory then.
+#include "stages.h"
+
+#include "backend/buffers.h"
+#include "model/gguf.h"
+#include "program/build.h"
+
+#include <algorithm>
+#include <doctest/doctest.h>
+#include <filesystem>
+
+using namespace el;
+using namespace el::cuda;
+
+namespace {
+
+Program program_of(const std::string &path) {
+    const GgufFile file = GgufFile::open(path);
+    return build_program(resolve_spec(file), file.tensors());
+}
+
+std::vector<Stage> stages_of(const Program &program) {
+    auto any = [](const Op &) { return true; };
+    return find_stages(program, {4, any, any});
+}
+
+// "linear 3, norm": what a stage does.
+std::string text(const Stage &s) {
+    if (s.kind == Stage::kProducts) {
+        std::string out = s.norm >= 0 ? "norm " : "";
+        out += "linears " + std::to_string(s.n_linears);
+        return out + (s.gate >= 0 ? " gate" : "") + (s.add >= 0 ? " add" : "");
+    }
+    if (s.kind == Stage::kHeads) {
+        std::string out = "heads";
+        for (int32_t norm : {s.q_norm, s.k_norm, s.v_norm}) out += norm >= 0 ? " norm" : "";
+        for (int32_t rope : {s.q_rope, s.k_rope}) out += rope >= 0 ? " rope" : "";
+        return out + (s.write >= 0 ? " write" : "");
+    }
+    return "op";
+}
+
+std::vector<std::string> texts(const std::string &name, int32_t layer) {
+    const Program program = program_of("tests/golden/arch/" + name + ".gguf");
+    std::vector<std::string> out;
+    for (const Stage &s : stages_of(program))
+        if (program.ops[s.begin].layer == layer) out.push_back(text(s));
+    return out;
+}
+
+template <typename Visit> void for_recorded_models(Visit visit) {
+    for (const auto &entry : std::filesystem::directory_iterator("tests/golden/arch"))
+        if (entry.path().extension() == ".gguf") {
+            CAPTURE(entry.path().filename().string());
+            visit(program_of(entry.path().string()));
+        }
+}
+
+}  // namespace
+
+TEST_CASE("a layer of a plain transformer is five stages") {
+    using List = std::vector<std::string>;
+    const List llama = {"norm linears 3", "heads rope rope write", "linears 1 add", "norm linears 2 gate",
+                        "linears 1 add"};
+    CHECK(texts("llama", 0) == llama);
+    List qwen3 = llama;
+    qwen3[1] = "heads norm norm rope rope write";
+    CHECK(texts("qwen3", 0) == qwen3);
+    // What comes after a product and is no addition to it stays by itself.
+    CHECK(texts("gemma2", 0) == List{"norm linears 3", "heads rope rope write", "linears 1", "op", "op",
+                                     "norm linears 2 gate", "linears 1", "op", "op"});
+}
+
+TEST_CASE("stages take every op once and in order, and keep no value from others") {
+    for_recorded_models([](const Program &program) {
+        const std::vector<Stage> stages = stages_of(program);
+        uint32_t next = 0;
+        for (const Stage &s : stages) {
+            CHECK(s.begin == next);
+            next = s.end;
+            if (s.kind == Stage::kSingle) {
+                CHECK(s.end == s.begin + 1);
+                continue;
+            }
+            // Values that are made inside and read inside are read nowhere else; the last op's is what the stage makes,
+            // or with several linears all of theirs.
+            for (uint32_t i = s.begin; i + 1 < s.end; ++i) {
+                const ValueId made = program.ops[i].out;
+                if (made == kNoValue) continue;
+                bool inside = false, outside = made == program.logits;
+                for (uint32_t j = 0; j < program.ops.size(); ++j)
+                    for (ValueId in : program.ops[j].in)
+                        if (in == made) (j >= s.begin && j < s.end ? inside : outside) = true;
+                CHECK(!(inside && outside));
+                CHECK((inside || (s.kind == Stage::kProducts && s.gate < 0 && s.add < 0)));
+            }
+        }
+        CHECK(next == program.ops.size());
+    });
+}
+
+TEST_CASE("a stage writes no buffer that it still reads") {
+    for_recorded_models([](const Program &program) {
+        const std::vector<Stage> stages = stages_of(program);
+        const BufferPlan plan(program, done_with(stages, program.ops.size()));
+        auto buffer = [&](ValueId v) { return v == kNoValue ? -1 : plan.buffer_of[size_t(v)]; };
+        for (const Stage &s : stages)
+            for (uint32_t i = s.begin; i < s.end; ++i)
+                for (uint32_t j = s.begin; j < s.end; ++j)
+                    for (ValueId in : program.ops[j].in)
+                        if (const ValueId out = program.ops[i].out; in != out && buffer(out) >= 0)
+                            CHECK(buffer(out) != buffer(in));
+    });
+}
