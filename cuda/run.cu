@@ -36,8 +36,9 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
     try {
         check(cudaSetDevice(store.device), "choosing the GPU");
         n_outputs_ = 0;
+        const bool was_captured = program.state_layers.empty() || step.n_sequences == 1;
         const auto found = std::find_if(captured_.begin(), captured_.end(),
-                                        [&](const Captured &c) { return c.tokens >= step.n_tokens; });
+                                        [&](const Captured &c) { return was_captured && c.tokens >= step.n_tokens; });
         Step host;
         if (found != captured_.end()) {
             fill(host, step, step_bytes, found->tokens);
@@ -47,7 +48,6 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
             const Step device = moved_step(step, reinterpret_cast<uint8_t *>(at.step.token));
             check(cudaMemcpyAsync(device.token, host.token, step_bytes, cudaMemcpyHostToDevice, stream),
                   "copying a step");
-            gemm->begin_step();
             launch_all(device);
             check(cudaGetLastError(), "starting a step");
         }
@@ -72,7 +72,7 @@ const float *Executable::logits() {
     return to;
 }
 
-// A step with recurrent state names its sequences by their number, so only one token is captured there.
+// Kernels with recurrent state are launched for a number of sequences: captured for one, which has one token.
 void Executable::capture() {
     const StepLimits &limits = at.step.limits;
     StepMemory pieces{host_step.data()};
