@@ -330,6 +330,13 @@ void check_room(size_t tokens, const edgellm::Model &model, const Options &optio
     if (tokens > room) fail("-p, -n and -d want {} tokens of context, and there are {}", tokens, room);
 }
 
+// The one of this name; "auto" takes the first.
+edgellm_device_info device_info(const std::string &name) {
+    const std::vector<edgellm_device_info> all = edgellm::devices();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const auto &device) { return device.name == name; });
+    return found == all.end() ? all.front() : *found;
+}
+
 void bench(const Options &options) {
     const std::vector<int32_t> depths = parse_numbers(options.depths, "depth");
     if (depths.empty()) throw UsageError("-d: a number is missing");
@@ -345,13 +352,16 @@ void bench(const Options &options) {
     check_room(tokens, model, options);
     const auto most = sequences.empty() ? 1 : *std::max_element(sequences.begin(), sequences.end());
     Bench bench(options, model, tokens, static_cast<size_t>(most));
-    const std::string device =
-        options.compute.device == "auto" ? edgellm::devices().front().name : options.compute.device;
-    std::string isa = options.compute.isa.empty() ? edgellm::devices().front().isa : options.compute.isa;
-    if (device != edgellm::devices().front().name) isa = "simple kernels";
+    const edgellm_device_info device = device_info(options.compute.device);
+    const std::string kernels = options.compute.kernels == "reference" ? "reference"
+                                : options.compute.isa.empty()          ? device.isa
+                                                                       : options.compute.isa;
     const std::string name = std::filesystem::path(options.compute.model).filename();
     Json all = Json::array();
-    if (!options.json) put(fmt::format("{}: {} threads, {}, {}\n", name, bench.context().n_threads, device, isa));
+    if (!options.json)
+        put(device.kind == EDGELLM_DEVICE_CPU
+                ? fmt::format("{}: {} threads, cpu, {}\n", name, bench.context().n_threads, kernels)
+                : fmt::format("{}: {}, {}\n", name, device.name, device.description));
     flush();
     bench.warm_up();
     for (int32_t depth : depths) {
@@ -369,7 +379,8 @@ void bench(const Options &options) {
     if (latency && !options.json) put_text(*latency);
     if (!options.json) return;
     Json json = all[0];  // the first depth; with several all of them are in the list, too
-    json.update({{"model", name}, {"threads", bench.context().n_threads}, {"device", device}, {"isa", isa}});
+    json.update({{"model", name}, {"threads", bench.context().n_threads}, {"device", device.name}});
+    json["isa"] = device.kind == EDGELLM_DEVICE_CPU ? Json(kernels) : Json(nullptr);
     if (all.size() > 1) json["depths"] = all;
     if (!together.empty()) json["sequences"] = sequences_json(together);
     if (latency) json["latency_ms"] = latency_json(*latency);
