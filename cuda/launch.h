@@ -35,6 +35,14 @@ struct Grid {
     unsigned cluster = 0;  // blocks along x that share their memory (sm_90 and later); 0: none
 };
 
+// Lets blocks of a kernel take so much dynamic shared memory. All ask for the same split between it and the first-level
+// cache, as kernels that want different ones cannot share a multiprocessor.
+template <typename... Params> void allow_shared(void (*kernel)(Params...), size_t bytes) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), "preparing a kernel");
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+          "preparing a kernel");
+}
+
 // `early`: the chip has programmatic dependent launch.
 template <typename... Params, typename... Args>
 void launch_early(void (*kernel)(Params...), const Grid &grid, cudaStream_t stream, bool early, Args &&...args) {

@@ -376,7 +376,7 @@ template <int kDim, bool kQuantized, bool kClustered> void start(const DecodeAtt
     constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered>);
     const auto kernel = decode_kernel<kDim, kQuantized, kClustered>;
     static_assert(bytes <= 99 * 1024);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), "preparing attention");
+    allow_shared(kernel, bytes);
     // As many blocks as multiprocessors: clusters find no place for more.
     const uint32_t rows = blocks_per_token(c.args) * uint32_t(c.n),
                    wanted = uint32_t(call.n_multiprocessors) * (kClustered ? 9 : 16) / 8;

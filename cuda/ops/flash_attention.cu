@@ -2,6 +2,7 @@
 // query heads of one KV head for some consecutive tokens as rows of one tile, so that short runs of tokens fill it too
 // and a quantized row is decoded once for all of them. Tokens of several sequences take turns.
 #include "device.h"
+#include "launch.h"
 #include "ops/heads.cuh"
 
 #include <algorithm>
@@ -381,8 +382,7 @@ template <typename S> bool start(const AttentionCall &c, cudaStream_t stream) {
     if (group > uint32_t(S::kRows)) return false;
     constexpr size_t bytes = sizeof(Shared<S>);
     static_assert(bytes <= 99 * 1024);
-    check(cudaFuncSetAttribute(flash_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)),
-          "preparing attention");
+    allow_shared(flash_kernel<S>, bytes);
     const uint32_t n_tokens = uint32_t(S::kRows) / group;
     const dim3 blocks(c.args.n_kv_heads, (uint32_t(c.n) + n_tokens - 1) / n_tokens);
     flash_kernel<S><<<blocks, S::kThreads, bytes, stream>>>({c, group, n_tokens});

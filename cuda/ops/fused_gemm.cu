@@ -4,6 +4,7 @@
 // The order of columns within a sum is free as long as both operands have the same. So a thread takes a whole group of
 // 32 columns of 4 rows, as it lies in a tile of the packed matrix, and convert() puts activations in the order in which
 // the four threads that share these rows then need them.
+#include "launch.h"
 #include "ops/gemm.cuh"
 #include "ops/source.cuh"
 #include "ops/tile.cuh"
@@ -262,7 +263,8 @@ template <typename Weights, int kTokens, int kWarps> void launch(const FusedCall
                                        : (size_t(c.n) + kTokens - 1) / kTokens;
     const dim3 grid(unsigned(tiles), unsigned((rows + B::kRows - 1) / B::kRows));
     auto kernel = fused_kernel<Weights, kTokens, kWarps>;
-    if (B::kBytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, B::kBytes);
+    static_assert(B::kBytes <= 99 << 10);
+    allow_shared(kernel, B::kBytes);
     kernel<<<grid, B::kThreads, B::kBytes, stream>>>(c);
 }
 

@@ -469,18 +469,10 @@ void matvec(const MatvecCall &c, const Chip &chip, cudaStream_t stream) {
 }
 
 void matvec_prepare(const Chip &chip) {
-    auto allow = [&](auto kernel) {
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(most_shared_bytes(chip))),
-              "preparing kernels");
-        // The same for all, as a multiprocessor must be empty to divide its memory in another way.
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                   cudaSharedmemCarveoutMaxShared),
-              "preparing kernels");
-    };
-    allow(matvec_kernel<1>);
-    allow(matvec_kernel<2>);
-    allow(matvec_kernel<4>);
-    allow(matvec_kernel<8>);
+    allow_shared(matvec_kernel<1>, most_shared_bytes(chip));
+    allow_shared(matvec_kernel<2>, most_shared_bytes(chip));
+    allow_shared(matvec_kernel<4>, most_shared_bytes(chip));
+    allow_shared(matvec_kernel<8>, most_shared_bytes(chip));
 }
 
 }  // namespace el::cuda

@@ -37,9 +37,6 @@ enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
 inline const char *cudaGetErrorString(cudaError_t) { return ""; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaFree(void *) { return cudaSuccess; }
-enum { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaFuncAttributePreferredSharedMemoryCarveout };
-constexpr int cudaSharedmemCarveoutMaxShared = 100;
-template <typename Kernel> cudaError_t cudaFuncSetAttribute(Kernel, int, int) { return cudaSuccess; }
 
 namespace emulation {
 
