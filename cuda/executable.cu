@@ -59,8 +59,11 @@ BufferPlan buffers_of(const Program &program) {
 
 size_t matvec_scratch_of(const Program &program) {
     size_t most = 0;
-    for (const Op &op : program.ops)
-        if (op.kind == OpKind::kLinear) most = std::max(most, matvec_scratch(op.weight[0].cols));
+    for (const Op &op : program.ops) {
+        const size_t row = matvec_scratch(op.weight[0].cols);
+        if (op.kind == OpKind::kLinear) most = std::max(most, row);
+        if (op.kind == OpKind::kExpertLinear) most = std::max(most, row * (op.expert.own_input ? op.expert.n_used : 1));
+    }
     return most * kMatvecTokens;
 }
 

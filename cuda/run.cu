@@ -206,6 +206,7 @@ void Executable::launch_matrix(const Op &op, int n) const {
     call.rows = w.rows / op.expert.n_experts;
     call.n = n * int(op.expert.n_used);
     const ExpertCall experts{call, data(op.in[1]), op.expert.n_used, op.expert.own_input};
+    if (n <= kMatvecTokens && expert_matvec(experts, at.quantized, chip, stream)) return;
     if (!gemm->expert_linear(experts, op.expert.n_experts, op.in[0], op.in[1])) expert_linear(experts, stream);
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 #include "program/op.h"
 
+#include <cuda_runtime.h>
+
 namespace el::cuda {
 
 __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }

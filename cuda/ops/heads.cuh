@@ -1,17 +1,13 @@
 // One head of one token by one warp: norm, rope, rotation, and its row of the cache.
 #pragma once
 #include "backend/host/rotation.h"
+#include "ops/reduce.cuh"
 #include "ops/tile.cuh"
 #include "quant/formats.h"
 
 namespace el::cuda {
 
 template <int kDim> constexpr int kPerLane = (kDim + 31) / 32;
-
-__device__ inline float warp_sum(float x) {
-    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
-    return x;
-}
 
 // Cosine and sine of position * frequency / factor, times magnitude. Float32 alone would lose the angle of far
 // positions, double is slow on most chips: the product is kept as a sum of two floats and whole turns are taken off it

@@ -1,4 +1,5 @@
 // Embedding and matrix products for every format, through its own decode function: what fast paths are compared with.
+#include "ops/reduce.cuh"
 #include "ops/source.cuh"
 
 namespace el::cuda {
@@ -14,11 +15,6 @@ __device__ void for_values(const Matrix &m, size_t row, uint32_t col_begin, uint
         Source::decode(m, row, col_begin + i, w);
         visit(i, w);
     }
-}
-
-__device__ float warp_sum(float x) {
-    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
-    return x;
 }
 
 // A warp makes one output for up to kTokens tokens.

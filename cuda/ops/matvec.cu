@@ -1,124 +1,16 @@
 // One block per multiprocessor walks through its share of tiles. Each warp takes a run of slots, which come through a
 // ring of its own in shared memory: weights are on their way while earlier ones are multiplied, and, as they depend on
 // no other kernel, before the kernel before this one has ended.
-#include "async_copy.cuh"
-#include "launch.h"
 #include "ops/activation.cuh"
 #include "ops/matvec.h"
-#include "packed.cuh"
+#include "ops/slot.cuh"
 
 #include <algorithm>
 
 namespace el::cuda {
 namespace {
 
-constexpr int kMostWarps = 12, kMostThreads = 32 * kMostWarps, kMostStages = 4;
 constexpr uint32_t kMostBlocks = 512;
-constexpr uint32_t kMostSlotBytes = 3584;  // rounded up
-constexpr size_t kRingBytes = 80 << 10;    // two blocks share a multiprocessor where one follows the other
-
-// ---- the input in 8 bits, a scale for each group of 32
-
-// For each slot: 16 bytes of each group's first half, of its second half, and GroupScale of each group.
-struct GroupScale {
-    float scale;
-    int16_t sum[2];  // of the halves' integers
-};
-constexpr uint32_t kInputSlotBytes = kSlotCols + kSlotLanes * sizeof(GroupScale);
-
-// Eight values from memory, as far as they exist.
-struct Eight {
-    float v[8];
-    __device__ Eight(const float *from, uint32_t i, uint32_t n, float otherwise) {
-#pragma unroll
-        for (float &one : v) one = otherwise;
-        if (!from || i >= n) return;
-        *reinterpret_cast<float4 *>(v) = *reinterpret_cast<const float4 *>(from + i);
-        *reinterpret_cast<float4 *>(v + 4) = *reinterpret_cast<const float4 *>(from + i + 4);
-    }
-};
-
-// The first of a row that a thread takes; weights may be read before x is there.
-__device__ Eight first_weights(const float *weight, uint32_t n) { return Eight(weight, 8 * threadIdx.x, n, 1.0f); }
-
-// Quantizes a row of n floats by all threads of the block, and returns this thread's sum of their squares. A group with
-// a NaN gets the scale NaN.
-__device__ float quantize_row(const float *x, const float *weight, Eight weights, uint32_t n, uint8_t *out) {
-    float squares = 0;
-    Eight next(x, 8 * threadIdx.x, n, 0.0f);  // one turn ahead
-    for (uint32_t begin = 0; begin < n; begin += 8 * blockDim.x) {
-        const uint32_t i = begin + 8 * threadIdx.x;
-        const Eight factors = weights;
-        Eight values = next;
-        float(&v)[8] = values.v;
-        next = Eight(x, i + 8 * blockDim.x, n, 0.0f);
-        weights = Eight(weight, i + 8 * blockDim.x, n, 1.0f);
-        uint32_t largest = 0;  // as bits, among which NaN is the largest
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            squares += v[j] * v[j];
-            v[j] *= factors.v[j];
-            largest = max(largest, __float_as_uint(fabsf(v[j])));
-        }
-        largest = max(largest, __shfl_xor_sync(~0u, largest, 1));
-        largest = max(largest, __shfl_xor_sync(~0u, largest, 2));
-        const float most = __uint_as_float(largest), inverse = most > 0 ? 127.0f / most : 0.0f;
-        uint32_t bytes[2] = {};
-        int sum = 0;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            const int q = __float2int_rn(v[j] * inverse);
-            sum += q;
-            bytes[j / 4] |= uint32_t(q & 255) << 8 * (j % 4);
-        }
-        sum += __shfl_xor_sync(~0u, sum, 1);
-        const int other = __shfl_xor_sync(~0u, sum, 2);
-        if (i >= n) continue;
-        const uint32_t lane = i % kSlotCols / kGroup, half = i % kGroup / 16;
-        uint8_t *slot = out + i / kSlotCols * kInputSlotBytes;
-        *reinterpret_cast<uint2 *>(slot + half * (kSlotCols / 2) + lane * 16 + i % 16) = {bytes[0], bytes[1]};
-        if (i % kGroup == 0)
-            reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {most / 127.0f, {int16_t(sum), int16_t(other)}};
-    }
-    return squares;
-}
-
-__device__ float warp_sum(float x) {
-    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
-    return x;
-}
-
-__device__ float norm_factor(const float *squares_of_warps, uint32_t n, float epsilon) {
-    float sum = 0;
-    for (unsigned w = 0; w < blockDim.x / 32; ++w) sum += squares_of_warps[w];
-    return rsqrtf(sum / float(n) + epsilon);
-}
-
-// A quantized row in global memory ends with the factor that its values still want.
-constexpr uint32_t kFactorBytes = 16;
-
-struct QuantizeArgs {
-    const float *x, *weight;
-    uint32_t cols, row_bytes;
-    bool norm;
-    float epsilon;
-    uint8_t *out;
-};
-__global__ void __launch_bounds__(kMostThreads) quantize_kernel(const QuantizeArgs a) {
-    __shared__ float squares[kMostWarps];
-    let_successor_start();
-    const Eight weights = first_weights(a.weight, a.cols);
-    wait_for_predecessor();
-    uint8_t *out = a.out + size_t(blockIdx.x) * a.row_bytes;
-    const float mine = warp_sum(quantize_row(a.x + size_t(blockIdx.x) * a.cols, a.weight, weights, a.cols, out));
-    if (threadIdx.x % 32 == 0) squares[threadIdx.x / 32] = mine;
-    __syncthreads();
-    if (threadIdx.x == 0)
-        *reinterpret_cast<float *>(out + a.row_bytes - kFactorBytes) =
-            a.norm ? norm_factor(squares, a.cols, a.epsilon) : 1.0f;
-}
-
-// ---- the products
 
 struct Part {
     const uint8_t *data;
@@ -185,14 +77,6 @@ struct Cursor {
     }
 };
 
-// By a warp.
-__device__ void copy_slot(uint8_t *to, const uint8_t *from, uint32_t bytes) {
-    const uint32_t at = threadIdx.x % 32 * 16;
-#pragma unroll
-    for (uint32_t i = 0; i < kMostSlotBytes; i += 512)
-        if (at + i < bytes) copy_async(to + at + i, from + at + i);
-}
-
 // Asks for a slot, if there is one left, and goes on to the next.
 __device__ void ask(const Args &a, const Share &share, Cursor &ahead, uint8_t *to) {
     if (ahead.exists(a)) {
@@ -205,63 +89,6 @@ __device__ void ask(const Args &a, const Share &share, Cursor &ahead, uint8_t *t
         let_successor_start();  // not before, as what it asks for early would only delay what is wanted now
     }
     close_copies();
-}
-
-// Adds to sums [row][token] what one slot gives; there is memory for N tokens, however many there are. `release` is
-// called when the slot has been read.
-template <typename F, int N, typename Release> __device__ void multiply(const uint8_t *slot, uint32_t lanes,
-                                                                        const uint8_t *input, uint32_t row_bytes,
-                                                                        float sums[4 * N], Release release) {
-    const uint32_t lane = threadIdx.x % 32;
-    Unit<F> unit;
-    unit.load(slot, lanes, min(lane, lanes - 1));
-    release();
-#pragma unroll
-    for (int t = 0; t < N; ++t) {
-        const uint8_t *row = input + size_t(t) * row_bytes;
-        int x[8];
-        *reinterpret_cast<int4 *>(x) = *reinterpret_cast<const int4 *>(row + lane * 16);
-        *reinterpret_cast<int4 *>(x + 4) = *reinterpret_cast<const int4 *>(row + kSlotCols / 2 + lane * 16);
-        const GroupScale s = reinterpret_cast<const GroupScale *>(row + kSlotCols)[lane];
-        const float scale = lane < lanes ? s.scale : 0.0f;
-        const float sum[2] = {scale * float(s.sum[0]), scale * float(s.sum[1])};
-#pragma unroll
-        for (int r = 0; r < Unit<F>::kRows; ++r) {
-            int codes[8], dot[2] = {};
-            unit.codes(r, codes);
-#pragma unroll
-            for (int j = 0; j < 8; ++j) dot[j / 4] = __dp4a(codes[j], x[j], dot[j / 4]);
-            const Affine a = unit.affine(r);
-            float &to = sums[r * N + t];
-            if constexpr (Scales<F>::kHalves == 1) {
-                to += a.scale[0] * (scale * float(dot[0] + dot[1]));
-                if constexpr (Scales<F>::kOffset) to += a.offset[0] * (sum[0] + sum[1]);
-            } else {
-#pragma unroll
-                for (int h = 0; h < 2; ++h) {
-                    to += a.scale[h] * (scale * float(dot[h]));
-                    if constexpr (Scales<F>::kOffset) to += a.offset[h] * sum[h];
-                }
-            }
-        }
-    }
-}
-
-// Sums of M values over the lanes of a warp; lane l gets value l % M. Each round halves the values and joins two lanes.
-template <int M, int Step = 1> __device__ float reduce(float v[M]) {
-    if constexpr (M > 1) {
-        const bool odd = threadIdx.x & Step;
-#pragma unroll
-        for (int i = 0; i < M / 2; ++i) {
-            const float keep = odd ? v[2 * i + 1] : v[2 * i], send = odd ? v[2 * i] : v[2 * i + 1];
-            v[i] = keep + __shfl_xor_sync(~0u, send, Step);
-        }
-        return reduce<M / 2, 2 * Step>(v);
-    } else {
-#pragma unroll
-        for (int step = Step; step < 32; step *= 2) v[0] += __shfl_xor_sync(~0u, v[0], step);
-        return v[0];
-    }
 }
 
 // The sum of row r for token t of a tile over its slots.
@@ -295,7 +122,7 @@ template <int N> struct Output {
         const Part &p = a.part[part];
         float factor = 1;
         if (N > 1)
-            factor = *reinterpret_cast<const float *>(a.quantized + size_t(t + 1) * a.row_bytes - kFactorBytes);
+            factor = factor_of(a.quantized, a.row_bytes, uint32_t(t));
         else if (a.norm)
             factor = norm_factor(squares, a.cols, a.epsilon);
         float y = factor * tile_sum<N>(a, sums, tile, r, t) + (p.bias ? p.bias[row] : 0.0f);
@@ -398,8 +225,6 @@ void share_out(Args &a, uint32_t n_blocks) {
     }
 }
 
-// What a block may ask for; the rest is for what a kernel has beside.
-size_t most_shared_bytes(const Chip &chip) { return chip.block_shared_bytes - 1024; }
 size_t input_bytes(const Args &a) { return size_t(a.slots) * kInputSlotBytes; }
 
 template <int N> void start(Args &a, const Chip &chip, cudaStream_t stream) {
@@ -409,8 +234,6 @@ template <int N> void start(Args &a, const Chip &chip, cudaStream_t stream) {
         largest = std::max({largest, a.part[i].last_bytes, a.slots > 1 ? a.part[i].slot_bytes : 0});
     }
     a.stage_bytes = largest;
-    // A block keeps the sums of all its slots; what is too much for one round of blocks takes several.
-    constexpr size_t kMostSums = 32 << 10;
     const auto round = std::min(uint32_t(chip.n_multiprocessors), kMostBlocks);
     const uint32_t most_blocks = std::min(kMostBlocks / round * round, a.gate ? tiles / 2 : tiles);
     uint32_t blocks = std::min(round, most_blocks);
@@ -423,15 +246,13 @@ template <int N> void start(Args &a, const Chip &chip, cudaStream_t stream) {
     };
     while (sum_bytes() > kMostSums && blocks < most_blocks) blocks = std::min(blocks + round, most_blocks);
     const size_t others = PackedShape::align(sum_bytes()) + (N == 1 ? input_bytes(a) : 0);
-    uint32_t warps = kMostWarps;
-    while (warps > 1 && 2 * warps * largest + others > most_shared_bytes(chip)) --warps;
-    a.n_stages = int(std::clamp<size_t>(kRingBytes / (size_t(warps) * largest), 2, kMostStages));
-    while (a.n_stages > 2 && a.n_stages * warps * largest + others > most_shared_bytes(chip)) --a.n_stages;
-    a.step_tiles = warps / a.slots;
-    a.step_slots = warps % a.slots;
-    a.sums_at = uint32_t(warps * size_t(a.n_stages) * a.stage_bytes);
+    const Ring ring(largest, others, most_shared_bytes(chip));
+    a.n_stages = int(ring.n_stages);
+    a.step_tiles = ring.warps / a.slots;
+    a.step_slots = ring.warps % a.slots;
+    a.sums_at = uint32_t(ring.bytes());
     a.input_at = uint32_t(a.sums_at + PackedShape::align(sum_bytes()));
-    launch_early(matvec_kernel<N>, {blocks, 32 * warps, a.sums_at + others}, stream, chip.early, a);
+    launch_early(matvec_kernel<N>, {blocks, 32 * ring.warps, ring.bytes() + others}, stream, chip.early, a);
 }
 
 }  // namespace
@@ -440,7 +261,7 @@ bool matvec_supported(const Matrix &m, uint32_t row_begin, uint32_t col_begin, u
     return m.packed && col_begin == 0 && cols == m.cols && row_begin % packed_shape(m.format).rows == 0;
 }
 
-size_t matvec_scratch(uint32_t cols) { return size_t(PackedShape::slots(cols)) * kInputSlotBytes + kFactorBytes; }
+size_t matvec_scratch(uint32_t cols) { return quantized_row_bytes(cols); }
 
 void matvec(const MatvecCall &c, const Chip &chip, cudaStream_t stream) {
     Args a = {};
@@ -461,14 +282,14 @@ void matvec(const MatvecCall &c, const Chip &chip, cudaStream_t stream) {
     a.row_bytes = uint32_t(matvec_scratch(c.cols));
     // A row that fits into shared memory is quantized there, by every block.
     if (c.n == 1 && input_bytes(a) <= most_shared_bytes(chip) / 3) return start<1>(a, chip, stream);
-    const QuantizeArgs q = {c.x, c.norm_weight, c.cols, a.row_bytes, c.norm, c.epsilon, c.quantized};
-    launch_early(quantize_kernel, {unsigned(c.n), kMostThreads}, stream, chip.early, q);
+    quantize_rows({c.x, c.cols, c.n, c.norm, c.norm_weight, c.epsilon, c.quantized}, chip.early, stream);
     if (c.n <= 2) return start<2>(a, chip, stream);
     if (c.n <= 4) return start<4>(a, chip, stream);
     start<8>(a, chip, stream);
 }
 
 void matvec_prepare(const Chip &chip) {
+    expert_matvec_prepare(chip);
     allow_shared(matvec_kernel<1>, most_shared_bytes(chip));
     allow_shared(matvec_kernel<2>, most_shared_bytes(chip));
     allow_shared(matvec_kernel<4>, most_shared_bytes(chip));

@@ -36,10 +36,18 @@ struct Chip {
     size_t block_shared_bytes = 0;  // that one block may take
     bool early = false;             // programmatic dependent launch
 };
+// What kernels ask for at most as dynamic shared memory; the rest is for what they have beside.
+inline size_t most_shared_bytes(const Chip &chip) { return chip.block_shared_bytes - 1024; }
 
 bool matvec_supported(const Matrix &m, uint32_t row_begin, uint32_t col_begin, uint32_t cols);
 size_t matvec_scratch(uint32_t cols);  // bytes of one token
 void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
-void matvec_prepare(const Chip &chip);  // once, on the current device, before any launch
+
+// The same for experts. `quantized`: matvec_scratch(cols) bytes for each row of the input. False for what it does not
+// cover.
+bool expert_matvec(const ExpertCall &call, uint8_t *quantized, const Chip &chip, cudaStream_t stream);
+
+void expert_matvec_prepare(const Chip &chip);
+void matvec_prepare(const Chip &chip);  // both, once, on the current device, before any launch
 
 }  // namespace el::cuda

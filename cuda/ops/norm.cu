@@ -1,22 +1,9 @@
 // Norms of rows and of equal parts of rows.
 #include "ops.h"
+#include "ops/reduce.cuh"
 
 namespace el::cuda {
 namespace {
-
-// The sum over kThreads neighbours of a block (a warp, or all of it), for each of them.
-template <int kThreads> __device__ float sum_of(float x) {
-    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
-    if constexpr (kThreads > 32) {
-        __shared__ float part[kThreads / 32];
-        if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
-        __syncthreads();
-        x = 0;
-        for (float p : part) x += p;
-        __syncthreads();
-    }
-    return x;
-}
 
 // kThreads for one part of one row; its values stay in registers if they are at most 4 * kKept for each.
 template <int kThreads, int kKept> struct Part {
@@ -48,13 +35,13 @@ template <int kThreads, int kKept> __global__ void __launch_bounds__(kBlock) nor
         p.v[j] = x[i];
         mean += (p.v[j].x + p.v[j].y) + (p.v[j].z + p.v[j].w);
     });
-    mean = c.args.kind == NormKind::kLayer ? sum_of<kThreads>(mean) / float(n) : 0;
+    mean = c.args.kind == NormKind::kLayer ? block_sum<kThreads>(mean) / float(n) : 0;
     p.for_each([&](int j, uint32_t) {
         float4 &v = p.v[j];
         v = {v.x - mean, v.y - mean, v.z - mean, v.w - mean};
         squares += (v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w);
     });
-    const float scale = rsqrtf(sum_of<kThreads>(squares) / float(n) + c.args.epsilon);
+    const float scale = rsqrtf(block_sum<kThreads>(squares) / float(n) + c.args.epsilon);
     const size_t first = c.weight_width == c.width ? part % c.args.groups * n : 0;
     auto four = [&](const float *p, uint32_t i) { return reinterpret_cast<const float4 *>(p + first)[i]; };
     p.for_each([&](int j, uint32_t i) {
@@ -72,11 +59,11 @@ __global__ void any_norm_kernel(NormCall c) {
     float mean = 0;
     if (c.args.kind == NormKind::kLayer) {
         for (uint32_t i = threadIdx.x; i < n; i += kBlock) mean += x[i];
-        mean = sum_of<kBlock>(mean) / float(n);
+        mean = block_sum<kBlock>(mean) / float(n);
     }
     float squares = 0;
     for (uint32_t i = threadIdx.x; i < n; i += kBlock) squares += (x[i] - mean) * (x[i] - mean);
-    const float scale = rsqrtf(sum_of<kBlock>(squares) / float(n) + c.args.epsilon);
+    const float scale = rsqrtf(block_sum<kBlock>(squares) / float(n) + c.args.epsilon);
     const size_t first = c.weight_width == c.width ? size_t(g) * n : 0;
     for (uint32_t i = threadIdx.x; i < n; i += kBlock) {
         float y = (x[i] - mean) * scale;

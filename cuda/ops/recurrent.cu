@@ -1,5 +1,7 @@
 // Ops with a state: a block walks through the tokens of one sequence in order.
 #include "ops.h"
+#include "ops/activation.cuh"
+#include "ops/reduce.cuh"
 
 namespace el::cuda {
 namespace {
@@ -23,18 +25,6 @@ template <typename Visit> __device__ void for_tokens(const Step &step, uint32_t 
 }
 
 __device__ float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
-__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-__device__ float block_sum(float x) {
-    __shared__ float part[kThreads / 32];
-    for (int i = 16; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
-    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
-    __syncthreads();
-    float total = 0;
-    for (float p : part) total += p;
-    __syncthreads();
-    return total;
-}
 
 // A thread for a channel.
 __global__ void short_conv_kernel(ShortConvArgs a, StateCall call, uint32_t channels) {
@@ -74,8 +64,8 @@ __global__ void delta_rule_kernel(DeltaRuleArgs a, StateCall call) {
             qq += from_q[i] * from_q[i];
             kk += from_k[i] * from_k[i];
         }
-        qq = rsqrtf(block_sum(qq) + a.epsilon) * rsqrtf(float(dk));
-        kk = rsqrtf(block_sum(kk) + a.epsilon);
+        qq = rsqrtf(block_sum<kThreads>(qq) + a.epsilon) * rsqrtf(float(dk));
+        kk = rsqrtf(block_sum<kThreads>(kk) + a.epsilon);
         for (uint32_t i = threadIdx.x; i < dk; i += kThreads) {
             q[i] = from_q[i] * qq;
             k[i] = from_k[i] * kk;

@@ -1,8 +1,9 @@
-// The kernels of cuda/ops/matvec.cu on emulated blocks, against sums in double over what the formats' headers decode
-// and the input in 8 bits.
+// The kernels of cuda/ops/matvec.cu and expert_matvec.cu on emulated blocks, against sums in double over what the
+// formats' headers decode and the input in 8 bits.
 #include "emulation/cuda_runtime.h"
 
-#include "ops/matvec.cu"
+#include "ops/matvec.h"
+#include "packed.cuh"
 
 #include <algorithm>
 #include <doctest/doctest.h>
@@ -13,7 +14,9 @@
 using namespace el;
 using namespace el::cuda;
 
-bool el::cuda::is_sticky(cudaError_t) { return false; }
+namespace el::cuda {
+bool is_sticky(cudaError_t) { return false; }
+}  // namespace el::cuda
 
 namespace {
 
@@ -199,6 +202,41 @@ TEST_CASE("chips with little shared memory") {
                    .norm = true,
                    .block_shared_bytes = bytes});
         }
+}
+
+TEST_CASE("experts that routes have chosen") {
+    constexpr uint32_t kExperts = 5, kUsed = 2;
+    std::mt19937 random(11);
+    for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kQ6_K})
+        for (uint32_t n : {1u, 3u})
+            for (bool own_input : {false, true}) {
+                const uint32_t rows = 24, cols = 1280, n_inputs = own_input ? n * kUsed : n;
+                const Weights w(random, format, kExperts * rows, cols);
+                const std::vector<float> x = random_floats(random, n_inputs * cols),
+                                         bias = random_floats(random, kExperts * rows);
+                std::vector<float> route, out(n * kUsed * rows, NAN);
+                for (uint32_t t = 0; t < n; ++t)  // the experts' numbers, then their shares
+                    for (float one : {float(t + 1), float((t + 4) % kExperts), 0.5f, 0.5f}) route.push_back(one);
+                std::vector<uint8_t> quantized(n_inputs * matvec_scratch(cols));
+                const LinearCall linear = {w.matrix,    0,          rows,          0, cols, x.data(),
+                                           bias.data(), out.data(), int(n * kUsed)};
+                REQUIRE(expert_matvec({linear, route.data(), kUsed, own_input}, quantized.data(), {3, 99 << 10, false},
+                                      nullptr));
+                double error = 0, size = 0;
+                for (uint32_t pair = 0; pair < n * kUsed; ++pair) {
+                    const uint32_t expert = uint32_t(route[pair / kUsed * 2 * kUsed + pair % kUsed]);
+                    const uint32_t from = own_input ? pair : pair / kUsed;
+                    const std::vector<double> input = rounded(x.data() + from * cols, nullptr, cols, false);
+                    for (uint32_t r = 0; r < rows; ++r) {
+                        double expected = bias[expert * rows + r];
+                        for (uint32_t k = 0; k < cols; ++k)
+                            expected += input[k] * w.values[(expert * rows + r) * cols + k];
+                        error += (out[pair * rows + r] - expected) * (out[pair * rows + r] - expected);
+                        size += expected * expected;
+                    }
+                }
+                CHECK(std::sqrt(error / size) < 1e-5);
+            }
 }
 
 TEST_CASE("several matrices of one input, in different formats") {
