@@ -1,4 +1,5 @@
-// Speed of kernels and of ops, one thread: GB/s of weights or state for one token, GFLOP/s or time for many.
+// Speed of kernels and of ops, on one thread or a GPU: GB/s of weights or state for one token, GFLOP/s or time for
+// many.
 #include "backend/cpu/tile.h"
 #include "harness.h"
 
@@ -54,44 +55,66 @@ void bench_format(const Kernels &kernels, Format format) {
 }
 
 // Of a step of n tokens.
-double seconds(const Model &m, Isa isa, int n) {
-    const std::unique_ptr<Backend> backend = create_cpu_backend();
-    Session session(*backend, m, {.isa = isa, .max_rows = 2048}, uint32_t(n));
+double seconds(const Target &target, const Model &m, int n) {
+    Session session(*target.backend, m, {.isa = target.isa, .max_rows = 2048}, uint32_t(n));
     Tokens tokens{std::vector<int>(size_t(n), 0), true};
     session.prepare(tokens);
     return time_of([&] { session.run(); });
 }
 
-void bench_experts(Isa isa, Format format, const Experts &e) {
+// Layers of one matrix each, more than any cache holds: a step's own costs count little beside them.
+void bench_linears(const Target &target, Format format) {
+    const uint32_t width = 4096, n_layers = format_info(format).values == 1 ? 12 : 48;
+    Model m(1);
+    ValueId x = m.embed(50, width);
+    const WeightRef first = m.matrix(format, width, width);
+    for (uint32_t i = 0; i < n_layers; i++) {
+        WeightRef w = first;
+        if (i > 0) {
+            w.tensor = int32_t(m.tensors.size());
+            m.tensors.push_back(m.tensors[size_t(first.tensor)]);
+            m.data.push_back(m.data[size_t(first.tensor)]);
+        }
+        x = m.binary(OpKind::kAdd, x, m.linear(m.norm(x), w));
+    }
+    m.finish(x);
+    const double values = double(n_layers) * width * width, bytes = n_layers * double(row_bytes(format, width)) * width;
+    std::printf("%-8s linears %-7s GB/s for 1, 2, 4, 8 tokens", target.name, format_info(format).name);
+    for (int n : {1, 2, 4, 8}) std::printf(" %8.1f", bytes / seconds(target, m, n) / 1e9);
+    std::printf(", GFLOP/s for 64, 512");
+    for (int n : {64, 512}) std::printf(" %9.1f", 2 * values * n / seconds(target, m, n) / 1e9);
+    std::printf("\n");
+}
+
+void bench_experts(const Target &target, Format format, const Experts &e) {
     const uint32_t width = 2048;
     Model m(1);
     ValueId x = m.embed(50, width);
     m.finish(mixture(m, x, format, e, ActivationKind::kSilu));
     const double values = 3.0 * e.used * e.ffn * width;  // of the experts of one token
     const FormatInfo &info = format_info(format);
-    std::printf("%-8s %-6s %3u of %3u experts %8.1f GB/s %8.1f GFLOP/s\n", isa_name(isa), info.name, e.used, e.n,
-                values / info.values * double(info.bytes) / seconds(m, isa, 1) / 1e9,
-                2 * values * 512 / seconds(m, isa, 512) / 1e9);
+    std::printf("%-8s %-6s %3u of %3u experts %8.1f GB/s %8.1f GFLOP/s\n", target.name, info.name, e.used, e.n,
+                values / info.values * double(info.bytes) / seconds(target, m, 1) / 1e9,
+                2 * values * 512 / seconds(target, m, 512) / 1e9);
 }
 
 // One token: bytes of state read and written; many: time. What the step costs without the op is left out.
-void bench_recurrent(Isa isa, const char *name, const Model &m) {
+void bench_recurrent(const Target &target, const char *name, const Model &m) {
     const double bytes = 2.0 * sizeof(float) * double(m.program.state_layers[0].floats);
     Model without = m;
     without.program.ops.erase(without.program.ops.end() - 2);
-    auto cost = [&](int n) { return seconds(m, isa, n) - seconds(without, isa, n); };
-    std::printf("%-8s %-24s %8.1f GB/s %8.2f us per token of 512\n", isa_name(isa), name, bytes / cost(1) / 1e9,
+    auto cost = [&](int n) { return seconds(target, m, n) - seconds(target, without, n); };
+    std::printf("%-8s %-24s %8.1f GB/s %8.2f us per token of 512\n", target.name, name, bytes / cost(1) / 1e9,
                 cost(512) / 512 * 1e6);
 }
 
 // One token after 4096: bytes of the cache read.
-void bench_attention(Isa isa, Format k, Format v, uint32_t heads) {
+void bench_attention(const Target &target, Format k, Format v, uint32_t heads) {
     const uint32_t kv_heads = 8, dim = 128, depth = 4096, step = 512;
     Model m(1);
     ValueId q = m.embed(50, heads * dim), rows = m.embed(50, kv_heads * dim);
     m.finish(m.attend(q, rows, rows, {0, heads, kv_heads, dim, dim, 0.1f, 0}));
-    const std::unique_ptr<Backend> backend = create_cpu_backend();
-    Session session(*backend, m, {.isa = isa, .cache_k = k, .cache_v = v, .max_rows = depth + 1}, step);
+    Session session(*target.backend, m, {.isa = target.isa, .cache_k = k, .cache_v = v, .max_rows = depth + 1}, step);
     for (uint32_t i = 0; i < depth / step; i++) {
         session.prepare({std::vector<int>(step, 0), true});
         session.run();
@@ -99,18 +122,18 @@ void bench_attention(Isa isa, Format k, Format v, uint32_t heads) {
     session.prepare({{0}, true});
     const double bytes = double(depth) * kv_heads * double(cache_row_bytes(k, dim) + cache_row_bytes(v, dim));
     const double time = time_of([&] { session.run(); });
-    std::printf("%-8s attention %2u heads %-4s %-4s %8.1f GB/s %8.1f us\n", isa_name(isa), heads, format_info(k).name,
+    std::printf("%-8s attention %2u heads %-4s %-4s %8.1f GB/s %8.1f us\n", target.name, heads, format_info(k).name,
                 format_info(v).name, bytes / time / 1e9, time * 1e6);
 }
 
-void bench_states(Isa isa) {
+void bench_states(const Target &target) {
     Model conv(1), delta(1), scan(1);
     conv.finish(short_conv(conv, conv.embed(50, 6144), 4, false, ActivationKind::kSilu));
-    bench_recurrent(isa, "conv 6144 x 4", conv);
+    bench_recurrent(target, "conv 6144 x 4", conv);
     delta.finish(delta_rule(delta, delta.embed(50, 4), {0, 16, 32, 128, 128, 1e-6f}));
-    bench_recurrent(isa, "delta 32 x 128 x 128", delta);
+    bench_recurrent(target, "delta 32 x 128 x 128", delta);
     scan.finish(selective_scan(scan, scan.embed(50, 4), {0, 48, 64, 1, 128}));
-    bench_recurrent(isa, "scan 48 x 64 x 128", scan);
+    bench_recurrent(target, "scan 48 x 64 x 128", scan);
 }
 
 }  // namespace
@@ -119,15 +142,27 @@ void bench(const Options &options, Isa isa) {
     for (Format format : formats(true))
         if (fmt::format("{} {}", isa_name(isa), format_info(format).name).find(options.only) != std::string::npos)
             bench_format(kernels_of(isa), format);
+    const std::unique_ptr<Backend> backend = create_cpu_backend();
+    bench_ops(options, {isa_name(isa), isa, backend.get()});
+}
+
+void bench_ops(const Options &options, const Target &target) {
     auto wanted = [&](const char *what) {
-        return fmt::format("{} {}", isa_name(isa), what).find(options.only) != std::string::npos;
+        return fmt::format("{} {}", target.name, what).find(options.only) != std::string::npos;
     };
     if (wanted("experts"))
-        for (const Experts &e : {Experts{32, 4, 1024}, {64, 8, 1024}}) bench_experts(isa, Format::kQ4_K, e);
-    if (wanted("recurrent")) bench_states(isa);
+        for (const Experts &e : {Experts{32, 4, 1024}, {64, 8, 1024}}) bench_experts(target, Format::kQ4_K, e);
+    if (wanted("recurrent")) bench_states(target);
     if (wanted("attention"))
         for (uint32_t heads : {8u, 32u})
-            for (Format format : kCacheFormats) bench_attention(isa, format, format, heads);
+            for (Format format : kCacheFormats) bench_attention(target, format, format, heads);
+}
+
+void bench_device(const Options &options, const Target &target) {
+    for (Format format : formats(true))
+        if (fmt::format("{} linears {}", target.name, format_info(format).name).find(options.only) != std::string::npos)
+            bench_linears(target, format);
+    bench_ops(options, target);
 }
 
 }  // namespace el::conformance

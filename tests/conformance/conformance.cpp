@@ -46,6 +46,7 @@ void test_cuda(const Options &options, Report &report) {
     } catch (const Error &error) {
         return report.skip("cuda", error.what());
     }
+    if (options.bench) return bench_device(options, {"cuda", c.isa, c.tested.get()});
     test_programs(c);
     test_ops(c);
     test_attention_shapes(c);
@@ -66,7 +67,7 @@ int main(int argc, char **argv) {
     try {
         if (options.device == "cuda") {
             test_cuda(options, report);
-            return report.finish_or_skip();
+            return options.bench ? 0 : report.finish_or_skip();
         }
         for (Isa isa : isas(options, report)) {
             if (options.bench) {

@@ -153,6 +153,14 @@ ValueId mixture(Model &m, ValueId x, Format format, const Experts &e, Activation
 ValueId short_conv(Model &m, ValueId x, uint32_t kernel, bool bias, ActivationKind activation);
 ValueId delta_rule(Model &m, ValueId x, DeltaRuleArgs args);  // args.state is set
 ValueId selective_scan(Model &m, ValueId x, SelectiveScanArgs args);
+// Of the CPU kernels and ops, of any device matrices and ops.
+struct Target {
+    const char *name;
+    Isa isa;
+    const Backend *backend;
+};
 void bench(const Options &options, Isa isa);
+void bench_ops(const Options &options, const Target &target);
+void bench_device(const Options &options, const Target &target);
 
 }  // namespace el::conformance
