@@ -202,6 +202,7 @@ void Executable::launch_matrix(const Op &op, int n) const {
     LinearCall call{store.matrix(w.tensor),     w.row_begin,  w.rows, w.col_begin, w.cols, data(op.in[0]),
                     store.vector(op.weight[1]), data(op.out), n};
     if (op.kind == OpKind::kLinear && gemm->linear(call, op.in[0])) return;
+    if (op.kind == OpKind::kLinear && dense_matvec(call, chip, stream)) return;
     if (op.kind == OpKind::kLinear) return linear(call, stream);
     call.rows = w.rows / op.expert.n_experts;
     call.n = n * int(op.expert.n_used);

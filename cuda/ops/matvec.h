@@ -47,6 +47,9 @@ void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
 // cover.
 bool expert_matvec(const ExpertCall &call, uint8_t *quantized, const Chip &chip, cudaStream_t stream);
 
+// The same for matrices of F16, BF16 or F32, without anything before or after.
+bool dense_matvec(const LinearCall &call, const Chip &chip, cudaStream_t stream);
+
 void expert_matvec_prepare(const Chip &chip);
 void matvec_prepare(const Chip &chip);  // both, once, on the current device, before any launch
 
