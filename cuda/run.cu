@@ -4,6 +4,7 @@
 #include "step.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace el::cuda {
@@ -62,12 +63,12 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
 
 const float *Executable::logits() {
     float *to = reinterpret_cast<float *>(host_logits.data());
-    if (n_outputs_ > 0) {
+    const size_t n = size_t(std::exchange(n_outputs_, 0)) * program.vocab;
+    if (n > 0) {
         cudaSetDevice(store.device);
-        cudaMemcpyAsync(to, at.logits, size_t(n_outputs_) * program.vocab * sizeof(float), cudaMemcpyDeviceToHost,
-                        stream);
-        cudaStreamSynchronize(stream);
-        n_outputs_ = 0;
+        cudaMemcpyAsync(to, at.logits, n * sizeof(float), cudaMemcpyDeviceToHost, stream);
+        // A GPU that was lost since the step is reported by the next one; until then nothing looks like a result.
+        if (cudaStreamSynchronize(stream) != cudaSuccess) std::fill_n(to, n, NAN);
     }
     return to;
 }
