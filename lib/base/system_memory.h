@@ -2,10 +2,14 @@
 // here first.
 #pragma once
 #include <cstdint>
+#include <string>
 
 namespace el {
 
-// What the system and the process's control group (v2) can still give; UINT64_MAX if they do not say.
+// What the system and the process's control groups (v2) can still give; UINT64_MAX if they do not say.
 uint64_t available_memory_bytes();
+
+// The least that a group and those around it can still give; `group` is its path below the folder `root`.
+uint64_t available_in_groups(const std::string &root, std::string group);
 
 }  // namespace el

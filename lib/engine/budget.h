@@ -25,7 +25,7 @@ uint64_t resident_bytes(std::span<const PlannedRegion> regions);  // the same wi
 
 class Budget {
   public:
-    // 0: what the system and the control group have available at the time, less a reserve.
+    // 0: what the system and the control groups have available at the time, less a reserve.
     explicit Budget(uint64_t limit_bytes) : limit_(limit_bytes) {}
     Budget(const Budget &) = delete;
     Budget &operator=(const Budget &) = delete;

@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <filesystem>
+#include <fstream>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -314,6 +316,31 @@ TEST_CASE("messages are valid UTF-8 whatever the file said, and whole when cut")
 }
 
 TEST_CASE("the system says how much memory there is") { CHECK(available_memory_bytes() > 1 << 20); }
+
+TEST_CASE("a control group is bounded by those around it") {
+    char folder[] = "/tmp/edgellm-groups-XXXXXX";
+    REQUIRE(mkdtemp(folder));
+    const std::string root = folder;
+    std::filesystem::create_directories(root + "/a/b");
+    auto put = [&](const char *name, const char *text) { std::ofstream(root + name) << text; };
+    CHECK(available_in_groups(root, "/a/b") == UINT64_MAX);
+    put("/a/b/memory.max", "max\n");
+    put("/a/b/memory.current", "300\n");
+    CHECK(available_in_groups(root, "/a/b") == UINT64_MAX);
+    put("/a/memory.max", "1000\n");
+    put("/a/memory.current", "400\n");
+    CHECK(available_in_groups(root, "/a/b") == 600);
+    CHECK(available_in_groups(root, "/") == UINT64_MAX);
+    put("/a/memory.stat", "anon 300\ninactive_file 100\n");
+    CHECK(available_in_groups(root, "/a/b") == 700);
+    put("/a/b/memory.max", "500\n");
+    CHECK(available_in_groups(root, "/a/b") == 200);
+    put("/memory.max", "350\n");
+    put("/memory.current", "400\n");
+    CHECK(available_in_groups(root, "/a/b") == 0);
+    CHECK(available_in_groups(root, "") == 0);
+    std::filesystem::remove_all(folder);
+}
 
 TEST_CASE("a file never takes the place of a closed standard stream") {
     int saved = dup(0);
