@@ -198,7 +198,9 @@ bool Cache::evict(uint32_t sequence, CacheEdits &edits) {
             drop_page(g, sequence, (begin - t.first) / kPageTokens);
     }
     s.plain = false;
-    s.evicted += static_cast<int32_t>(kPageTokens);
+    // By so much have sinks moved, so that it is no more than their positions are. A window may be shifted back for
+    // ever.
+    s.evicted = (sinks ? s.evicted : 0) + static_cast<int32_t>(kPageTokens);
     for (int32_t *rows : {rows_of(positions_, sequence), rows_of(tokens_, sequence)})
         std::copy(rows + begin + kPageTokens, rows + s.length, rows + begin);
     s.length -= kPageTokens;
@@ -232,9 +234,7 @@ void Cache::turn_sinks(uint32_t sequence, CacheEdits &edits) {
 // ---- sharing
 
 void Cache::fork(uint32_t from, uint32_t to) {
-    const int32_t state = sequences_[to].state;
     sequences_[to] = sequences_[from];
-    sequences_[to].state = state;  // the caller copies the state itself
     sequences_[to].former_rows = -1;
     for (uint32_t g = 0; g < n_groups(); ++g) {
         Table &t = table(g, to) = table(g, from);
@@ -245,7 +245,8 @@ void Cache::fork(uint32_t from, uint32_t to) {
     }
     for (int32_t *all : {positions_, tokens_})
         std::copy_n(rows_of(all, from), sequences_[from].length, rows_of(all, to));
-    if (sequences_[from].state >= 0) sequences_[to].state = static_cast<int32_t>(to * kStateSlots);
+    if (sequences_[from].state >= 0)
+        sequences_[to].state = static_cast<int32_t>(to * kStateSlots);  // the caller copies it
 }
 
 void Cache::index_pages(uint32_t sequence) {
@@ -377,7 +378,7 @@ bool Cache::can_restore(const SavedSequence &saved, std::span<const SavedGroup> 
                         const int32_t *positions) const {
     const bool turned = limits_.eviction == Eviction::kSinks && saved.evicted > 0;
     if (saved.n_rows > limits_.max_rows || saved.evicted < 0 || saved.evicted % int32_t(kPageTokens) != 0 ||
-        saved.next_position < 0 || (turned && saved.n_rows < kPageTokens))
+        saved.next_position < 0 || (turned && (saved.n_rows < kPageTokens || positions[0] < saved.evicted)))
         return false;
     int32_t last = -1;
     for (uint32_t row = 0; row < saved.n_rows; ++row) {

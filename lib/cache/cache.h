@@ -51,7 +51,7 @@ struct CacheEdits {
 struct SavedSequence {
     uint32_t n_rows = 0;
     int32_t next_position = 0;
-    int32_t evicted = 0;  // rows that the policy gave up
+    int32_t evicted = 0;  // rows that the policy `sinks` gave up; not 0 if another one did
     bool plain = true;    // rows are the tokens from position 0 on, computed in their order
     bool state = false;   // there is one
 };
@@ -157,7 +157,7 @@ class Cache {
     struct Sequence {
         uint32_t length = 0;        // committed rows
         int32_t next_position = 0;  // that an appended token gets
-        int32_t evicted = 0;        // rows that the policy gave up
+        int32_t evicted = 0;        // as SavedSequence's
         bool plain = true;          // rows are the tokens from position 0 on, computed in their order
         int32_t state = -1;         // slot of the committed recurrent state; -1: none yet
         int64_t former_rows = -1;   // rows when the other slot was the state

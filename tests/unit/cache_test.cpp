@@ -361,6 +361,18 @@ TEST_CASE("a state to go back to moves with the rows that are given up") {
     CHECK(model.cache->rows_of_former_state(0) == -1);
 }
 
+TEST_CASE("a window can be shifted back again and again") {
+    Model model({group(0)}, Eviction::kWindow, false);
+    for (int i = 0; i < 20; ++i) {
+        model.append(0, std::vector<int32_t>(Model::kStep));
+        model.shift(0, 0, uint32_t(model.rows[0].size()), -1000);
+        REQUIRE(model.rows[0][0].position == 0);
+        model.check();
+    }
+    CHECK(!model.cache->whole(0));
+    CHECK(model.cache->saved(0).evicted == int32_t(kPageTokens));
+}
+
 TEST_CASE("all pages come back") {
     for (uint32_t window : {0u, 20u}) {
         const std::vector<CacheGroup> groups{group(window)};
@@ -397,9 +409,13 @@ TEST_CASE("what no sequence can be is not restored") {
     CHECK(possible(window, good, {{32, false}, {}}));
     CHECK(!possible(window, good, {{33, false}, {}}));
     CHECK(!possible(window, good, {{128, false}, {}}));
+    CHECK(!possible(sinks, turned, {{0, true}}));  // the first page has moved with the others
+    for (int32_t &position : positions) position += 96;
     CHECK(possible(sinks, turned, {{0, true}}));
     CHECK(!possible(sinks, turned, {{0, false}}));
     CHECK(!possible(sinks, {31, 200, 96, false, false}, {{0, true}}));
+    CHECK(!possible(sinks, {100, INT32_MAX, INT32_MAX - 31, false, false}, {{0, true}}));
+    for (int32_t &position : positions) position -= 96;
     positions[7] = 6;
     CHECK(!possible(plain, {100, 200, 0, false, false}, {{}}));
     positions[7] = 8;
