@@ -111,11 +111,14 @@ Status Context::check(const Batch &batch, Report &report) noexcept {
                           options_.max_outputs);
     for (uint32_t s = 0; s < options_.max_sequences; ++s) {
         if (added_[s] == 0) continue;
-        if (uint32_t(added_[s]) > room(s))
-            return report.set(Status::kContextFull, "sequence {} has {} of {} tokens and no room for {} more", s,
-                              cache_->length(s), options_.context_tokens, added_[s]);
         if (cache_->next_position(s) > std::numeric_limits<int32_t>::max() - added_[s])
-            return report.set(Status::kContextFull, "sequence {} has reached the largest position", s);
+            return report.set(Status::kContextFull,
+                              "sequence {} has reached the largest position; empty it or shift it back", s);
+        if (uint32_t(added_[s]) > room(s))
+            return report.set(Status::kContextFull,
+                              "sequence {} has {} of {} tokens and no room for {} more; remove some, or create the "
+                              "context with more context_tokens or a cache_policy",
+                              s, cache_->length(s), options_.context_tokens, added_[s]);
     }
     return Status::kOk;
 }
@@ -148,9 +151,11 @@ int32_t Context::position_of(const Batch &batch, size_t i) const noexcept {
 }
 
 uint32_t Context::room(uint32_t sequence) const {
-    if (options_.eviction != Eviction::kNone) return options_.max_batch_tokens;
+    const auto positions = uint32_t(std::numeric_limits<int32_t>::max() - cache_->next_position(sequence));
+    if (options_.eviction != Eviction::kNone) return std::min(positions, options_.max_batch_tokens);
     const uint32_t length = cache_->length(sequence);
-    return std::min(cache_->room(sequence), options_.context_tokens - std::min(length, options_.context_tokens));
+    return std::min(
+        {positions, cache_->room(sequence), options_.context_tokens - std::min(length, options_.context_tokens)});
 }
 
 Status Context::make_room(const Batch &batch, Report &report) noexcept {

@@ -64,7 +64,9 @@ ContextOptions resolve(ContextOptions options, const ModelSpec &spec) {
     const uint32_t trained = spec.context_length;
     if (options.context_tokens == 0) options.context_tokens = trained;
     if (options.context_tokens > trained)
-        fail(Status::kInvalidArgument, "context_tokens is {}, but the model was trained with {}",
+        fail(Status::kInvalidArgument,
+             "context_tokens is {}, but the model was trained with {}; choose no more, and a cache_policy for texts "
+             "that go on",
              options.context_tokens, trained);
     if (options.max_sequences == 0 || options.max_sequences > kMaxSequences)
         fail(Status::kInvalidArgument, "max_sequences is {}, must be 1 to {}", options.max_sequences, kMaxSequences);

@@ -1,5 +1,8 @@
-// The engine on tiny models: batches, sequences, atomic steps, cancel.
+// The engine on tiny models: batches, sequences, atomic steps, cancel, budgets.
 #include "engine_helpers.h"
+
+#include <atomic>
+#include <thread>
 
 using namespace el;
 
@@ -125,4 +128,33 @@ TEST_CASE("generate without a vocabulary: lengths, reasons and the cache agree")
     CHECK(generate(context, 0, sampler, prompt, options, result, report) == Status::kCancelled);
     CHECK(result.reason == StopReason::kCancelled);
     CHECK(decode(context, {1}, {0}, report) == Status::kOk);
+}
+
+TEST_CASE("contexts made at the same time share a budget") {
+    use_backends();
+    ModelOptions options;
+    auto small = Model::load(kGolden + "llama.gguf", options);
+    uint64_t weights = resident_bytes(small->plan().regions), context = 0;
+    ContextOptions wanted;
+    wanted.context_tokens = 64;
+    wanted.threads.threads = 1;
+    for (const PlannedRegion &region : plan_context(small->plan(), wanted).regions) context += region.bytes;
+    options.budget_bytes = std::max(weights + 2 * context + context / 2, peak_bytes(small->plan().regions));
+    auto model = Model::load(kGolden + "llama.gguf", options);
+    const uint64_t fitting = (options.budget_bytes - weights) / context;
+    for (int round = 0; round < 20; ++round) {
+        std::atomic<uint64_t> made = 0;
+        std::vector<std::unique_ptr<Context>> contexts(fitting + 3);
+        std::vector<std::thread> threads;
+        for (auto &mine : contexts)
+            threads.emplace_back([&] {
+                try {
+                    mine = std::make_unique<Context>(model, wanted);
+                    ++made;
+                } catch (const Error &) {
+                }
+            });
+        for (std::thread &thread : threads) thread.join();
+        CHECK(made == fitting);
+    }
 }

@@ -1,9 +1,6 @@
 // Sequences between steps: forks, gaps, shifts, windows, sinks, prefixes and trees, against plain runs.
 #include "engine_helpers.h"
 
-#include <atomic>
-#include <thread>
-
 using namespace el;
 
 namespace {
@@ -13,6 +10,14 @@ ContextOptions several(uint32_t sequences, uint32_t tokens = 0) {
     options.max_sequences = sequences;
     options.context_tokens = tokens;
     return options;
+}
+
+// A row of the cache as it lies there.
+std::vector<std::byte> row_of(Context &context, uint32_t sequence, uint32_t row) {
+    std::vector<std::byte> bytes(context.memory().row_bytes(0));
+    const int32_t slot = context.cache().slot(0, sequence, row);
+    context.memory().read_rows(0, &slot, 1, bytes.data());
+    return bytes;
 }
 
 // Logits after the last of some tokens of a sequence.
@@ -139,6 +144,8 @@ TEST_CASE("tokens in the middle can be removed, and the others moved up") {
     CHECK(context.next_position(0) == 100);
     CHECK(context.cache().position(0, 19) == 19);
     CHECK(context.cache().position(0, 20) == 57);
+    for (uint32_t row = 0; row < 63; ++row)
+        CHECK(row_of(context, 0, row) == row_of(context, 1, row < 20 ? row : row + 37));
     CHECK(context.shift(0, 57, INT32_MAX, -38, report) == Status::kInvalidArgument);  // into the others
     REQUIRE(context.shift(0, 57, INT32_MAX, -37, report) == Status::kOk);
     CHECK(context.next_position(0) == 63);
@@ -298,6 +305,28 @@ TEST_CASE("no shift leads beyond the largest position") {
     CHECK(context.shift(0, 0, INT32_MAX, INT32_MAX - 99, report) == Status::kInvalidArgument);
     CHECK(context.shift(0, 0, INT32_MAX, INT32_MAX - 100, report) == Status::kOk);
     CHECK(context.next_position(0) == INT32_MAX);
+    CHECK(context.room(0) == 0);
+}
+
+TEST_CASE("a generation ends at the largest position, whatever the policy") {
+    auto model = load("llama");
+    for (Eviction eviction : {Eviction::kNone, Eviction::kWindow, Eviction::kSinks}) {
+        CAPTURE(int(eviction));
+        ContextOptions options = several(1, 128);
+        options.eviction = eviction;
+        Context context(model, options);
+        Sampler sampler(model->n_vocab(), {});
+        Report report;
+        feed(context, 0, {1, 2, 3});
+        REQUIRE(context.shift(0, 0, INT32_MAX, INT32_MAX - 8, report) == Status::kOk);
+        GenerateOptions how;
+        how.ignore_end = true;
+        GenerateResult result;
+        CHECK(generate(context, 0, sampler, std::vector<int32_t>{4}, how, result, report) == Status::kOk);
+        CHECK(result.reason == StopReason::kContextFull);
+        CHECK(context.next_position(0) == INT32_MAX);
+        CHECK(result.n_generated == 5);
+    }
 }
 
 // With one layer, what a token sees is the embedding of each row alone, so the cache can be rebuilt from its tokens.
@@ -318,10 +347,7 @@ TEST_CASE("with sinks, a token sees the first page and the last ones") {
         REQUIRE(plain.shift(0, 0, INT32_MAX, context.cache().position(0, 0), report) == Status::kOk);
         const size_t bytes = sizeof(float) * 2 * 16;  // K and V of the first layer: 2 heads of 16
         for (uint32_t row : {0u, 5u, 31u, 32u, 60u, context.length(0) - 1}) {
-            const int32_t a = context.cache().slot(0, 0, row), b = plain.cache().slot(0, 0, row);
-            std::vector<std::byte> got(context.memory().row_bytes(0)), wanted(plain.memory().row_bytes(0));
-            context.memory().read_rows(0, &a, 1, got.data());
-            plain.memory().read_rows(0, &b, 1, wanted.data());
+            const auto got = row_of(context, 0, row), wanted = row_of(plain, 0, row);
             std::vector<float> x(bytes / 4), y(bytes / 4);
             memcpy(x.data(), got.data(), bytes);
             memcpy(y.data(), wanted.data(), bytes);
@@ -431,35 +457,6 @@ TEST_CASE("a tree of drafts deeper than a window is refused") {
     CHECK(std::string(report.text).find("window of 16") != std::string::npos);
     b.n = 16;
     CHECK(context.decode(b, report) == Status::kOk);
-}
-
-TEST_CASE("contexts made at the same time share a budget") {
-    use_backends();
-    ModelOptions options;
-    auto small = Model::load(kGolden + "llama.gguf", options);
-    uint64_t weights = resident_bytes(small->plan().regions), context = 0;
-    ContextOptions wanted;
-    wanted.context_tokens = 64;
-    wanted.threads.threads = 1;
-    for (const PlannedRegion &region : plan_context(small->plan(), wanted).regions) context += region.bytes;
-    options.budget_bytes = std::max(weights + 2 * context + context / 2, peak_bytes(small->plan().regions));
-    auto model = Model::load(kGolden + "llama.gguf", options);
-    const uint64_t fitting = (options.budget_bytes - weights) / context;
-    for (int round = 0; round < 20; ++round) {
-        std::atomic<uint64_t> made = 0;
-        std::vector<std::unique_ptr<Context>> contexts(fitting + 3);
-        std::vector<std::thread> threads;
-        for (auto &mine : contexts)
-            threads.emplace_back([&] {
-                try {
-                    mine = std::make_unique<Context>(model, wanted);
-                    ++made;
-                } catch (const Error &) {
-                }
-            });
-        for (std::thread &thread : threads) thread.join();
-        CHECK(made == fitting);
-    }
 }
 
 TEST_CASE("a deadline that has passed stops before the step") {
