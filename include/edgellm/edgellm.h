@@ -466,7 +466,7 @@ EDGELLM_API edgellm_status edgellm_context_cancel(edgellm_context *context);
 typedef struct edgellm_sequence_info {
     uint32_t struct_size;
     int32_t n_tokens;      /* in the cache */
-    int32_t next_position; /* that an appended token gets: n_tokens, unless some were removed or dropped */
+    int32_t next_position; /* that an appended token gets: n_tokens, unless some were removed, dropped or shifted */
 } edgellm_sequence_info;
 #define EDGELLM_SEQUENCE_INFO_INIT                                                                                     \
     { sizeof(edgellm_sequence_info), 0, 0 }
@@ -479,8 +479,8 @@ EDGELLM_API edgellm_status edgellm_sequence_get_info(const edgellm_context *cont
  * back to the first n tokens: a conversation goes on from its unchanged beginning. Tokens behind a gap keep their
  * positions and what they learned from those before them; edgellm_sequence_shift() closes it. Allocates nothing.
  * Errors: BUSY, CONTEXT_FULL (pages shared with other sequences cannot be copied), UNSUPPORTED: a window or a policy
- * has dropped what is needed; a recurrent model can only be emptied or go back by its last step. It cannot go back
- * where that step was not made here (after a restore, or in a fork) or where another one has failed since. */
+ * has dropped what is needed; a part of a tree of drafts; a recurrent model can only be emptied or go back by its last
+ * step, and not where that step was not made here (after a restore, or in a fork) or another one has failed since. */
 EDGELLM_API edgellm_status edgellm_sequence_remove(edgellm_context *context, edgellm_sequence sequence, int32_t begin,
                                                    int32_t end);
 
@@ -678,8 +678,8 @@ typedef struct edgellm_generate_result {
  * tokens and their pages are still there: they are used for new tokens only when no others are free.
  * The status is EDGELLM_OK for every stop reason but EDGELLM_STOP_CANCELLED and EDGELLM_STOP_DEADLINE; result is filled
  * in then, too.
- * Errors: BUSY, CANCELLED, DEADLINE_EXCEEDED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY,
- * INVALID_ARGUMENT, LIMIT_EXCEEDED (stop strings, n_top), LOGITS_INVALID. */
+ * Errors: BUSY, CANCELLED, DEADLINE_EXCEEDED, PROMPT_TOO_LONG (before anything is done), NO_VOCABULARY (stop strings),
+ * LIMIT_EXCEEDED (stop strings, n_top), LOGITS_INVALID, UNSUPPORTED (the sequence ends with a tree of drafts). */
 EDGELLM_API edgellm_status edgellm_context_generate(edgellm_context *context, edgellm_sequence sequence,
                                                     edgellm_sampler *sampler, const edgellm_token *prompt,
                                                     size_t n_prompt, const edgellm_generate_options *options,
