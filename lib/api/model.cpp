@@ -5,6 +5,8 @@
 
 using namespace el;
 
+static_assert(kBudgetAvailable == EDGELLM_BUDGET_AVAILABLE);
+
 ModelOptions el::model_options(const edgellm_model_options *given) {
     edgellm_model_options in = read_struct<edgellm_model_options>(given, EDGELLM_MODEL_OPTIONS_INIT, "options");
     check_flags(in.flags, EDGELLM_MODEL_VOCABULARY_ONLY | EDGELLM_MODEL_MAP_FILE, "options.flags");
@@ -20,7 +22,7 @@ ModelOptions el::model_options(const edgellm_model_options *given) {
     if (in.budget_bytes == 0)
         fail(Status::kInvalidArgument, "options.budget_bytes is 0, which holds nothing; EDGELLM_BUDGET_AVAILABLE takes "
                                        "what the system has available");
-    if (in.budget_bytes != EDGELLM_BUDGET_AVAILABLE) options.budget_bytes = in.budget_bytes;
+    options.budget_bytes = in.budget_bytes;
     options.log = {in.log, in.log_user, static_cast<LogLevel>(in.log_level)};
     options.progress = in.progress;
     options.progress_user = in.progress_user;

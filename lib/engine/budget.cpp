@@ -36,7 +36,7 @@ uint64_t resident_bytes(std::span<const PlannedRegion> regions) {
 
 uint64_t Budget::available_besides(uint64_t own_claim) const {
     const uint64_t system = available_memory_bytes();
-    if (limit_ != 0) return std::min(limit_ - std::min(limit_, claimed_.load() - own_claim), system);
+    if (limit_ != kBudgetAvailable) return std::min(limit_ - std::min(limit_, claimed_.load() - own_claim), system);
     if (system == UINT64_MAX) return system;
     return system - std::min(system, std::clamp(system / kReserveShare, kLeastReserve, kMostReserve));
 }

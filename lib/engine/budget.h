@@ -23,9 +23,11 @@ uint64_t all_bytes(std::span<const PlannedRegion> regions);       // on all devi
 uint64_t peak_bytes(std::span<const PlannedRegion> regions);      // that the budget bounds
 uint64_t resident_bytes(std::span<const PlannedRegion> regions);  // the same without those that are load_only
 
+// What the system and the control groups have available at the time, less a reserve.
+constexpr uint64_t kBudgetAvailable = UINT64_MAX;
+
 class Budget {
   public:
-    // 0: what the system and the control groups have available at the time, less a reserve.
     explicit Budget(uint64_t limit_bytes) : limit_(limit_bytes) {}
     Budget(const Budget &) = delete;
     Budget &operator=(const Budget &) = delete;

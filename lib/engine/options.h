@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "cache/cache.h"
+#include "engine/budget.h"
 
 #include <cstdint>
 #include <optional>
@@ -17,7 +18,7 @@ struct ModelOptions {
     std::optional<Isa> isa;  // caps what the CPU has; throws kUnsupported if the CPU lacks it
     bool map = false;        // map the file while it is read
     bool vocabulary_only = false;
-    uint64_t budget_bytes = 0;  // for the model and its contexts; 0: what the system has available, less a reserve
+    uint64_t budget_bytes = kBudgetAvailable;  // for the model and its contexts
     Log log;
     int32_t (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes) = nullptr;  // non-zero: kCancelled
     void *progress_user = nullptr;
