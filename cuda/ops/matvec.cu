@@ -227,6 +227,16 @@ void share_out(Args &a, uint32_t n_blocks) {
 
 size_t input_bytes(const Args &a) { return size_t(a.slots) * kInputSlotBytes; }
 
+// The product of some of the tokens, which are quantized in memory.
+Args tokens_of(const Args &all, int first, int n) {
+    Args a = all;
+    a.n = n;
+    a.quantized += size_t(first) * a.row_bytes;
+    if (a.residual) a.residual += size_t(first) * a.part[0].rows;
+    for (int i = 0; i < a.n_parts; ++i) a.part[i].out += size_t(first) * a.part[i].rows;
+    return a;
+}
+
 template <int N> void start(Args &a, const Chip &chip, cudaStream_t stream) {
     uint32_t tiles = 0, largest = 0;
     for (int i = 0; i < a.n_parts; ++i) {
@@ -246,6 +256,14 @@ template <int N> void start(Args &a, const Chip &chip, cudaStream_t stream) {
     };
     while (sum_bytes() > kMostSums && blocks < most_blocks) blocks = std::min(blocks + round, most_blocks);
     const size_t others = PackedShape::align(sum_bytes()) + (N == 1 ? input_bytes(a) : 0);
+    if constexpr (N > 2)  // sums of the largest matrices may leave no room for weights
+        if (others + 2 * size_t(largest) > most_shared_bytes(chip)) {
+            for (int first = 0; first < a.n; first += N / 2) {
+                Args half = tokens_of(a, first, std::min(N / 2, a.n - first));
+                start<N / 2>(half, chip, stream);
+            }
+            return;
+        }
     const Ring ring(largest, others, most_shared_bytes(chip));
     a.n_stages = int(ring.n_stages);
     a.step_tiles = ring.warps / a.slots;

@@ -202,6 +202,16 @@ TEST_CASE("chips with little shared memory") {
                    .norm = true,
                    .block_shared_bytes = bytes});
         }
+    // The sums of all tokens would leave no room for weights.
+    for (int n : {5, 8})
+        check({.formats = {Format::kQ4_K},
+               .rows = {900},
+               .cols = 1024,
+               .n = n,
+               .norm = true,
+               .residual = true,
+               .n_multiprocessors = 1,
+               .block_shared_bytes = 24 << 10});
 }
 
 TEST_CASE("experts that routes have chosen") {
