@@ -56,7 +56,9 @@ class Finder {
         }
         if (s.n_linears == 2 && is(i, OpKind::kGate)) {
             const ValueId a = at(i)->in[0], b = at(i)->in[1], x = first.out, y = at(i - 1)->out;
-            if (uses(x) == 1 && uses(y) == 1 && ((a == x && b == y) || (a == y && b == x))) s.gate = int32_t(i++);
+            if (uses(x) == 1 && uses(y) == 1 && ((a == x && b == y) || (a == y && b == x)) &&
+                program_.values[size_t(x)].width == program_.values[size_t(y)].width)
+                s.gate = int32_t(i++);
         } else if (s.n_linears == 1 && is(i, OpKind::kAdd)) {
             const bool left = at(i)->in[0] == first.out, right = at(i)->in[1] == first.out;
             if (left != right && uses(first.out) == 1) s.add = int32_t(i++);
