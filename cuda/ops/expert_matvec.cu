@@ -34,8 +34,9 @@ __global__ void __launch_bounds__(kMostThreads, 2) expert_matvec_kernel(const __
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
     uint8_t *ring = dynamic_shared() + warp * a.n_stages * a.stage_bytes;
     float *sums = reinterpret_cast<float *>(dynamic_shared() + a.sums_at);
-    const uint32_t all = a.n_pairs * a.tiles, first = all * blockIdx.x / gridDim.x,
-                   end = all * (blockIdx.x + 1) / gridDim.x, last_unit = end * a.slots;
+    const uint64_t all = uint64_t(a.n_pairs) * a.tiles;
+    const uint32_t first = uint32_t(all * blockIdx.x / gridDim.x), end = uint32_t(all * (blockIdx.x + 1) / gridDim.x),
+                   last_unit = end * a.slots;
     wait_for_predecessor();
     for (uint32_t i = threadIdx.x; i < a.n_pairs; i += blockDim.x)
         experts[i] = uint32_t(a.route[i / a.n_used * 2 * a.n_used + i % a.n_used]);
