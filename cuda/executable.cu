@@ -10,6 +10,7 @@ namespace el::cuda {
 
 Chip chip_of(int32_t device) {
     cudaDeviceProp p;
+    check(cudaSetDevice(device), "choosing the GPU");  // before anything is made on it
     check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
     return {p.multiProcessorCount, p.sharedMemPerBlockOptin, p.major >= 9};
 }
@@ -126,6 +127,8 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     m.packed = pieces.take<uint8_t>(product(longest, kPageTokens));
     m.quantized = pieces.take<uint8_t>(matvec_scratch_of(program));
     m.attention = pieces.take<uint8_t>(attention_scratch_of(program));
+    m.step.limits = limits.step;
+    m.step.token = reinterpret_cast<int32_t *>(pieces.take<uint8_t>(step_bytes_of(limits.step)));
     close("scratch");
     m.gemm = Gemm::lay_out(program, limits.step, pieces);
     close("prefill workspace");
@@ -138,19 +141,16 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
       buffer_of(buffers_of(program).buffer_of), host_step(step_bytes_of(limits.step), "memory for steps"),
       host_logits(product(product(limits.step.max_outputs, program.vocab), sizeof(float)), "memory for logits"),
       context(limits.step.context) {
-    check(cudaSetDevice(store.device), "choosing the GPU");
     check_supported(program, limits);
     Pieces counted;
     lay_out(program, limits, counted, nullptr, nullptr);
-    const size_t bytes = counted.used(), step_bytes = step_bytes_of(limits.step);
-    memory = DeviceMemory(bytes + step_bytes, "a context");
+    memory = DeviceMemory(counted.used(), "a context");
     Pieces pieces(memory.data());
     at = lay_out(program, limits, pieces, nullptr, nullptr);
-    at.step.limits = limits.step;
-    at.step.token = reinterpret_cast<int32_t *>(memory.data() + bytes);
-    check(cudaMemset(memory.data(), 0, bytes + step_bytes), "clearing a context");
-    check(cudaMemcpy(at.constants, program.constants.data(), program.constants.size() * sizeof(float),
-                     cudaMemcpyHostToDevice),
+    // On the stream of the steps, which does not wait for others.
+    check(cudaMemsetAsync(memory.data(), 0, counted.used(), stream), "clearing a context");
+    check(cudaMemcpyAsync(at.constants, program.constants.data(), program.constants.size() * sizeof(float),
+                          cudaMemcpyHostToDevice, stream),
           "copying constants");
     gemm = std::make_unique<Gemm>(at.gemm, stream);
     matvec_prepare(chip);
