@@ -35,10 +35,8 @@ bool is_sticky(cudaError_t error);
 
 inline void check(cudaError_t error, const char *what) {
     if (error == cudaSuccess) return;
-    if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError();
-        throw Failure(kOutOfMemory, "%s: the GPU has no memory left", what);
-    }
+    cudaGetLastError();  // not to be reported again by what comes later; sticky ones stay
+    if (error == cudaErrorMemoryAllocation) throw Failure(kOutOfMemory, "%s: the GPU has no memory left", what);
     throw Failure(is_sticky(error) ? kDeviceLost : kInternal, "%s: %s", what, cudaGetErrorString(error));
 }
 

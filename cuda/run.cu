@@ -56,6 +56,7 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
         n_outputs_ = step.n_outputs;
         return kOk;
     } catch (const Failure &failure) {
+        cudaStreamSynchronize(stream);  // what was started still reads host_step
         std::snprintf(error, kErrorBytes, "%s", failure.what());
         return failure.status();
     }
@@ -93,7 +94,8 @@ void Executable::capture() {
             check(cudaGetLastError(), "capturing a step");
         } catch (...) {
             cudaStreamEndCapture(stream, &graph);
-            cudaGraphDestroy(graph);
+            if (graph) cudaGraphDestroy(graph);
+            cudaGetLastError();  // what ending it says is no news
             throw;
         }
         check(cudaStreamEndCapture(stream, &graph), "capturing a step");
