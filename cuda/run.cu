@@ -30,7 +30,8 @@ void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_t
             to.visible_begin[i] = to.visible_end[i] = 0;
         }
     }
-    for (int32_t i = from.n_outputs; i < n_tokens; ++i) to.output_row[i] = 0;
+    const int32_t n_outputs = std::min(n_tokens, int32_t(to.limits.max_outputs));
+    for (int32_t i = from.n_outputs; i < n_outputs; ++i) to.output_row[i] = 0;
 }
 
 int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
@@ -59,6 +60,10 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
         cudaStreamSynchronize(stream);  // what was started still reads host_step
         std::snprintf(error, kErrorBytes, "%s", failure.what());
         return failure.status();
+    } catch (...) {
+        cudaStreamSynchronize(stream);
+        std::snprintf(error, kErrorBytes, "an unexpected error in a step");
+        return kInternal;
     }
 }
 
@@ -81,9 +86,10 @@ void Executable::capture() {
     Step step = lay_out_step(limits, pieces);
     const size_t bytes = pieces.used;
     for (int32_t n : {1, 2, 4, 8}) {
-        if (uint32_t(n) > limits.max_tokens || uint32_t(n) > limits.max_outputs) break;
+        if (uint32_t(n) > limits.max_tokens) break;
         if (n > 1 && !program.state_layers.empty()) break;
-        step.n_tokens = step.n_outputs = n;
+        step.n_tokens = n;
+        step.n_outputs = std::min(n, int32_t(limits.max_outputs));
         step.n_sequences = 1;
         const Step device = moved_step(step, reinterpret_cast<uint8_t *>(at.step.token));
         check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capturing a step");

@@ -83,6 +83,17 @@ class Finder {
         return op.norm.kind == NormKind::kRms && op.norm.groups == n_heads && !op.weight[1].exists();
     }
 
+    // Whether keys turn as queries do: one kernel makes the angles for both.
+    bool same_angles(int32_t a, int32_t b) const {
+        if (a < 0 || b < 0) return true;
+        const Op &x = program_.ops[size_t(a)], &y = program_.ops[size_t(b)];
+        for (int i = 0; i < kOpWeights; ++i)
+            if (x.weight[i].tensor != y.weight[i].tensor || x.weight[i].col_begin != y.weight[i].col_begin)
+                return false;
+        return x.rope.dims == y.rope.dims && x.rope.frequency == y.rope.frequency &&
+               x.rope.magnitude == y.rope.magnitude && x.rope.original_context == y.rope.original_context;
+    }
+
     bool heads(uint32_t begin, Stage &s) const {
         s = {};
         uint32_t end = begin;
@@ -109,7 +120,7 @@ class Finder {
             take(s.v_norm, OpKind::kNorm, s.v);
         }
         if (n != end + 1 - begin || !head_norm(s.q_norm, args.n_heads) || !head_norm(s.k_norm, args.n_kv_heads) ||
-            !head_norm(s.v_norm, args.n_kv_heads))
+            !head_norm(s.v_norm, args.n_kv_heads) || !same_angles(s.q_rope, s.k_rope))
             return false;
         s.kind = Stage::kHeads;
         s.begin = begin;
