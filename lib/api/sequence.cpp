@@ -93,9 +93,7 @@ edgellm_status edgellm_sequence_save(edgellm_context *context, edgellm_sequence 
                                      size_t *needed) {
     return on_sequence(context, sequence, [&](Context &of, uint32_t s, Report &report) {
         if (cap > 0) need(buf, "buf");
-        SequenceState state(of, s);
-        if (needed) *needed = static_cast<size_t>(state.bytes());
-        state.save_buffer(buf, cap, report);
+        SequenceState(of, s).save_buffer(buf, cap, needed, report);
     });
 }
 

@@ -49,7 +49,7 @@ class SequenceState {
 
     // The same with a file, which is replaced whole, or with a buffer. kBufferTooSmall if `cap` is less than bytes().
     Status save_file(const char *path, Report &report) noexcept;
-    Status save_buffer(void *buffer, size_t cap, Report &report) noexcept;
+    Status save_buffer(void *buffer, size_t cap, size_t *needed, Report &report) noexcept;
     Status restore_file(const char *path, Report &report) noexcept;
     Status restore_buffer(const void *buffer, size_t n, Report &report) noexcept;
 

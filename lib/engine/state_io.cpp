@@ -69,10 +69,12 @@ Status SequenceState::save_file(const char *path, Report &report) noexcept {
     return file.commit(report);
 }
 
-Status SequenceState::save_buffer(void *buffer, size_t cap, Report &report) noexcept {
+Status SequenceState::save_buffer(void *buffer, size_t cap, size_t *needed, Report &report) noexcept {
     if (check_savable(report) != Status::kOk) return report.status;
-    if (const uint64_t needed = bytes(); cap < needed)
-        return report.set(Status::kBufferTooSmall, "sequence {} takes {} bytes; cap is {}", sequence_, needed, cap);
+    const uint64_t all = bytes();
+    if (needed) *needed = static_cast<size_t>(all);
+    if (cap < all)
+        return report.set(Status::kBufferTooSmall, "sequence {} takes {} bytes; cap is {}", sequence_, all, cap);
     BufferSink sink(buffer);
     return save(sink, report);
 }

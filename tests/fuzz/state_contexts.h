@@ -49,7 +49,7 @@ inline std::vector<std::byte> saved(Context &context, uint32_t sequence) {
     SequenceState state(context, sequence);
     std::vector<std::byte> bytes(state.bytes());
     Report report;
-    check(state.save_buffer(bytes.data(), bytes.size(), report) == Status::kOk);
+    check(state.save_buffer(bytes.data(), bytes.size(), nullptr, report) == Status::kOk);
     return bytes;
 }
 

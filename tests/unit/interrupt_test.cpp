@@ -65,7 +65,7 @@ std::vector<std::byte> saved(Context &context) {
     SequenceState state(context, 0);
     std::vector<std::byte> bytes(state.bytes());
     Report report;
-    REQUIRE_MESSAGE(state.save_buffer(bytes.data(), bytes.size(), report) == Status::kOk, report.text);
+    REQUIRE_MESSAGE(state.save_buffer(bytes.data(), bytes.size(), nullptr, report) == Status::kOk, report.text);
     return bytes;
 }
 

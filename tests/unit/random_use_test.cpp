@@ -61,7 +61,7 @@ class RandomUse {
         SequenceState state(context_, from);
         std::vector<std::byte> bytes(state.bytes());
         Report report;
-        REQUIRE(state.save_buffer(bytes.data(), bytes.size(), report) == Status::kOk);
+        REQUIRE(state.save_buffer(bytes.data(), bytes.size(), nullptr, report) == Status::kOk);
         REQUIRE(SequenceState(context_, to).restore_buffer(bytes.data(), bytes.size(), report) == Status::kOk);
         tokens_[to] = tokens_[from];
     }

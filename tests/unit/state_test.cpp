@@ -45,7 +45,7 @@ Bytes saved(Context &context, uint32_t sequence) {
     SequenceState state(context, sequence);
     Bytes bytes(state.bytes());
     Report report;
-    REQUIRE_MESSAGE(state.save_buffer(bytes.data(), bytes.size(), report) == Status::kOk, report.text);
+    REQUIRE_MESSAGE(state.save_buffer(bytes.data(), bytes.size(), nullptr, report) == Status::kOk, report.text);
     return bytes;
 }
 
@@ -348,14 +348,16 @@ TEST_CASE("what does not belong here is refused with the reason") {
 
     Report report;
     Bytes too_small(bytes.size() - 1);
-    CHECK(SequenceState(from, 0).save_buffer(too_small.data(), too_small.size(), report) == Status::kBufferTooSmall);
+    CHECK(SequenceState(from, 0).save_buffer(too_small.data(), too_small.size(), nullptr, report) ==
+          Status::kBufferTooSmall);
     const int32_t drafts[] = {1, 2}, parents[] = {-1, -1};
     Batch b;
     b.tokens = drafts;
     b.parents = parents;
     b.n = 2;
     REQUIRE(from.decode(b, report) == Status::kOk);
-    CHECK(SequenceState(from, 0).save_buffer(too_small.data(), too_small.size(), report) == Status::kUnsupported);
+    CHECK(SequenceState(from, 0).save_buffer(too_small.data(), too_small.size(), nullptr, report) ==
+          Status::kUnsupported);
     CHECK(std::string(report.text).find("remove it from position 100 on") != std::string::npos);
     Report ok;
     REQUIRE(SequenceState(from, 0).restore_buffer(bytes.data(), bytes.size(), ok) == Status::kOk);
