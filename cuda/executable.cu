@@ -10,7 +10,6 @@ namespace el::cuda {
 
 Chip chip_of(int32_t device) {
     cudaDeviceProp p;
-    check(cudaSetDevice(device), "choosing the GPU");  // before anything is made on it
     check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
     return {p.multiProcessorCount, p.sharedMemPerBlockOptin, p.major >= 9};
 }
@@ -189,7 +188,6 @@ template <typename Visit> void Executable::for_planes(uint32_t group, Visit visi
 
 // One row may be the source of one and the target of another: page by page, in order.
 void Executable::copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n) {
-    cudaSetDevice(store.device);
     for (size_t i = 0; i < n;) {
         size_t count = 1;  // rows that none of these has written yet
         while (i + count < n && count < kPageTokens &&
@@ -205,7 +203,6 @@ void Executable::copy_rows(uint32_t group, const int32_t *from, const int32_t *t
 
 void Executable::turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) {
     if (n == 0) return;
-    cudaSetDevice(store.device);
     cudaMemcpyAsync(at.slots[0], slots, n * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
     for (size_t i = 0; i < at.k.size(); ++i)
         if (program.cache_layers[i].group == group && turns[i])
@@ -214,7 +211,6 @@ void Executable::turn_keys(uint32_t group, const int32_t *slots, size_t n, int32
 }
 
 void Executable::copy_state(int32_t from, int32_t to) {
-    cudaSetDevice(store.device);
     for (size_t i = 0; i < at.state.size(); ++i) {
         const size_t n = program.state_layers[i].floats;
         cudaMemcpyAsync(at.state[i] + size_t(to) * n, at.state[i] + size_t(from) * n, n * sizeof(float),
@@ -230,7 +226,6 @@ size_t Executable::row_bytes(uint32_t group) const {
 }
 
 void Executable::move_rows(uint32_t group, const int32_t *slots, size_t n, uint8_t *host, bool to_device) {
-    cudaSetDevice(store.device);
     const size_t stride = row_bytes(group);
     for (size_t i = 0; i < n; i += kPageTokens, host += kPageTokens * stride) {
         const size_t count = std::min<size_t>(kPageTokens, n - i);
@@ -254,7 +249,6 @@ size_t Executable::state_bytes() const {
 
 // Bytes [begin, begin + n) of a slot, all layers one after the other.
 void Executable::move_state(int32_t slot, size_t begin, size_t n, uint8_t *host, bool to_device) {
-    cudaSetDevice(store.device);
     size_t first = 0;  // byte of the layer
     for (size_t i = 0; i < at.state.size(); ++i) {
         const size_t bytes = program.state_layers[i].floats * sizeof(float), last = first + bytes;

@@ -1,5 +1,5 @@
 // A compiled program with its memory on the device. Steps of few tokens go stage by stage and are captured once, for 1,
-// 2, 4 and 8 tokens; in longer ones every op is a launch of its own.
+// 2, 4 and 8 tokens; in longer ones every op is a launch of its own. Whoever calls has made its device the current one.
 #pragma once
 #include "gemm.h"
 #include "ops/matvec.h"
@@ -61,7 +61,7 @@ struct Executable {
     };
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
-    int32_t run(const Step &step, size_t step_bytes, char *error);
+    void run(const Step &step, size_t step_bytes);
     const float *logits();  // of the last step, in host memory
 
     // As CacheMemory has them.

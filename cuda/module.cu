@@ -8,6 +8,23 @@
 namespace el::cuda {
 namespace {
 
+// The caller's choice of a GPU, which is a thread's, is as before when this ends. What goes wrong in between is found
+// by what comes next.
+class OnDevice {
+  public:
+    explicit OnDevice(int32_t device) {
+        if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
+        cudaSetDevice(device);
+    }
+    OnDevice(const OnDevice &) = delete;
+    ~OnDevice() {
+        if (before_ >= 0) cudaSetDevice(before_);
+    }
+
+  private:
+    int before_ = -1;
+};
+
 template <typename Function> int32_t guard(char *error, Function function) {
     try {
         function();
@@ -29,6 +46,7 @@ int32_t device_count(int32_t *n, char *error) {
 }
 
 int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
+    const OnDevice on(device);
     return guard(error, [&] {
         cudaDeviceProp p;
         check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
@@ -38,16 +56,17 @@ int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
         out->n_multiprocessors = p.multiProcessorCount;
         out->integrated = p.integrated;
         size_t available = 0, total = 0;
-        check(cudaSetDevice(device), "choosing the GPU");
         check(cudaMemGetInfo(&available, &total), "asking for the GPU's free memory");
         out->free_bytes = available;
     });
 }
 
 int32_t store_create(int32_t device, const Tensor *tensors, size_t n, Store **out, char *error) {
+    const OnDevice on(device);
     return guard(error, [&] { *out = new Store(device, tensors, n); });
 }
 int32_t store_load(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error) {
+    const OnDevice on(store->device);
     return guard(error, [&] { store->load(tensor, row, n_rows, rows); });
 }
 void weight_bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *load_extra_bytes) {
@@ -55,10 +74,15 @@ void weight_bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *lo
     if (guard(error, [&] { Store::bytes(tensors, n, bytes, load_extra_bytes); }) != kOk)
         for (size_t i = 0; i < n; ++i) bytes[i] = UINT64_MAX / 4 / (n + 1);  // more than anybody has
 }
-void store_free(Store *store) { delete store; }
+void store_free(Store *store) {
+    if (!store) return;
+    const OnDevice on(store->device);
+    delete store;
+}
 
 int32_t executable_memory(const ProgramView *program, const LimitsView *limits, Region *regions, size_t *n,
                           char *error) {
+    const OnDevice on(0);  // the only one that models are loaded to
     return guard(error, [&] {
         Pieces counted;
         Executable::lay_out(copy_program(*program), *limits, counted, regions, n);
@@ -66,34 +90,52 @@ int32_t executable_memory(const ProgramView *program, const LimitsView *limits, 
 }
 int32_t executable_create(const Store *store, const ProgramView *program, const LimitsView *limits, Executable **out,
                           char *error) {
+    const OnDevice on(store->device);
     return guard(error, [&] { *out = new Executable(*store, *program, *limits); });
 }
-int32_t executable_run(Executable *executable, const Step *step, size_t step_bytes, char *error) {
-    return executable->run(*step, step_bytes, error);
+int32_t executable_run(Executable *e, const Step *step, size_t step_bytes, char *error) {
+    const OnDevice on(e->store.device);
+    return guard(error, [&] { e->run(*step, step_bytes); });
 }
-const float *executable_logits(Executable *executable) { return executable->logits(); }
-void executable_free(Executable *executable) { delete executable; }
+const float *executable_logits(Executable *e) {
+    const OnDevice on(e->store.device);
+    return e->logits();
+}
+void executable_free(Executable *e) {
+    if (!e) return;
+    const OnDevice on(e->store.device);
+    delete e;
+}
 
 int32_t can_turn_keys(const Executable *e) { return e->can_turn; }
 void copy_rows(Executable *e, uint32_t group, const int32_t *from, const int32_t *to, size_t n) {
+    const OnDevice on(e->store.device);
     e->copy_rows(group, from, to, n);
 }
 void turn_keys(Executable *e, uint32_t group, const int32_t *slots, size_t n, int32_t positions) {
+    const OnDevice on(e->store.device);
     e->turn_keys(group, slots, n, positions);
 }
-void copy_state(Executable *e, int32_t from, int32_t to) { e->copy_state(from, to); }
+void copy_state(Executable *e, int32_t from, int32_t to) {
+    const OnDevice on(e->store.device);
+    e->copy_state(from, to);
+}
 size_t row_bytes(const Executable *e, uint32_t group) { return e->row_bytes(group); }
 void read_rows(const Executable *e, uint32_t group, const int32_t *slots, size_t n, void *out) {
+    const OnDevice on(e->store.device);
     const_cast<Executable *>(e)->move_rows(group, slots, n, static_cast<uint8_t *>(out), false);
 }
 void write_rows(Executable *e, uint32_t group, const int32_t *slots, size_t n, const void *in) {
+    const OnDevice on(e->store.device);
     e->move_rows(group, slots, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
 }
 size_t state_bytes(const Executable *e) { return e->state_bytes(); }
 void read_state(const Executable *e, int32_t slot, size_t begin, size_t n, void *out) {
+    const OnDevice on(e->store.device);
     const_cast<Executable *>(e)->move_state(slot, begin, n, static_cast<uint8_t *>(out), false);
 }
 void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void *in) {
+    const OnDevice on(e->store.device);
     e->move_state(slot, begin, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
 }
 

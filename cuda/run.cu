@@ -34,9 +34,8 @@ void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_t
     for (int32_t i = from.n_outputs; i < n_outputs; ++i) to.output_row[i] = 0;
 }
 
-int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
+void Executable::run(const Step &step, size_t step_bytes) {
     try {
-        check(cudaSetDevice(store.device), "choosing the GPU");
         n_outputs_ = 0;
         const bool was_captured = program.state_layers.empty() || step.n_sequences == 1;
         const auto found = std::find_if(captured_.begin(), captured_.end(),
@@ -55,15 +54,9 @@ int32_t Executable::run(const Step &step, size_t step_bytes, char *error) {
         }
         check(cudaStreamSynchronize(stream), "running a step");
         n_outputs_ = step.n_outputs;
-        return kOk;
-    } catch (const Failure &failure) {
-        cudaStreamSynchronize(stream);  // what was started still reads host_step
-        std::snprintf(error, kErrorBytes, "%s", failure.what());
-        return failure.status();
     } catch (...) {
-        cudaStreamSynchronize(stream);
-        std::snprintf(error, kErrorBytes, "an unexpected error in a step");
-        return kInternal;
+        cudaStreamSynchronize(stream);  // what was started still reads host_step
+        throw;
     }
 }
 
@@ -71,7 +64,6 @@ const float *Executable::logits() {
     float *to = reinterpret_cast<float *>(host_logits.data());
     const size_t n = size_t(std::exchange(n_outputs_, 0)) * program.vocab;
     if (n > 0) {
-        cudaSetDevice(store.device);
         cudaMemcpyAsync(to, at.logits, n * sizeof(float), cudaMemcpyDeviceToHost, stream);
         // A GPU that was lost since the step is reported by the next one; until then nothing looks like a result.
         if (cudaStreamSynchronize(stream) != cudaSuccess) std::fill_n(to, n, NAN);

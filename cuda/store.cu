@@ -76,7 +76,6 @@ void Store::bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *lo
 }
 
 Store::Store(int32_t device_, const Tensor *tensors, size_t n) : device(device_), matrices(n) {
-    check(cudaSetDevice(device), "choosing the GPU");
     std::vector<uint64_t> each(n);
     bytes(tensors, n, each.data(), &staging_bytes_);
     size_t all = 0;
@@ -99,7 +98,6 @@ Store::Store(int32_t device_, const Tensor *tensors, size_t n) : device(device_)
 void Store::load(size_t tensor, uint64_t row, uint64_t n_rows, const void *rows) {
     const Matrix &m = matrices[tensor];
     uint8_t *const data = const_cast<uint8_t *>(m.data);
-    check(cudaSetDevice(device), "choosing the GPU");
     if (!m.packed) {
         check(cudaMemcpy(data + row * m.row_bytes, rows, n_rows * m.row_bytes, cudaMemcpyHostToDevice),
               "copying weights to the GPU");
