@@ -1,13 +1,22 @@
-// Copies from global to shared memory that go on while a thread does something else.
+// 16 bytes at a time from global memory: copies to shared memory that go on while a thread does something else, and
+// loads.
 #pragma once
 #include <cstdint>
 #include <cuda_runtime.h>
 
 namespace el::cuda {
 
+__device__ inline uint32_t shared_address(const void *p) { return uint32_t(__cvta_generic_to_shared(p)); }
+
 // 16 bytes, both sides aligned.
 __device__ inline void copy_async(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+
+// The same where what follows in memory is wanted too. Zeros where `exists` is false; `from` is not read then.
+__device__ inline void copy16(void *to, const void *from, bool exists = true) {
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(exists ? 16 : 0)
                  : "memory");
 }
 
@@ -22,6 +31,18 @@ __device__ inline void wait_for_copies(int open) {
         asm volatile("cp.async.wait_group 2;" ::: "memory");
     else
         asm volatile("cp.async.wait_group 3;" ::: "memory");
+}
+
+// Until at most kOpen of the closed groups are under way.
+template <int kOpen> __device__ void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory"); }
+
+// Past the first-level cache; what follows in memory is wanted too.
+__device__ inline uint4 load16(const void *from) {
+    uint4 x;
+    asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "l"(from));
+    return x;
 }
 
 }  // namespace el::cuda

@@ -28,6 +28,11 @@ __device__ inline uint8_t *dynamic_shared() {
     extern __shared__ __align__(16) uint8_t dynamic_shared_memory[];
     return dynamic_shared_memory;
 }
+// The same as what a kernel keeps there.
+template <typename T> __device__ T &dynamic_shared_as() {
+    extern __shared__ __align__(16) uint8_t dynamic_shared_memory_as[];
+    return *reinterpret_cast<T *>(dynamic_shared_memory_as);
+}
 
 struct Grid {
     dim3 blocks, threads;

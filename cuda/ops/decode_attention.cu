@@ -294,13 +294,10 @@ __device__ inline void mask(const Work &w, float soft_cap, int32_t first_row, fl
 
 template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_bounds__(32 * kWarps<kDim>, 2)
     decode_kernel(const __grid_constant__ Params p) {
-#if __CUDA_ARCH__ < 900
-    if constexpr (kClustered) return;  // never started there
-#endif
-    extern __shared__ uint8_t memory[];
+    if constexpr (kClustered && !kHasClusters) return;  // never started there
     using S = Shared<kDim, kQuantized, kClustered>;
     using Join = Joiner<kDim, kWarps<kDim>, kClustered>;
-    S &shared = *reinterpret_cast<S *>(memory);
+    S &shared = dynamic_shared_as<S>();
     const HeadsCall &call = p.call;
     let_successor_start();
     const Work work = find_work(call, p.n_blocks, kWarps<kDim>);

@@ -2,6 +2,7 @@
 // memory, where the chip has clusters; and, for long contexts, those of several clusters (elsewhere: blocks) through
 // global memory, where the last to arrive adds them up. The order of the sums is always the same.
 #pragma once
+#include "cluster.cuh"
 #include "ops/decode_part.cuh"
 
 namespace el::cuda {
@@ -45,52 +46,6 @@ template <int kDim, int kWarps, bool kClustered> struct JoinMemory {
     bool is_last;
 };
 
-// ---- between blocks of a cluster: stores that count as bytes on a barrier of the block that gets them, so that nobody
-// has to wait for its own stores
-
-__device__ inline uint32_t address_in(uint32_t block, const void *p) {
-    uint32_t there = 0;
-#if __CUDA_ARCH__ >= 900
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(block));
-#endif
-    return there;
-}
-__device__ inline void send(uint32_t to, uint32_t barrier, const float4 &x) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile(
-        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(to),
-        "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(barrier)
-        : "memory");
-#endif
-}
-__device__ inline void send(uint32_t to, uint32_t barrier, const float2 &x) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1,%2}, [%3];" ::"r"(to),
-                 "f"(x.x), "f"(x.y), "r"(barrier)
-                 : "memory");
-#endif
-}
-__device__ inline void expect(uint64_t *barrier, uint32_t bytes) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
-                 "fence.mbarrier_init.release.cluster;\n"
-                 "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-                 "r"(bytes)
-                 : "memory");
-#endif
-}
-__device__ inline void wait_for_bytes(const uint64_t *barrier) {
-#if __CUDA_ARCH__ >= 900
-    uint32_t done = 0;
-    while (!done)
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0; selp.u32 "
-                     "%0, 1, 0, p; }"
-                     : "=r"(done)
-                     : "r"(shared_address(barrier))
-                     : "memory");
-#endif
-}
-
 // What the clusters of a KV head meet in, for each blockIdx.z and y. Counters lie apart, as layers with heads of
 // different sizes use the same memory.
 template <int kDim> struct JoinScratch {
@@ -117,9 +72,7 @@ template <int kDim, int kWarps, bool kClustered> struct Joiner {
         if (threadIdx.x == 0)
             expect(&memory.received,
                    uint32_t(n_blocks) * (uint32_t(max(mine, 0)) * sizeof(float4) + kPartHeads * sizeof(float2)));
-#if __CUDA_ARCH__ >= 900
-        asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
-#endif
+        arrive_in_cluster();
     }
 
     __device__ void join() const {
@@ -174,9 +127,7 @@ template <int kDim, int kWarps, bool kClustered> struct Joiner {
 
 // Each block gets a slice of all heads' values from each block of its cluster.
 template <int kDim, int kWarps, bool kClustered> __device__ void Joiner<kDim, kWarps, kClustered>::exchange() const {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("barrier.cluster.wait;" ::: "memory");  // all blocks expect what comes
-#endif
+    wait_for_cluster();  // all blocks expect what comes
 #pragma unroll 1
     for (int i = int(threadIdx.x); i < n(); i += 32 * kWarps) {
         const int to = i / slice(), head = 4 * i / kDim;

@@ -357,8 +357,7 @@ __device__ void add_sequence(const AttentionCall &c, const Span &span, Warp<S> &
 
 template <typename S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     flash_kernel(const __grid_constant__ Params p) {
-    extern __shared__ uint8_t memory[];
-    Shared<S> &shared = *reinterpret_cast<Shared<S> *>(memory);
+    Shared<S> &shared = dynamic_shared_as<Shared<S>>();
     const AttentionCall &c = p.call;
     // The last tokens see most: they begin first.
     const uint32_t kv_head = blockIdx.x, first_token = (gridDim.y - 1 - blockIdx.y) * p.n_tokens;
@@ -385,7 +384,7 @@ template <typename S> bool start(const AttentionCall &c, cudaStream_t stream) {
     allow_shared(flash_kernel<S>, bytes);
     const uint32_t n_tokens = uint32_t(S::kRows) / group;
     const dim3 blocks(c.args.n_kv_heads, (uint32_t(c.n) + n_tokens - 1) / n_tokens);
-    flash_kernel<S><<<blocks, S::kThreads, bytes, stream>>>({c, group, n_tokens});
+    launch_early(flash_kernel<S>, {blocks, S::kThreads, bytes}, stream, false, Params{c, group, n_tokens});
     return true;
 }
 

@@ -1,34 +1,14 @@
-// Tiles of float16 rows in shared memory for mma.sync, copies into them, and rows of a quantized cache decoded into
-// them.
+// Tiles of float16 rows in shared memory for mma.sync, and rows of a quantized cache decoded into them.
 #pragma once
 #include "async_copy.cuh"
+#include "fast_math.cuh"
 #include "ops.h"
+#include "warp_matrix.cuh"
 
 #include <cuda_fp16.h>
 #include <type_traits>
 
 namespace el::cuda {
-
-__device__ inline uint32_t shared_address(const void *p) { return uint32_t(__cvta_generic_to_shared(p)); }
-
-// ---- copies of 16 bytes from global memory that go on meanwhile
-
-// Zeros where `exists` is false; `from` is not read then.
-__device__ inline void copy16(void *to, const void *from, bool exists = true) {
-    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-                 "r"(exists ? 16 : 0)
-                 : "memory");
-}
-// Past the first-level cache; what follows in memory is wanted too.
-__device__ inline uint4 load16(const void *from) {
-    uint4 x;
-    asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "l"(from));
-    return x;
-}
-// Until at most kOpen of the closed groups are under way.
-template <int kOpen> __device__ void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory"); }
 
 // ---- tiles: [rows][kDim] float16 in chunks of 8 values, so placed that 8 rows' chunks lie in different banks
 
@@ -43,49 +23,11 @@ template <int kDim> struct Tile {
     }
 };
 
-// Four 8 x 8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ inline void load_matrices(uint32_t (&m)[4], const uint8_t *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(shared_address(row))
-                 : "memory");
-}
-__device__ inline void load_transposed(uint32_t (&m)[4], const uint8_t *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(shared_address(row))
-                 : "memory");
-}
-__device__ inline void load_two_matrices(uint32_t (&m)[2], const uint8_t *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-                 : "=r"(m[0]), "=r"(m[1])
-                 : "r"(shared_address(row))
-                 : "memory");
-}
-__device__ inline uint32_t transpose(uint32_t m) {
-    uint32_t t;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(m));
-    return t;
-}
-
-// sum [16, 8] += a [16, 16] * b [16, 8]
-__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                 "{%0,%1,%2,%3};"
-                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 __device__ inline uint32_t pack_halves(float low, float high) {
     const __half2 h = __floats2half2_rn(low, high);
     return *reinterpret_cast<const uint32_t *>(&h);
 }
 
-__device__ inline float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kNoScore = -1e30f;  // less than every score; finite, so that differences are numbers
 
