@@ -1,5 +1,20 @@
 #pragma once
 #include "quant/half.h"
 
-inline uint16_t __ushort_as_half(uint16_t bits) { return bits; }
-inline float __half2float(uint16_t half) { return el::f16_to_f32(half); }
+struct __half {
+    uint16_t bits;
+};
+struct __half2 {
+    __half x, y;
+};
+inline __half __ushort_as_half(uint16_t bits) { return {bits}; }
+inline float __half2float(__half half) { return el::f16_to_f32(half.bits); }
+inline __half __float2half_rn(float x) { return {el::f32_to_f16(x)}; }
+inline __half2 __floats2half2_rn(float x, float y) { return {__float2half_rn(x), __float2half_rn(y)}; }
+inline __half2 __half2half2(__half x) { return {x, x}; }
+inline __half2 __hmul2(__half2 a, __half2 b) {
+    return __floats2half2_rn(__half2float(a.x) * __half2float(b.x), __half2float(a.y) * __half2float(b.y));
+}
+inline __half2 __hsub2(__half2 a, __half2 b) {
+    return __floats2half2_rn(__half2float(a.x) - __half2float(b.x), __half2float(a.y) - __half2float(b.y));
+}

@@ -1,6 +1,9 @@
 #include <cuda_runtime.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <deque>
+#include <map>
 #include <memory>
 #include <ucontext.h>
 #include <vector>
@@ -13,7 +16,7 @@ size_t shared_bytes = 0;
 
 namespace {
 
-constexpr size_t kStackBytes = 64 << 10;
+constexpr size_t kStackBytes = 128 << 10;
 
 struct Copy {
     void *to;
@@ -23,112 +26,218 @@ struct Copy {
 
 struct Barrier {
     unsigned expected = 0, arrived = 0, generation = 0;
+
+    unsigned arrive() {
+        const unsigned before = generation;
+        if (++arrived == expected) arrived = 0, ++generation;
+        return before;
+    }
+};
+
+struct Warp {
+    Barrier barrier{32};
+    alignas(16) uint8_t exchanged[2][32 * kMaxExchangedBytes];  // by turns, so that one wait is enough
+};
+
+struct Block {
+    dim3 index;
+    unsigned running = 0;  // threads
+    Barrier all;
+    std::vector<Warp> warps;
+    std::vector<uint4> shared;
+
+    uint8_t *memory() { return reinterpret_cast<uint8_t *>(shared.data()); }
+};
+
+// Bytes that others send.
+struct Inbox {
+    Block *owner;
+    size_t open;  // bytes yet to come
+    unsigned generation = 0;
+    std::vector<std::pair<uintptr_t, std::vector<uint8_t>>> stores;
 };
 
 struct Fiber {
     ucontext_t context;
-    std::vector<uint8_t> stack;
+    std::unique_ptr<uint8_t[]> stack{new uint8_t[kStackBytes]};  // not touched before it is used
+    Block *block = nullptr;
+    unsigned thread = 0, cluster_generation = 0;
     bool done = false;
     std::deque<std::vector<Copy>> copies;  // groups, the last of which is open
+    const unsigned *waits_for = nullptr;   // to be another number than `seen`
+    unsigned seen = 0;
+
+    Warp &warp() { return block->warps[thread / 32]; }
 };
 
-struct Block {
-    std::vector<Fiber> fibers;
-    std::vector<Barrier> warps;
-    std::vector<uint32_t> exchanged;  // per thread
+struct Cluster {
+    std::vector<Block> blocks;
     Barrier all;
-    std::vector<uint8_t> shared;
-    ucontext_t scheduler;
-    unsigned current = 0;
+    std::map<uintptr_t, Inbox> inboxes;
     const std::function<void()> *kernel = nullptr;
 };
-Block *block = nullptr;
+Cluster *cluster = nullptr;
+Fiber *current = nullptr;
+ucontext_t scheduler;
 
 void enter() {
-    (*block->kernel)();
-    block->fibers[block->current].done = true;
+    (*cluster->kernel)();
+    current->done = true;
+    --current->block->running;
 }
 
-void wait(Barrier &barrier) {
-    const unsigned generation = barrier.generation;
-    if (++barrier.arrived == barrier.expected) {
-        barrier.arrived = 0;
-        ++barrier.generation;
-        return;
-    }
-    while (barrier.generation == generation) swapcontext(&block->fibers[block->current].context, &block->scheduler);
+void wait_for_change(const unsigned &generation, unsigned seen) {
+    if (generation != seen) return;
+    current->waits_for = &generation;
+    current->seen = seen;
+    swapcontext(&current->context, &scheduler);
 }
 
-void run_block(unsigned n) {
-    for (unsigned t = 0; t < n; ++t) {
-        Fiber &fiber = block->fibers[t];
-        fiber.done = false;
-        fiber.copies.assign(1, {});
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = fiber.stack.size();
-        fiber.context.uc_link = &block->scheduler;
-        makecontext(&fiber.context, enter, 0);
+void start(Fiber &fiber, Block &block, unsigned thread) {
+    fiber.block = &block;
+    fiber.thread = thread;
+    fiber.done = false;
+    fiber.waits_for = nullptr;
+    fiber.copies.assign(1, {});
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = kStackBytes;
+    fiber.context.uc_link = &scheduler;
+    makecontext(&fiber.context, enter, 0);
+}
+
+// Each of the warp's threads until it waits; whether one could go on.
+bool run_warp(Fiber *fibers) {
+    bool any = false;
+    for (unsigned i = 0; i < 32; ++i) {
+        Fiber &fiber = fibers[i];
+        if (fiber.done || (fiber.waits_for && *fiber.waits_for == fiber.seen)) continue;
+        any = true;
+        fiber.waits_for = nullptr;
+        current = &fiber;
+        threadIdx = dim3(fiber.thread);
+        blockIdx = fiber.block->index;
+        swapcontext(&scheduler, &fiber.context);
     }
-    for (unsigned running = n; running > 0;) {
-        running = 0;
-        for (unsigned t = 0; t < n; ++t) {
-            if (block->fibers[t].done) continue;
-            ++running;
-            block->current = t;
-            threadIdx = dim3(t);
-            swapcontext(&block->scheduler, &block->fibers[t].context);
-        }
+    return any;
+}
+
+// Warps, and within a cluster blocks, are left only when they wait for others: who should wait and does not is far
+// ahead of them.
+bool run_block(Fiber *fibers, size_t n_threads) {
+    bool any = false;
+    for (size_t first = 0; first < n_threads; first += 32)
+        while (run_warp(fibers + first)) any = true;
+    return any;
+}
+void run_all(std::vector<Fiber> &fibers, size_t n_threads) {
+    for (bool any = true; any;) {
+        any = false;
+        for (size_t first = 0; first < fibers.size(); first += n_threads)
+            while (run_block(&fibers[first], n_threads)) any = true;
     }
+    for (const Fiber &fiber : fibers)
+        if (!fiber.done) stop("all threads wait");
 }
 
 }  // namespace
 
-void run(dim3 blocks, dim3 threads, size_t dynamic_bytes, const std::function<void()> &kernel) {
-    shared_bytes = dynamic_bytes;
-    Block mine;
-    mine.fibers.resize(threads.x);
-    for (Fiber &fiber : mine.fibers) fiber.stack.resize(kStackBytes);
-    mine.warps.assign(threads.x / 32, {32});
-    mine.exchanged.resize(threads.x);
-    mine.all.expected = threads.x;
+void stop(const char *why) {
+    std::fprintf(stderr, "emulation: %s\n", why);
+    std::abort();
+}
+
+void run(const Launch &launch, const std::function<void()> &kernel) {
+    shared_bytes = launch.shared_bytes;
+    gridDim = launch.blocks;
+    blockDim = launch.threads;
+    const unsigned n_threads = launch.threads.x;
+    Cluster mine;
+    mine.blocks.resize(launch.cluster);
     mine.kernel = &kernel;
-    block = &mine;
-    gridDim = blocks;
-    blockDim = threads;
-    for (unsigned b = 0; b < blocks.x; ++b) {
-        mine.shared.assign(shared_bytes + 15, 0xcd);
-        blockIdx = dim3(b);
-        run_block(threads.x);
-    }
-    block = nullptr;
+    cluster = &mine;
+    static std::vector<Fiber> fibers;
+    fibers.resize(launch.cluster * n_threads);
+    for (unsigned z = 0; z < gridDim.z; ++z)
+        for (unsigned y = 0; y < gridDim.y; ++y)
+            for (unsigned x = 0; x < gridDim.x; x += launch.cluster) {
+                mine.all = {launch.cluster * n_threads};
+                mine.inboxes.clear();
+                for (unsigned b = 0; b < launch.cluster; ++b) {
+                    Block &block = mine.blocks[b];
+                    block = {{x + b, y, z}, n_threads, {n_threads}, std::vector<Warp>(n_threads / 32), {}};
+                    block.shared.assign((shared_bytes + 15) / 16, {~0u, ~0u, ~0u, ~0u});
+                    for (unsigned t = 0; t < n_threads; ++t) start(fibers[b * n_threads + t], block, t);
+                }
+                run_all(fibers, n_threads);
+            }
+    cluster = nullptr;
 }
 
-uint8_t *dynamic_shared() {
-    const auto address = reinterpret_cast<uintptr_t>(block->shared.data());
-    return block->shared.data() + (16 - address % 16) % 16;
+uint8_t *dynamic_shared() { return current->block->memory(); }
+
+void wait_for_block() {
+    Barrier &all = current->block->all;
+    wait_for_change(all.generation, all.arrive());
+}
+void wait_for_warp() {
+    Barrier &warp = current->warp().barrier;
+    wait_for_change(warp.generation, warp.arrive());
 }
 
-void wait_for_block() { wait(block->all); }
-void wait_for_warp() { wait(block->warps[block->current / 32]); }
-
-uint32_t shuffle_xor(uint32_t value, int mask) {
-    const unsigned me = block->current;
-    block->exchanged[me] = value;
+const void *exchange(const void *mine, size_t bytes) {
+    Warp &warp = current->warp();
+    uint8_t *all = warp.exchanged[warp.barrier.generation % 2];
+    std::memcpy(all + current->thread % 32 * bytes, mine, bytes);
     wait_for_warp();
-    const uint32_t result = block->exchanged[me ^ unsigned(mask)];
-    wait_for_warp();
-    return result;
+    return all;
 }
 
-void copy_async(void *to, const void *from, size_t bytes) {
-    block->fibers[block->current].copies.back().push_back({to, from, bytes});
-}
-void close_copies() { block->fibers[block->current].copies.emplace_back(); }
+void copy_async(void *to, const void *from, size_t bytes) { current->copies.back().push_back({to, from, bytes}); }
+void close_copies() { current->copies.emplace_back(); }
 void wait_for_copies(int open) {
-    auto &groups = block->fibers[block->current].copies;
+    auto &groups = current->copies;
     for (; groups.size() > size_t(open) + 1; groups.pop_front())
-        for (const Copy &copy : groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+        for (const Copy &copy : groups.front()) {
+            if (copy.from)
+                std::memcpy(copy.to, copy.from, copy.bytes);
+            else
+                std::memset(copy.to, 0, copy.bytes);
+        }
+}
+
+void arrive_in_cluster() { current->cluster_generation = cluster->all.arrive(); }
+void wait_for_cluster() { wait_for_change(cluster->all.generation, current->cluster_generation); }
+
+uintptr_t address_in(unsigned block, const void *p) {
+    const ptrdiff_t offset = static_cast<const uint8_t *>(p) - dynamic_shared();
+    return reinterpret_cast<uintptr_t>(cluster->blocks[block].memory() + offset);
+}
+
+void expect(uint64_t *barrier, size_t bytes) {
+    const Inbox inbox = {current->block, bytes, bytes == 0, {}};
+    if (!cluster->inboxes.emplace(reinterpret_cast<uintptr_t>(barrier), inbox).second) stop("a barrier begins twice");
+}
+
+void send(uintptr_t to, uintptr_t barrier, const void *from, size_t bytes) {
+    const auto found = cluster->inboxes.find(barrier);
+    if (found == cluster->inboxes.end()) stop("bytes arrive on a barrier that has not begun");
+    Inbox &inbox = found->second;
+    if (inbox.open < bytes) stop("more bytes arrive on a barrier than it expects");
+    if (inbox.owner->running == 0) stop("bytes arrive in a block that has ended");
+    if (to % bytes) stop("an address is not aligned");
+    const auto *data = static_cast<const uint8_t *>(from);
+    inbox.stores.push_back({to, {data, data + bytes}});
+    if ((inbox.open -= bytes) > 0) return;
+    ++inbox.generation;
+    for (const auto &[where, what] : inbox.stores)
+        std::memcpy(reinterpret_cast<void *>(where), what.data(), what.size());
+}
+
+void wait_for_bytes(const uint64_t *barrier) {
+    const auto found = cluster->inboxes.find(reinterpret_cast<uintptr_t>(barrier));
+    if (found == cluster->inboxes.end()) stop("a thread waits for a barrier that has not begun");
+    wait_for_change(found->second.generation, 0);
 }
 
 }  // namespace emulation

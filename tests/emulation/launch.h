@@ -7,16 +7,18 @@ namespace el::cuda {
 inline void wait_for_predecessor() {}
 inline void let_successor_start() {}
 inline uint8_t *dynamic_shared() { return emulation::dynamic_shared(); }
+template <typename T> T &dynamic_shared_as() { return *reinterpret_cast<T *>(dynamic_shared()); }
 
 struct Grid {
     dim3 blocks, threads;
     size_t shared_bytes = 0;
+    unsigned cluster = 0;
 };
 template <typename... Params> void allow_shared(void (*)(Params...), size_t) {}
 
 template <typename... Params, typename... Args>
 void launch_early(void (*kernel)(Params...), const Grid &grid, cudaStream_t, bool, Args &&...args) {
-    emulation::run(grid.blocks, grid.threads, grid.shared_bytes, [&] { kernel(args...); });
+    emulation::run({grid.blocks, grid.threads, grid.shared_bytes, max(grid.cluster, 1u)}, [&] { kernel(args...); });
 }
 
 }  // namespace el::cuda

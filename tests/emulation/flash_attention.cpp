@@ -1,0 +1,1 @@
+#include "ops/flash_attention.cu"

@@ -1,0 +1,50 @@
+// In place of cuda/warp_matrix.cuh.
+#pragma once
+#include "quant/half.h"
+
+#include <cuda_runtime.h>
+
+namespace el::cuda {
+
+inline unsigned lane() { return threadIdx.x % 32; }
+
+inline void load_matrices(uint32_t (&m)[4], const uint8_t *row) {
+    emulation::check_alignment(row, 16);
+    const uint8_t *const *rows = emulation::of_warp(row);
+    for (unsigned i = 0; i < 4; ++i) std::memcpy(&m[i], rows[8 * i + lane() / 4] + 4 * (lane() % 4), 4);
+}
+inline void load_transposed(uint32_t (&m)[4], const uint8_t *row) {
+    emulation::check_alignment(row, 16);
+    const uint8_t *const *rows = emulation::of_warp(row);
+    for (unsigned i = 0; i < 4; ++i) {
+        uint16_t x[2];
+        for (unsigned j = 0; j < 2; ++j) std::memcpy(&x[j], rows[8 * i + 2 * (lane() % 4) + j] + 2 * (lane() / 4), 2);
+        m[i] = x[0] | uint32_t(x[1]) << 16;
+    }
+}
+inline uint32_t transpose(uint32_t m) {
+    const uint32_t *all = emulation::of_warp(m);
+    auto at = [&](unsigned row, unsigned col) { return all[4 * row + col / 2] >> 16 * (col % 2) & 0xffff; };
+    return at(2 * (lane() % 4), lane() / 4) | at(2 * (lane() % 4) + 1, lane() / 4) << 16;
+}
+
+inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    struct Values {
+        float a[4][2], b[2][2];
+    } mine;
+    auto decode = [](float(&to)[2], uint32_t halves) {
+        to[0] = f16_to_f32(uint16_t(halves));
+        to[1] = f16_to_f32(uint16_t(halves >> 16));
+    };
+    for (int i = 0; i < 4; ++i) decode(mine.a[i], a[i]);
+    decode(mine.b[0], b0);
+    decode(mine.b[1], b1);
+    const Values *all = emulation::of_warp(mine);
+    for (unsigned i = 0; i < 4; ++i) {
+        const unsigned row = lane() / 4, col = 2 * (lane() % 4) + i % 2;  // of the upper or lower half of the rows
+        for (unsigned k = 0; k < 16; ++k)
+            sum[i] += all[4 * row + k % 8 / 2].a[i / 2 + k / 8 * 2][k % 2] * all[4 * col + k % 8 / 2].b[k / 8][k % 2];
+    }
+}
+
+}  // namespace el::cuda
