@@ -37,9 +37,9 @@ void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_t
 void Executable::run(const Step &step, size_t step_bytes) {
     try {
         n_outputs_ = 0;
-        const bool was_captured = program.state_layers.empty() || step.n_sequences == 1;
+        const bool capturable = program.state_layers.empty() || step.n_sequences == 1;
         const auto found = std::find_if(captured_.begin(), captured_.end(),
-                                        [&](const Captured &c) { return was_captured && c.tokens >= step.n_tokens; });
+                                        [&](const Captured &c) { return capturable && c.tokens >= step.n_tokens; });
         Step host;
         if (found != captured_.end()) {
             fill(host, step, step_bytes, found->tokens);

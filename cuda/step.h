@@ -34,7 +34,7 @@ inline Step moved_step(const Step &step, uint8_t *base) {
     return s;
 }
 
-// Divides memory as Arena does on the host, whose alignment is finer.
+// Divides memory as Arena does on the host.
 struct StepMemory {
     uint8_t *base = nullptr;
     size_t used = 0;

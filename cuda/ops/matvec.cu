@@ -1,6 +1,6 @@
-// One block per multiprocessor walks through its share of tiles. Each warp takes a run of slots, which come through a
-// ring of its own in shared memory: weights are on their way while earlier ones are multiplied, and, as they depend on
-// no other kernel, before the kernel before this one has ended.
+// One block per multiprocessor walks through its share of tiles, whose slots its warps take in turn. They come through
+// a ring of each warp's own in shared memory: weights are on their way while earlier ones are multiplied, and, as they
+// depend on no other kernel, before the kernel before this one has ended.
 #include "ops/activation.cuh"
 #include "ops/matvec.h"
 #include "ops/slot.cuh"
