@@ -137,7 +137,8 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
 
 Executable::Executable(const Store &store_, const ProgramView &view, const LimitsView &limits)
     : store(store_), chip(chip_of(store_.device)), program(copy_program(view)), stages(stages_of(program)),
-      buffer_of(buffers_of(program).buffer_of), host_step(step_bytes_of(limits.step), "memory for steps"),
+      buffer_of(buffers_of(program).buffer_of), turns(program),
+      host_step(step_bytes_of(limits.step), "memory for steps"),
       host_logits(product(product(limits.step.max_outputs, program.vocab), sizeof(float)), "memory for logits"),
       context(limits.step.context) {
     check_supported(program, limits);
@@ -153,22 +154,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
           "copying constants");
     gemm = std::make_unique<Gemm>(at.gemm, stream);
     matvec_prepare(chip);
-    find_turns();
     capture();
-}
-
-void Executable::find_turns() {
-    turns.assign(program.cache_layers.size(), nullptr);
-    std::vector<const Op *> maker(program.values.size(), nullptr);
-    for (const Op &op : program.ops) {
-        if (op.out != kNoValue) maker[size_t(op.out)] = &op;
-        if (op.kind != OpKind::kCacheWrite) continue;
-        const Op *made = maker[size_t(op.in[0])];
-        if (made && made->kind == OpKind::kRope) turns[op.cache_write.cache_layer] = made;
-        if (made && made->kind == OpKind::kNorm && maker[size_t(made->in[0])] &&
-            maker[size_t(made->in[0])]->kind == OpKind::kRope)
-            can_turn = false;
-    }
 }
 
 Rope Executable::rope_of(const Op &op) const {
@@ -205,8 +191,8 @@ void Executable::turn_keys(uint32_t group, const int32_t *slots, size_t n, int32
     if (n == 0) return;
     cudaMemcpyAsync(at.slots[0], slots, n * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
     for (size_t i = 0; i < at.k.size(); ++i)
-        if (program.cache_layers[i].group == group && turns[i])
-            turn_rows(at.k[i], rope_of(*turns[i]), at.slots[0], int(n), positions, stream);
+        if (program.cache_layers[i].group == group && turns.rope[i])
+            turn_rows(at.k[i], rope_of(*turns.rope[i]), at.slots[0], int(n), positions, stream);
     cudaStreamSynchronize(stream);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "gemm.h"
 #include "ops/matvec.h"
+#include "program/key_turns.h"
 #include "stages.h"
 #include "store.h"
 
@@ -78,14 +79,13 @@ struct Executable {
     Program program;
     std::vector<Stage> stages;
     std::vector<int32_t> buffer_of;  // per value
+    const KeyTurns turns;
     DeviceMemory memory;
     Memory at;
     Stream stream;
     std::unique_ptr<Gemm> gemm;
     HostMemory host_step, host_logits;
     uint32_t context;  // tokens of a sequence
-    bool can_turn = true;
-    std::vector<const Op *> turns;  // per cache layer: the rope of its keys, NULL: none
 
   private:
     struct Captured {
@@ -113,7 +113,6 @@ struct Executable {
     void launch(const Op &op, const Step &step) const;
     void launch_matrix(const Op &op, int n) const;
     void launch_recurrent(const Op &op, const Step &step) const;
-    void find_turns();
     template <typename Visit> void for_planes(uint32_t group, Visit visit) const;
 };
 

@@ -107,7 +107,7 @@ void executable_free(Executable *e) {
     delete e;
 }
 
-int32_t can_turn_keys(const Executable *e) { return e->can_turn; }
+int32_t can_turn_keys(const Executable *e) { return e->turns.can_turn; }
 void copy_rows(Executable *e, uint32_t group, const int32_t *from, const int32_t *to, size_t n) {
     const OnDevice on(e->store.device);
     e->copy_rows(group, from, to, n);

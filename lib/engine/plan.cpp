@@ -2,6 +2,7 @@
 #include "engine/backends.h"
 #include "engine/load.h"
 #include "program/build.h"
+#include "program/key_turns.h"
 #include "text/text_stream.h"
 
 #include <algorithm>
@@ -93,18 +94,10 @@ ContextOptions resolve(ContextOptions options, const ModelSpec &spec) {
     return options;
 }
 
-// The policy 'sinks' turns keys as they lie in the cache, which a norm behind their rope makes impossible.
+// The policy 'sinks' turns keys as they lie in the cache.
 void check_sinks(const ContextOptions &options, const Program &program) {
-    if (options.eviction != Eviction::kSinks) return;
-    std::vector<const Op *> maker(program.values.size(), nullptr);
-    for (const Op &op : program.ops) {
-        if (op.out != kNoValue) maker[size_t(op.out)] = &op;
-        const Op *made = op.kind == OpKind::kCacheWrite ? maker[size_t(op.in[0])] : nullptr;
-        const Op *before = made && made->kind == OpKind::kNorm ? maker[size_t(made->in[0])] : nullptr;
-        if (before && before->kind == OpKind::kRope)
-            fail(Status::kUnsupported,
-                 "the policy 'sinks': this model changes keys after their rotation; choose 'window'");
-    }
+    if (options.eviction == Eviction::kSinks && !KeyTurns(program).can_turn)
+        fail(Status::kUnsupported, "the policy 'sinks': this model changes keys after their rotation; choose 'window'");
 }
 
 CacheLimits cache_limits(const ContextOptions &options, const Program &program) {

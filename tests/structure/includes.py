@@ -6,15 +6,16 @@ import sys
 import common
 
 # What a file may include is told by the first prefix of its path that is listed; a trailing slash names a folder.
-OP, BACKEND = "lib/program/op.h", "lib/backend/backend.h"
+OP, TURNS, BACKEND = "lib/program/op.h", "lib/program/key_turns.h", "lib/backend/backend.h"
 BUFFERS, ROTATION = "lib/backend/buffers.h", "lib/backend/host/rotation.h"
-LOW = ["lib/base/", "lib/quant/", OP]
+LOW = ["lib/base/", "lib/quant/", OP, TURNS]
 CONCRETE_BACKENDS = ["lib/backend/reference/", "lib/backend/cpu/"]
 ENGINE = LOW + [BACKEND, "lib/model/", "lib/text/", "lib/sample/", "lib/cache/", "lib/program/", "lib/engine/"]
 ALLOWED = [
     ("lib/base/", ["lib/base/"]),
     ("lib/quant/", ["lib/base/", "lib/quant/"]),
     (OP, ["lib/base/", "lib/quant/"]),
+    (TURNS, [OP]),
     (BACKEND, LOW),
     (BUFFERS, LOW),
     ("lib/backend/host/", LOW + [BACKEND, "lib/backend/host/"]),

@@ -1,5 +1,6 @@
 #include "backend/host/cache.h"
 #include "backend/host/rotation.h"
+#include "program/key_turns.h"
 
 #include <algorithm>
 #include <cmath>
@@ -28,18 +29,11 @@ size_t host::state_floats(const StateLayer &layer, uint32_t n_slots) {
     return floats;
 }
 
-// The rope behind each layer's keys is the op that made what is written; a norm in between cannot be undone.
 void HostCache::find_turns(const Factors &factors) {
-    std::vector<const Op *> maker(program_->values.size(), nullptr);
-    for (const Op &op : program_->ops) {
-        if (op.out != kNoValue) maker[size_t(op.out)] = &op;
-        if (op.kind != OpKind::kCacheWrite) continue;
-        const Op *made = maker[size_t(op.in[0])];
-        if (made && made->kind == OpKind::kRope) turns_[op.cache_write.cache_layer] = {&made->rope, factors(*made)};
-        if (made && made->kind == OpKind::kNorm && maker[size_t(made->in[0])] &&
-            maker[size_t(made->in[0])]->kind == OpKind::kRope)
-            can_turn_ = false;
-    }
+    const KeyTurns found(*program_);
+    can_turn_ = found.can_turn;
+    for (size_t i = 0; i < turns_.size(); ++i)
+        if (const Op *op = found.rope[i]) turns_[i] = {&op->rope, factors(*op)};
 }
 
 // Calls visit(plane, cache layer) for K and V of all layers of a group, in a fixed order.
