@@ -1,7 +1,7 @@
 #include "api/guard.h"
 #include "api/handles.h"
 #include "api/options.h"
-#include "sample/softmax.h"
+#include "engine/row.h"
 
 using namespace el;
 
@@ -21,10 +21,10 @@ Format cache_format(edgellm_format format, const char *name) {
     return known->format;
 }
 
-const float *logits_of(edgellm_context *context, size_t row) {
+uint32_t check_row(const edgellm_context *context, size_t row) {
     if (row >= context->context.n_outputs())
         fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, context->context.n_outputs());
-    return context->context.logits(static_cast<uint32_t>(row));
+    return static_cast<uint32_t>(row);
 }
 
 }  // namespace
@@ -117,7 +117,7 @@ edgellm_status edgellm_context_get_logits(edgellm_context *context, size_t row, 
         need(context, "context");
         need(logits, "logits");
         Use use(*context);
-        *logits = logits_of(context, row);
+        *logits = context->context.logits(check_row(context, row));
         if (n_vocab) *n_vocab = context->context.model().n_vocab();
     });
 }
@@ -128,8 +128,7 @@ edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, siz
         need(context, "context");
         if (k) need(tokens, "tokens");
         Use use(*context);
-        size_t found =
-            log_softmax_top(logits_of(context, row), context->context.model().n_vocab(), k, tokens, logprobs);
+        size_t found = log_softmax_top_of_row(context->context, check_row(context, row), k, tokens, logprobs);
         if (n) *n = found;
     });
 }
@@ -139,11 +138,11 @@ edgellm_status edgellm_context_get_logprob(edgellm_context *context, size_t row,
         need(context, "context");
         need(logprob, "logprob");
         Use use(*context);
-        const float *logits = logits_of(context, row);
+        const uint32_t at = check_row(context, row);
         const uint32_t n_vocab = context->context.model().n_vocab();
         if (token < 0 || static_cast<uint32_t>(token) >= n_vocab)
             fail(Status::kInvalidArgument, "there is no token {}; the model has {}", token, n_vocab);
-        *logprob = log_probability_of(logits, n_vocab, token);
+        *logprob = log_probability_of_row(context->context, at, token, kMaxBest);
     });
 }
 

@@ -1,5 +1,6 @@
 #include "api/guard.h"
 #include "api/handles.h"
+#include "engine/row.h"
 #include "sample/breakers.h"
 
 #include <array>
@@ -106,7 +107,7 @@ edgellm_status edgellm_sampler_sample(edgellm_sampler *sampler, edgellm_context 
                  engine.model().n_vocab());
         if (row >= engine.n_outputs())
             fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, engine.n_outputs());
-        if (sampler->sampler.sample(engine.logits(static_cast<uint32_t>(row)), token) != Status::kOk)
+        if (sample_row(engine, static_cast<uint32_t>(row), sampler->sampler, token) != Status::kOk)
             fail(Status::kLogitsInvalid,
                  "no token can be chosen: all logits are minus infinity (by logit_bias?) or not a number");
     });

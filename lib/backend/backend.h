@@ -1,6 +1,7 @@
 // What a backend does: say how weights will lie in memory, take them, compile a program, run steps.
 #pragma once
 #include "base/arena.h"
+#include "base/best_tokens.h"
 #include "base/cpu_info.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -86,6 +87,9 @@ class Executable {
     virtual Status run(const Step &step) noexcept = 0;         // allocates nothing
     virtual const char *error() const noexcept { return ""; }  // why run() failed; empty: there is no more to say
     virtual const float *logits() const noexcept = 0;          // [max_outputs, vocab] in host memory
+    // The n <= kMaxBest best tokens of an output row, or all that there are; they stay until the next call or step.
+    // False: not to be had here, logits() tells them.
+    virtual bool best(uint32_t /*row*/, size_t /*n*/, BestTokens &) const noexcept { return false; }
     virtual CacheMemory &cache() noexcept = 0;
 };
 

@@ -43,6 +43,9 @@ class Context {
     uint32_t n_outputs() const { return n_outputs_; }
     const float *logits(uint32_t row) const { return executable_->logits() + size_t(row) * model_->n_vocab(); }
 
+    // See Executable::best().
+    bool best(uint32_t row, size_t n, BestTokens &out) const { return executable_->best(row, n, out); }
+
     uint32_t length(uint32_t sequence) const { return cache_->length(sequence); }
     int32_t next_position(uint32_t sequence) const { return cache_->next_position(sequence); }
     // Tokens that can be appended.

@@ -1,5 +1,5 @@
 #include "engine/generate.h"
-#include "sample/softmax.h"
+#include "engine/row.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,12 +10,11 @@ namespace {
 // What the model thought of a token.
 class Likelihoods {
   public:
-    void measure(const Context &context, const GenerateOptions &options, int32_t token) {
+    void measure(const Context &context, const GenerateOptions &options, const Sampler &sampler, int32_t token) {
         if (!options.logprobs && options.n_top == 0) return;
-        const float *logits = context.logits(0);
-        const size_t n_vocab = context.model().n_vocab();
-        logprob_ = log_probability_of(logits, n_vocab, token);
-        n_top_ = log_softmax_top(logits, n_vocab, options.n_top, top_tokens_, top_logprobs_);
+        const size_t n_best = std::max<size_t>(options.n_top, sampler.best_wanted());  // with what is known already
+        logprob_ = log_probability_of_row(context, 0, token, n_best);
+        n_top_ = log_softmax_top_of_row(context, 0, options.n_top, top_tokens_, top_logprobs_);
     }
     void tell(TokenEvent &event) const {
         event.logprob = logprob_;
@@ -152,11 +151,11 @@ class Generation {
         const Vocabulary *vocabulary = context_.model().vocabulary();
         for (;;) {
             int32_t token = 0;
-            if (Status status = sampler_.sample(context_.logits(0), &token); status != Status::kOk)
+            if (Status status = sample_row(context_, 0, sampler_, &token); status != Status::kOk)
                 return report_.set(status, "no token can be chosen: all logits are minus infinity or not a number");
             if (vocabulary && !options_.ignore_end && vocabulary->is_end_of_turn(token))
                 return end(StopReason::kEndOfTurn);
-            likelihoods_.measure(context_, options_, token);
+            likelihoods_.measure(context_, options_, sampler_, token);
             sampler_.accept(token);
             ++result_.n_generated;
             const bool stop = outlet_.add(token);

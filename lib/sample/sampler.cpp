@@ -14,7 +14,7 @@ int32_t best_token(const float *logits, size_t n) {
     return static_cast<int32_t>(std::find(logits, logits + n, best) - logits);
 }
 
-int32_t best_token(const Candidates &candidates) {
+int32_t best_token_of(const Candidates &candidates) {
     float best = best_logit(candidates);
     if (best == kMinusInfinity) return -1;
     return std::find_if(candidates.begin(), candidates.end(), [best](Candidate c) { return c.logit == best; })->id;
@@ -36,11 +36,13 @@ std::vector<const Stage *> stages_of(const SamplerOptions &options) {
 
 }  // namespace
 
-Sampler::Sampler(size_t n_vocab, const SamplerOptions &options) : options_(options) {
+Sampler::Sampler(size_t n_vocab, const SamplerOptions &options) : n_vocab_(n_vocab), options_(options) {
     check_options(options, n_vocab);
     stages_ = stages_of(options);
-    storage_.resize(n_vocab);
+    best_wanted_ = count_wanted();
+    storage_.resize(std::max(n_vocab, kMostKnown));
     bool has_dry = find_stage("dry")->enabled(options);
+    looks_back_ = has_dry || find_stage("penalties")->enabled(options);
     size_t window = static_cast<size_t>(std::max(options.penalty_last_n, has_dry ? options.dry_penalty_last_n : 0));
     scratch_.resize(window);
     if (has_dry) {
@@ -69,20 +71,19 @@ Sampler::Choice Sampler::draw(const Candidates &candidates, double uniform) noex
 }
 
 Status Sampler::sample(const float *logits, int32_t *token) noexcept {
-    bool greedy = options_.temperature == 0;
-    Choice choice;
-    if (greedy && stages_.empty()) {
-        choice.token = best_token(logits, n_vocab());
-    } else {
-        Candidates candidates = {storage_.data(), 0};
-        load_candidates(candidates, logits, n_vocab());
-        StageInput input = {options_, history_, scratch_, breakers_, position_ - broken_at_, position_, mirostat_mu_};
-        for (const Stage *stage : stages_) stage->apply(input, candidates);
-        if (greedy)
-            choice.token = best_token(candidates);
-        else
-            choice = draw(candidates, philox_uniform(options_.seed, position_, kDrawStream));
-    }
+    if (options_.temperature == 0 && stages_.empty()) return settle({best_token(logits, n_vocab_)}, token);
+    Candidates candidates = {storage_.data(), 0};
+    load_candidates(candidates, logits, n_vocab_);
+    return choose(candidates, stages_, token);
+}
+
+Status Sampler::choose(Candidates candidates, std::span<const Stage *const> stages, int32_t *token) noexcept {
+    for (const Stage *stage : stages) stage->apply(input(), candidates);
+    if (options_.temperature == 0) return settle({best_token_of(candidates)}, token);
+    return settle(draw(candidates, philox_uniform(options_.seed, position_, kDrawStream)), token);
+}
+
+Status Sampler::settle(Choice choice, int32_t *token) noexcept {
     if (choice.token < 0) return Status::kLogitsInvalid;
     last_ = choice;
     *token = choice.token;

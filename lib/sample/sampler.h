@@ -1,5 +1,6 @@
 // Turns logits into a token.
 #pragma once
+#include "base/best_tokens.h"
 #include "base/status.h"
 #include "sample/options.h"
 #include "sample/stages.h"
@@ -20,6 +21,11 @@ class Sampler {
     // or by logit_bias); *token is then left as it was.
     Status sample(const float *logits, int32_t *token) noexcept;
 
+    // The same by the best tokens of the row, best_wanted() of them or more; false where they do not tell which token
+    // the whole row would give. Of best_wanted() 0 that is known in advance.
+    bool sample(const BestTokens &best, int32_t *token, Status &status) noexcept;
+    size_t best_wanted() const noexcept { return best_wanted_; }
+
     // Adds a token to what the penalties look at and moves on in the random numbers: those of a sample depend on the
     // seed and on how many tokens have been accepted, on nothing else. Mirostat learns from a token only if it is the
     // one last sampled. kInvalidArgument: no such token.
@@ -32,22 +38,36 @@ class Sampler {
     // vocabulary size.
     Status copy_from(const Sampler &other) noexcept;
 
-    size_t n_vocab() const noexcept { return storage_.size(); }
+    size_t n_vocab() const noexcept { return n_vocab_; }
     const SamplerOptions &options() const noexcept { return options_; }
     uint64_t position() const noexcept { return position_; }      // how many tokens have been accepted
     double mirostat_mu() const noexcept { return mirostat_mu_; }  // the largest surprise that it lets pass, in bits
 
   private:
+    // For sampling by the best tokens: more than so many others that a stage may change are not looked at.
+    static constexpr size_t kMostGuesses = 2048, kMostKnown = kMaxBest + kMostGuesses + 1;
+
     struct Choice {
         int32_t token = -1;
         double probability = 1;  // among what the stages left
     };
     static Choice draw(const Candidates &candidates, double uniform) noexcept;
+    StageInput input() noexcept {
+        return {options_, history_, scratch_, breakers_, position_ - broken_at_, position_, mirostat_mu_};
+    }
+    Status choose(Candidates candidates, std::span<const Stage *const> stages, int32_t *token) noexcept;
+    Status settle(Choice choice, int32_t *token) noexcept;
+    size_t count_wanted() const noexcept;
+    bool gather(const BestTokens &best, Candidates &known) noexcept;
+    bool decide(const BestTokens &best, Candidates &known, std::span<const Stage *const> &stages) noexcept;
 
+    size_t n_vocab_;
     SamplerOptions options_;
     std::vector<const Stage *> stages_;
     DryBreakers breakers_;
-    std::vector<Candidate> storage_;  // [n_vocab], of one call of sample
+    size_t best_wanted_ = 0;
+    bool looks_back_ = false;         // whether a stage changes the logits of accepted tokens
+    std::vector<Candidate> storage_;  // [n_vocab, and some best and guessed ones], of one call of sample
     std::vector<uint64_t> scratch_;   // [the longest window], of one stage
     TokenHistory history_;
     uint64_t position_ = 0;

@@ -64,7 +64,7 @@ void apply_top_p(const StageInput &in, Candidates &candidates) noexcept {
 
 // Nguyen et al. 2024. A ratio of probabilities is a difference of logits.
 void apply_min_p(const StageInput &in, Candidates &candidates) noexcept {
-    keep_from(candidates, best_logit(candidates) + std::log(in.options.min_p));
+    keep_from(candidates, least_logit_of_min_p(in.options, best_logit(candidates)));
 }
 
 // Exclude top choices (p-e-w 2024, pull request 6335 of text-generation-webui).
@@ -127,21 +127,29 @@ bool drops(O o) noexcept { return o.temperature > 0 && o.mirostat_tau == 0; }
 
 bool has_temperature(O o) noexcept { return o.temperature > 0 && (o.temperature != 1 || o.dynatemp_range > 0); }
 
+template <Scope kScope> Scope always(O) noexcept { return kScope; }
+Scope temperature_scope(O o) noexcept { return o.dynatemp_range > 0 ? Scope::kAll : Scope::kEach; }
+
 constexpr Stage kStages[] = {
-    {"bias", false, [](O o) noexcept { return !o.logit_bias.empty(); }, apply_bias},
-    {"penalties", true, has_penalties, apply_penalties},
-    {"dry", true, has_dry, apply_dry},
-    {"top_n_sigma", true, [](O o) noexcept { return drops(o) && o.top_n_sigma > 0; }, apply_top_n_sigma},
-    {"top_k", true, [](O o) noexcept { return drops(o) && o.top_k > 0; }, apply_top_k},
-    {"typical_p", true, [](O o) noexcept { return drops(o) && o.typical_p < 1; }, apply_typical_p},
-    {"top_p", true, [](O o) noexcept { return drops(o) && o.top_p < 1; }, apply_top_p},
-    {"min_p", true, [](O o) noexcept { return drops(o) && o.min_p > 0; }, apply_min_p},
-    {"xtc", true, [](O o) noexcept { return drops(o) && o.xtc_probability > 0 && o.xtc_threshold <= 0.5f; }, apply_xtc},
-    {"temperature", true, has_temperature, apply_temperature},
-    {"mirostat", false, [](O o) noexcept { return o.temperature > 0 && o.mirostat_tau > 0; }, apply_mirostat},
+    {"bias", false, always<Scope::kEach>, [](O o) noexcept { return !o.logit_bias.empty(); }, apply_bias},
+    {"penalties", true, always<Scope::kEach>, has_penalties, apply_penalties},
+    {"dry", true, always<Scope::kEach>, has_dry, apply_dry},
+    {"top_n_sigma", true, always<Scope::kAll>, [](O o) noexcept { return drops(o) && o.top_n_sigma > 0; },
+     apply_top_n_sigma},
+    {"top_k", true, always<Scope::kTopK>, [](O o) noexcept { return drops(o) && o.top_k > 0; }, apply_top_k},
+    {"typical_p", true, always<Scope::kAll>, [](O o) noexcept { return drops(o) && o.typical_p < 1; }, apply_typical_p},
+    {"top_p", true, always<Scope::kTopP>, [](O o) noexcept { return drops(o) && o.top_p < 1; }, apply_top_p},
+    {"min_p", true, always<Scope::kMinP>, [](O o) noexcept { return drops(o) && o.min_p > 0; }, apply_min_p},
+    {"xtc", true, always<Scope::kAll>,
+     [](O o) noexcept { return drops(o) && o.xtc_probability > 0 && o.xtc_threshold <= 0.5f; }, apply_xtc},
+    {"temperature", true, temperature_scope, has_temperature, apply_temperature},
+    {"mirostat", false, always<Scope::kAll>, [](O o) noexcept { return o.temperature > 0 && o.mirostat_tau > 0; },
+     apply_mirostat},
 };
 
 }  // namespace
+
+float least_logit_of_min_p(O o, float best) noexcept { return best + std::log(o.min_p); }
 
 std::span<const Stage> all_stages() noexcept { return kStages; }
 

@@ -20,15 +20,28 @@ struct StageInput {
     double mirostat_mu;  // the largest surprise that Mirostat lets pass, in bits
 };
 
+// Which logits a stage needs to know.
+enum class Scope : uint8_t {
+    kEach,  // changes each by itself (and by the best), so that of two the larger one does not become the smaller
+    kTopK,
+    kTopP,
+    kMinP,
+    kAll,
+};
+
 struct Stage {
     const char *name;
     bool movable;  // whether its place can be chosen
+    Scope (*scope)(const SamplerOptions &) noexcept;
     bool (*enabled)(const SamplerOptions &) noexcept;
     void (*apply)(const StageInput &, Candidates &) noexcept;
 };
 
 // The random numbers of one position.
 constexpr uint32_t kDrawStream = 0, kXtcStream = 1;
+
+// What min-p keeps.
+float least_logit_of_min_p(const SamplerOptions &options, float best) noexcept;
 
 // In the usual order: bias, penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, mirostat.
 // The first and the last are not movable.

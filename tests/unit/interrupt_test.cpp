@@ -1,7 +1,7 @@
 // Steps that are cancelled or fail after they have computed everything: the cache and the recurrent state are as
 // before.
 #include "engine/state.h"
-#include "engine_helpers.h"
+#include "wrapped_backend.h"
 
 #include <functional>
 
@@ -12,54 +12,17 @@ namespace {
 // What happens when a step has written its rows and its state. The status is the step's.
 std::function<Status()> at_end_of_step;
 
-class Interrupted final : public Executable {
+class Interrupted final : public WrappedExecutable {
   public:
-    explicit Interrupted(std::unique_ptr<Executable> inner) : inner_(std::move(inner)) {}
+    Interrupted(std::unique_ptr<Executable> inner, const Program &) : WrappedExecutable(std::move(inner)) {}
     Status run(const Step &step) noexcept override {
-        const Status status = inner_->run(step);
+        const Status status = WrappedExecutable::run(step);
         return status == Status::kOk && at_end_of_step ? at_end_of_step() : status;
     }
     const char *error() const noexcept override { return "interrupted"; }
-    const float *logits() const noexcept override { return inner_->logits(); }
-    CacheMemory &cache() noexcept override { return inner_->cache(); }
-
-  private:
-    std::unique_ptr<Executable> inner_;
 };
 
-class InterruptedBackend final : public Backend {
-  public:
-    const char *name() const noexcept override { return inner_->name(); }
-    WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &options) const override {
-        return inner_->layout(tensors, options);
-    }
-    std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
-                                              const BackendOptions &options) const override {
-        return inner_->create_store(tensors, options);
-    }
-    std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits,
-                                     int n_threads) const override {
-        return inner_->memory(program, limits, n_threads);
-    }
-    std::unique_ptr<Executable> compile(const Program &program, const ExecutableLimits &limits,
-                                        const WeightStore &store, Arena &arena, ThreadPool &pool) const override {
-        return std::make_unique<Interrupted>(inner_->compile(program, limits, store, arena, pool));
-    }
-
-  private:
-    std::unique_ptr<Backend> inner_ = create_reference_backend();
-};
-
-std::shared_ptr<const Model> load_interrupted(const std::string &name) {
-    static const BackendEntry entries[] = {
-        {"cpu", true, []() -> std::unique_ptr<Backend> { return std::make_unique<InterruptedBackend>(); }}};
-    set_backends(entries);
-    ModelOptions options;
-    options.reference_kernels = true;
-    auto model = Model::load(kGolden + name + ".gguf", options);
-    use_backends();
-    return model;
-}
+std::shared_ptr<const Model> load_interrupted(const std::string &name) { return load_wrapped<Interrupted>(name); }
 
 std::vector<std::byte> saved(Context &context) {
     SequenceState state(context, 0);
