@@ -4,6 +4,7 @@
 #include "compute.h"
 #include "interrupt.h"
 #include "json.h"
+#include "work.h"
 
 #include "model/gguf.h"
 #include "program/build.h"
@@ -61,6 +62,12 @@ struct Result {
     size_t depth = 0;
     Samples prefill, decode, ttft_ms;  // tokens/s, tokens/s, ms
     double decode_bytes = 0;           // that one token reads, on average
+    double device_bytes_per_s = 0;     // that the device can read; 0: not known
+    double first_decode = 0;           // tokens/s at the first depth
+
+    double read_bytes_per_s() const { return decode.mean() * decode_bytes; }
+    double percent_of_read() const { return 100 * read_bytes_per_s() / device_bytes_per_s; }
+    double percent_of_first() const { return 100 * decode.mean() / first_decode; }
 };
 
 struct SequencesResult {
@@ -72,42 +79,26 @@ struct Latency {
     Samples token_ms, cancel_ms;
 };
 
-// What reading the model and the cache costs, told from the file's ops.
-struct Traffic {
-    double weight_bytes = 0;  // for one token
-
+// What a token reads, told from the file's ops.
+class Traffic {
+  public:
     Traffic(const std::string &path, const edgellm_context_info &context) {
         const el::GgufFile file = el::GgufFile::open(path);
-        const el::Program program = el::build_program(el::resolve_spec(file), file.tensors());
-        for (const el::Op &op : program.ops)
-            for (const el::WeightRef &weight : op.weight)
-                if (weight.exists()) {
-                    double rows = op.kind == el::OpKind::kEmbed ? 1 : weight.rows;
-                    if (op.kind == el::OpKind::kExpertLinear) rows *= double(op.expert.n_used) / op.expert.n_experts;
-                    weight_bytes += rows * double(el::row_bytes(weight.format, weight.cols));
-                }
-        for (const el::CacheGroup &group : program.cache_groups) {
-            const double bytes =
-                double(group.n_layers) * group.n_kv_heads *
-                double(row_bytes(context.cache_k, group.head_dim_k) + row_bytes(context.cache_v, group.head_dim_v));
-            cache_.push_back({bytes, group.window ? double(group.window) : HUGE_VAL});
-        }
+        program_ = el::build_program(el::resolve_spec(file), file.tensors());
+        shape_.cache_k = static_cast<el::Format>(context.cache_k);
+        shape_.cache_v = static_cast<el::Format>(context.cache_v);
     }
-    // Of the cache after so many tokens.
-    double cache_bytes(double tokens) const {
-        double sum = 0;
-        for (const Group &g : cache_) sum += g.row_bytes * std::min(tokens, g.most_rows);
-        return sum;
+    double bytes(double depth) const {
+        StepShape shape = shape_;
+        shape.depth = depth;
+        Work work;
+        for (const el::Op &op : program_.ops) work += work_of(program_, op, shape);
+        return work.bytes();
     }
 
   private:
-    struct Group {
-        double row_bytes, most_rows;
-    };
-    std::vector<Group> cache_;
-    static size_t row_bytes(edgellm_format format, uint32_t head_dim) {
-        return el::cache_row_bytes(static_cast<el::Format>(format), head_dim);
-    }
+    el::Program program_;
+    StepShape shape_;
 };
 
 class Bench {
@@ -122,7 +113,7 @@ class Bench {
     Result measure(size_t depth) {
         Result result;
         result.depth = depth;
-        result.decode_bytes = traffic_.weight_bytes + traffic_.cache_bytes(double(depth) + double(options_.decode) / 2);
+        result.decode_bytes = traffic_.bytes(double(depth) + double(options_.decode) / 2);
         for (size_t i = 0; i < options_.repetitions; ++i) {
             if (options_.prefill) measure_prefill(result);
             if (options_.decode) measure_decode(result);
@@ -274,21 +265,31 @@ Json result_json(const Result &result) {
                  {"prefill_tokens_per_s", rate_json(result.prefill)},
                  {"decode_tokens_per_s", rate_json(result.decode)},
                  {"decode_gb_per_s", nullptr},
+                 {"decode_percent_of_read", nullptr},
+                 {"decode_percent_of_first_depth", nullptr},
                  {"ttft_ms", nullptr}};
-    if (!result.decode.empty()) json["decode_gb_per_s"] = result.decode.mean() * result.decode_bytes / 1e9;
+    if (!result.decode.empty()) {
+        json["decode_gb_per_s"] = result.read_bytes_per_s() / 1e9;
+        if (result.device_bytes_per_s > 0) json["decode_percent_of_read"] = result.percent_of_read();
+        json["decode_percent_of_first_depth"] = result.percent_of_first();
+    }
     if (!result.ttft_ms.empty()) json["ttft_ms"] = result.ttft_ms.mean();
     return json;
 }
 
-void put_text(const Options &options, const Result &result) {
+void put_text(const Options &options, const Result &result, bool is_first) {
     const std::string at = result.depth ? fmt::format(" after {} tokens", result.depth) : "";
     if (!result.prefill.empty())
         put(fmt::format("prefill {} tokens{}: {:.2f} +/- {:.2f} tokens/s, first token after {:.1f} ms\n",
                         options.prefill, at, result.prefill.mean(), result.prefill.stddev(), result.ttft_ms.mean()));
-    if (!result.decode.empty())
-        put(fmt::format("decode {} tokens{}: {:.2f} +/- {:.2f} tokens/s, {:.2f} GB/s\n", options.decode, at,
-                        result.decode.mean(), result.decode.stddev(),
-                        result.decode.mean() * result.decode_bytes / 1e9));
+    if (!result.decode.empty()) {
+        std::string line =
+            fmt::format("decode {} tokens{}: {:.2f} +/- {:.2f} tokens/s, {:.2f} GB/s", options.decode, at,
+                        result.decode.mean(), result.decode.stddev(), result.read_bytes_per_s() / 1e9);
+        if (result.device_bytes_per_s > 0) line += fmt::format(", {:.1f} % of the read rate", result.percent_of_read());
+        if (!is_first) line += fmt::format(", {:.1f} % of the first depth's", result.percent_of_first());
+        put(line + "\n");
+    }
     flush();
 }
 
@@ -330,13 +331,6 @@ void check_room(size_t tokens, const edgellm::Model &model, const Options &optio
     if (tokens > room) fail("-p, -n and -d want {} tokens of context, and there are {}", tokens, room);
 }
 
-// The one of this name; "auto" takes the first.
-edgellm_device_info device_info(const std::string &name) {
-    const std::vector<edgellm_device_info> all = edgellm::devices();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const auto &device) { return device.name == name; });
-    return found == all.end() ? all.front() : *found;
-}
-
 void bench(const Options &options) {
     const std::vector<int32_t> depths = parse_numbers(options.depths, "depth");
     if (depths.empty()) throw UsageError("-d: a number is missing");
@@ -364,10 +358,16 @@ void bench(const Options &options) {
                 : fmt::format("{}: {}, {}\n", name, device.name, device.description));
     flush();
     bench.warm_up();
+    const double read_bytes_per_s = measure_device(options.compute).read_bytes_per_s;
+    if (!options.json && read_bytes_per_s > 0) put(fmt::format("reads {:.1f} GB/s\n", read_bytes_per_s / 1e9));
+    double first_decode = 0;
     for (int32_t depth : depths) {
-        const Result result = bench.measure(static_cast<size_t>(depth));
+        Result result = bench.measure(static_cast<size_t>(depth));
+        result.device_bytes_per_s = read_bytes_per_s;
+        if (all.empty() && !result.decode.empty()) first_decode = result.decode.mean();
+        result.first_decode = first_decode;
+        if (!options.json) put_text(options, result, all.empty());
         all.push_back(result_json(result));
-        if (!options.json) put_text(options, result);
     }
     std::vector<SequencesResult> together;
     for (int32_t n : sequences) {
@@ -380,6 +380,7 @@ void bench(const Options &options) {
     if (!options.json) return;
     Json json = all[0];  // the first depth; with several all of them are in the list, too
     json.update({{"model", name}, {"threads", bench.context().n_threads}, {"device", device.name}});
+    json["read_gb_per_s"] = read_bytes_per_s > 0 ? Json(read_bytes_per_s / 1e9) : Json(nullptr);
     json["isa"] = device.kind == EDGELLM_DEVICE_CPU ? Json(kernels) : Json(nullptr);
     if (all.size() > 1) json["depths"] = all;
     if (!together.empty()) json["sequences"] = sequences_json(together);

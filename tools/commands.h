@@ -14,6 +14,7 @@ void add_inspect(CLI::App &program);
 void add_bench(CLI::App &program);
 void add_synth(CLI::App &program);
 void add_plan(CLI::App &program);
+void add_profile(CLI::App &program);
 void add_devices(CLI::App &program);
 void add_models(CLI::App &program);
 

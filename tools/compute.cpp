@@ -2,6 +2,8 @@
 #include "interrupt.h"
 #include "output.h"
 
+#include "engine/backends.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -67,11 +69,19 @@ edgellm::ModelOptions model_options(const ComputeOptions &from) {
     options.device = from.device;
     options.isa = from.isa;
     options.kernels = from.kernels == "reference" ? EDGELLM_KERNELS_REFERENCE : EDGELLM_KERNELS_AUTO;
-    if (!from.budget.empty()) options.budget_bytes = budget_bytes(from.budget).value();
+    options.budget_bytes = budget_of(from);
     return options;
 }
 
 }  // namespace
+
+uint64_t budget_of(const ComputeOptions &options) {
+    return options.budget.empty() ? EDGELLM_BUDGET_AVAILABLE : budget_bytes(options.budget).value();
+}
+
+std::pair<edgellm_format, edgellm_format> cache_formats_of(const ComputeOptions &options) {
+    return cache_formats(options.kv).value();
+}
 
 std::string positive(const std::string &text) {
     int64_t n = 0;
@@ -119,12 +129,31 @@ void add_engine_options(CLI::App &command, ComputeOptions &options) {
         ->check(CLI::IsMember({"scalar", "avx2", "avx512", "neon"}));
 }
 
+edgellm_device_info device_info(const std::string &name) {
+    const std::vector<edgellm_device_info> all = edgellm::devices();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const auto &device) { return device.name == name; });
+    return found == all.end() ? all.front() : *found;
+}
+
+el::DeviceRates measure_device(const ComputeOptions &options) {
+    const std::string device = device_info(options.device).name;
+    el::ThreadPoolOptions threads;
+    threads.threads = options.threads;
+    el::ThreadPool pool(threads);
+    el::BackendOptions backend;
+    backend.isa = options.isa.empty() ? el::detect_cpu().best : *el::parse_isa(options.isa);
+    for (const el::BackendEntry &entry : el::backends())
+        if (device == entry.device && entry.reference == (options.kernels == "reference"))
+            return entry.create()->measure(backend, pool);
+    return {};
+}
+
 edgellm::MemoryPlan memory_plan(const ComputeOptions &from) {
     edgellm::ContextOptions context;
     context.context_tokens = from.context;
     context.max_batch_tokens = from.batch ? from.batch : kDefaultBatch;
     context.n_threads = from.threads;
-    std::tie(context.cache_k, context.cache_v) = cache_formats(from.kv).value();
+    std::tie(context.cache_k, context.cache_v) = cache_formats_of(from);
     context.cache_policy = cache_policy(from.policy);
     return edgellm::MemoryPlan(from.model, model_options(from), context);
 }
@@ -157,7 +186,7 @@ edgellm::ContextOptions context_options(const ComputeOptions &from, const edgell
     if (!from.context) options.context_tokens = static_cast<int32_t>(std::min<size_t>(tokens, trained));
     options.max_batch_tokens = std::min(from.batch ? from.batch : kDefaultBatch, options.context_tokens);
     options.n_threads = from.threads;
-    std::tie(options.cache_k, options.cache_v) = cache_formats(from.kv).value();
+    std::tie(options.cache_k, options.cache_v) = cache_formats_of(from);
     options.cache_policy = cache_policy(from.policy);
     return options;
 }

@@ -1,5 +1,7 @@
 // What the commands that run a model share: their options, loading, and decoding in batches.
 #pragma once
+#include "backend/backend.h"
+
 #include <CLI/CLI.hpp>
 #include <edgellm/edgellm.hpp>
 
@@ -25,6 +27,15 @@ void add_compute_options(CLI::App &command, ComputeOptions &options);  // with t
 // Both show warnings, and load() its progress, on standard error. Ctrl-C stops it.
 edgellm::Model load_vocabulary(const std::string &path);
 edgellm::Model load(const ComputeOptions &options);
+
+// What is written as --budget and --kv.
+uint64_t budget_of(const ComputeOptions &options);
+std::pair<edgellm_format, edgellm_format> cache_formats_of(const ComputeOptions &options);
+
+// The device that a model has been loaded to: "auto" takes the first.
+edgellm_device_info device_info(const std::string &name);
+// What it does at most with these threads and kernels.
+el::DeviceRates measure_device(const ComputeOptions &options);
 
 // Of a model and a context of -c tokens, or as many as the model was trained with.
 edgellm::MemoryPlan memory_plan(const ComputeOptions &options);

@@ -38,8 +38,8 @@ int run_program(int argc, char **argv) {
     program.require_subcommand(1);
     program.set_version_flag("--version", std::string("edgellm ") + edgellm_version_string());
     for (auto add : {tool::add_run, tool::add_tokenize, tool::add_detokenize, tool::add_template, tool::add_logits,
-                     tool::add_perplexity, tool::add_inspect, tool::add_plan, tool::add_bench, tool::add_synth,
-                     tool::add_devices, tool::add_models})
+                     tool::add_perplexity, tool::add_inspect, tool::add_plan, tool::add_bench, tool::add_profile,
+                     tool::add_synth, tool::add_devices, tool::add_models})
         add(program);
     try {
         check_command(program, argc, argv);

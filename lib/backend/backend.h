@@ -80,6 +80,18 @@ class CacheMemory {
     virtual void write_state(int32_t slot, size_t begin, size_t n, const std::byte *in) noexcept = 0;
 };
 
+// What a stage of a step took: ops of the program that are done as one.
+struct StageTime {
+    std::vector<uint32_t> ops;
+    double seconds = 0;
+};
+
+// What a device does at most.
+struct DeviceRates {
+    double read_bytes_per_s = 0;    // of its memory
+    double matrix_flops_per_s = 0;  // in products of matrices that are near
+};
+
 // A compiled program with its activations, cache and logits; used by one thread at a time.
 class Executable {
   public:
@@ -91,6 +103,8 @@ class Executable {
     // False: not to be had here, logits() tells them.
     virtual bool best(uint32_t /*row*/, size_t /*n*/, BestTokens &) const noexcept { return false; }
     virtual CacheMemory &cache() noexcept = 0;
+    // From now on run() says what each stage of its step took, and takes longer and may allocate for it; NULL: no more.
+    virtual void time_stages(std::vector<StageTime> *) {}
 };
 
 class Backend {
@@ -103,6 +117,8 @@ class Backend {
         bool own_memory = false;  // that it does not share with the CPU
     };
     virtual Device device() const { return {}; }  // of a backend that is not the CPU's
+    // Takes part of a second, and a large piece of the device's memory for as long.
+    virtual DeviceRates measure(const BackendOptions &, ThreadPool &) const { return {}; }
 
     virtual WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &options) const = 0;
     virtual std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,

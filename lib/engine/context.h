@@ -52,6 +52,7 @@ class Context {
     uint32_t room(uint32_t sequence) const;
     const Cache &cache() const { return *cache_; }
     CacheMemory &memory() { return executable_->cache(); }
+    void time_stages(std::vector<StageTime> *times) { executable_->time_stages(times); }  // as Executable has it
 
     // ---- sequences, between steps
 

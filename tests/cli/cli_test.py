@@ -10,7 +10,7 @@ import sys
 
 import program
 from case import FOLDER, Case, patient_model, run_tests, scratch
-from program import LLAMA, REFERENCE, TINY, distance, read_ints, read_npy, rows, run, start
+from program import ARCH, LLAMA, REFERENCE, TINY, distance, read_ints, read_npy, rows, run, start
 
 
 class Usage(Case):
@@ -222,9 +222,16 @@ class Files(Case):
         self.assertGreater(result["ttft_ms"], 0)
         self.assertEqual((result["model"], result["device"]), ("llama.gguf", "cpu"))
         self.assertGreaterEqual(result["threads"], 1)
+        self.assertAlmostEqual(result["decode_gb_per_s"] / result["read_gb_per_s"] * 100,
+                               result["decode_percent_of_read"], places=6)
+        self.assertEqual(result["decode_percent_of_first_depth"], 100)
         deep = json.loads(self.ok(*bench, "--json", "-d", "0,5").text)
         self.assertEqual([one["depth"] for one in deep["depths"]], [0, 5])
-        self.assertEqual(self.ok(*bench, "-d", "0,5").text.count("tokens/s"), 4)
+        rates = [one["decode_tokens_per_s"]["mean"] for one in deep["depths"]]
+        self.assertAlmostEqual(deep["depths"][1]["decode_percent_of_first_depth"], rates[1] / rates[0] * 100, places=6)
+        text = self.ok(*bench, "-d", "0,5").text
+        self.assertEqual([text.count(words) for words in ("tokens/s", "% of the read rate", "% of the first depth's")],
+                         [4, 2, 1])
         only = json.loads(self.ok("bench", "-m", LLAMA, "-p", 0, "-n", 2, "-r", 1, "--json").text)
         self.assertIsNone(only["prefill_tokens_per_s"])
         self.fails(1, "context", "bench", "-m", TINY, "-p", 1000)
@@ -241,6 +248,47 @@ class Files(Case):
         self.fails(2, "--sequences", *bench, "--sequences", "0")
         self.fails(2, "--latency", "bench", "-m", LLAMA, "-p", 2, "-n", 0, "--latency")
         self.fails(2, "'x' is no number of sequences", "bench", "-m", LLAMA, "--sequences", "1,x")
+
+    def test_profile(self):
+        profile = ["profile", "-m", LLAMA, "-p", 9, "-n", 4, "--depth", 5]
+        result = json.loads(self.ok(*profile, "--json").text)
+        self.assertEqual((result["model"], result["device"]), ("llama.gguf", "cpu"))
+        self.assertGreater(min(result["read_gb_per_s"], result["matrix_gflop_per_s"]), 0)
+        for name, tokens in ("prefill", 9), ("decode", 1):
+            phase = result[name]
+            self.assertEqual((phase["tokens"], phase["depth"]), (tokens, 5))
+            self.assertGreater(phase["step_us"], 0)
+            for key in ("stage_kinds", "op_kinds", "stages"):
+                self.assertAlmostEqual(sum(one["us"] for one in phase[key]) / phase["stages_us"], 1, places=6)
+                self.assertAlmostEqual(sum(one["percent_of_time"] for one in phase[key]), 100, places=6)
+                for one in phase[key]:
+                    self.assertIn(one["bound"], ("bytes", "flops", "latency"))
+            self.assertEqual([one["layer"] for one in phase["layers"]], [0, 1])
+            self.assertEqual(sum(one["count"] for one in phase["stage_kinds"]), len(phase["stages"]))
+            self.assertIn("attention", [one["name"] for one in phase["op_kinds"]])
+        # Twice as many weights are not read for nine times as many tokens, but nine times as much is computed.
+        whole = {name: {key: sum(one[key] for one in result[name]["stages"]) for key in ("weight_bytes", "flops")}
+                 for name in ("prefill", "decode")}
+        self.assertLess(whole["prefill"]["weight_bytes"], 2 * whole["decode"]["weight_bytes"])
+        self.assertGreater(whole["prefill"]["flops"], 4 * whole["decode"]["flops"])
+
+        text = self.ok(*profile).text
+        for words in ("prefill of 9 tokens after 5", "decode of 1 token after 5", "bound", "attention", "layer   0, us"):
+            self.assertIn(words, text)
+        reference = json.loads(self.ok("profile", "-m", LLAMA, "-p", 0, "-n", 2, *REFERENCE, "--json").text)
+        self.assertIsNone(reference["prefill"])
+        self.assertTrue(all("," not in one["name"] for one in reference["decode"]["stages"]))
+        self.fails(2, "-p 0 and -n 0", "profile", "-m", LLAMA, "-p", 0, "-n", 0)
+        self.fails(1, "context", "profile", "-m", TINY, "-p", 1000)
+        if not json.loads(self.ok("devices", "--json").text)["gpu"]["available"]:
+            for command in ("profile", "bench"):
+                self.fails(1, "cuda:", command, "-m", LLAMA, "--device", "cuda")
+
+    def test_profiles_of_all_architectures(self):
+        for name in ("mixtral", "gemma3", "lfm2", "granite-hybrid"):
+            model = os.path.join(ARCH, name + ".gguf")
+            result = json.loads(self.ok("profile", "-m", model, "-p", 8, "-n", 2, "--depth", 2, "--json").text)
+            self.assertGreater(len(result["decode"]["stages"]), 4)
 
     def test_devices(self):
         data = json.loads(self.ok("devices", "--json").text)

@@ -81,7 +81,16 @@ float *CpuExecutable::data(ValueId value) const {
     return value == program_.logits ? memory_.logits : memory_.values + plan_.value_offset[size_t(value)];
 }
 
+void CpuExecutable::time_stages(std::vector<StageTime> *times) {
+    if (times) {
+        times->assign(plan_.stages.size(), {});
+        for (size_t i = 0; i < times->size(); ++i) (*times)[i].ops = ops_of(program_, plan_.stages[i]);
+    }
+    clock_ = StageClock(times);
+}
+
 Status CpuExecutable::run(const Step &step) noexcept {
+    clock_.start();
     pool_.run([&](int number, int n_workers) {
         const Worker worker{number, n_workers};
         for (const Stage &stage : plan_.stages) {
@@ -104,6 +113,7 @@ Status CpuExecutable::run(const Step &step) noexcept {
                 break;
             }
             pool_.barrier();
+            if (number == 0) clock_.stop(size_t(&stage - plan_.stages.data()));
         }
     });
     return Status::kOk;

@@ -3,6 +3,7 @@
 #include "backend/cpu/plan.h"
 #include "backend/cpu/store.h"
 #include "backend/host/cache.h"
+#include "backend/host/measure.h"
 
 namespace el::cpu {
 
@@ -44,6 +45,7 @@ class CpuExecutable final : public Executable {
     Status run(const Step &step) noexcept override;
     const float *logits() const noexcept override { return memory_.logits; }
     CacheMemory &cache() noexcept override { return memory_.host; }
+    void time_stages(std::vector<StageTime> *times) override;
 
   private:
     struct Worker {
@@ -119,6 +121,7 @@ class CpuExecutable final : public Executable {
     Plan plan_;
     const CacheType k_type_, v_type_;
     Memory memory_;
+    StageClock clock_;
 };
 
 }  // namespace el::cpu

@@ -3,13 +3,6 @@
 
 namespace el::cpu {
 
-namespace {
-
-// The tile function for groups of 1, 2, 4, 8.
-int group_index(size_t n) { return n == 1 ? 0 : n == 2 ? 1 : n == 4 ? 2 : 3; }
-
-}  // namespace
-
 void CpuExecutable::linear_stage(const Stage &stage, const Step &step, Worker worker) const noexcept {
     const size_t n = n_rows(stage.rows, step);
     const Memory::Worker &mine = memory_.workers[size_t(worker.number)];

@@ -13,6 +13,9 @@ inline size_t next_group(size_t rows_left, int largest) {
     return n;
 }
 
+// The tile function for groups of 1, 2, 4, 8.
+inline int group_index(size_t n) { return n == 1 ? 0 : n == 2 ? 1 : n == 4 ? 2 : 3; }
+
 // So many bytes of activations stay in a core's second cache while panels of weights pass by.
 constexpr size_t kActivationChunk = 256 << 10;
 

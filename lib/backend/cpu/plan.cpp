@@ -343,6 +343,22 @@ size_t prepared_row_bytes(uint32_t cols, bool quantized) {
     return quantized ? cols / kTileCols * kActivationBytes : cols * sizeof(float);
 }
 
+std::vector<uint32_t> ops_of(const Program &program, const Stage &stage) {
+    std::vector<uint32_t> numbers;
+    auto add = [&](const Op *op) {
+        if (op) numbers.push_back(uint32_t(op - program.ops.data()));
+    };
+    for (const Op *op : stage.ops) add(op);
+    add(stage.norm);
+    for (const LinearPart &p : stage.parts) {
+        for (const Op *op : {p.op, p.gate, p.activation, p.combine, p.scale, p.soft_cap}) add(op);
+        for (const Op &op : program.ops)
+            if (p.residual != kNoValue && op.kind == OpKind::kAdd && op.out == p.out) add(&op);
+    }
+    std::sort(numbers.begin(), numbers.end());
+    return numbers;
+}
+
 Plan make_plan(const Program &program, const ExecutableLimits &limits, int n_threads) {
     return Planner(program, limits, n_threads).make();
 }

@@ -77,6 +77,9 @@ size_t prepared_row_bytes(uint32_t cols, bool quantized);
 // Nothing: no kernel reads or writes it.
 std::optional<CacheType> cache_type(Format format);
 
+// The numbers of the ops that a stage does, in order; a norm that several stages repeat is one of each.
+std::vector<uint32_t> ops_of(const Program &program, const Stage &stage);
+
 // Throws kUnsupported for what the kernels cannot do.
 Plan make_plan(const Program &program, const ExecutableLimits &limits, int n_threads);
 

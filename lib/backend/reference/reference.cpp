@@ -1,6 +1,7 @@
 // The reference backend: runs a program op by op with the functions of ops.h, on weights as they lie in the file.
 #include "backend/backend.h"
 #include "backend/buffers.h"
+#include "backend/host/measure.h"
 #include "backend/reference/ops.h"
 
 #include <algorithm>
@@ -94,11 +95,18 @@ class ReferenceExecutable final : public Executable {
         memory_.cache.find_turns([&](const Op &op) { return rope_factors(op, context); });
     }
 
+    void time_stages(std::vector<StageTime> *times) override {
+        if (times) times->assign(program_.ops.size(), {});
+        for (uint32_t i = 0; times && i < times->size(); ++i) (*times)[i].ops = {i};
+        clock_ = StageClock(times);
+    }
     Status run(const Step &step) noexcept override {
+        clock_.start();
         pool_.run([&](int worker, int n_workers) {
             for (const Op &op : program_.ops) {
                 run_op(op, step, worker, n_workers);
                 pool_.barrier();
+                if (worker == 0) clock_.stop(size_t(&op - program_.ops.data()));
             }
         });
         return Status::kOk;
@@ -319,6 +327,7 @@ class ReferenceExecutable final : public Executable {
     const ReferenceStore &store_;
     ThreadPool &pool_;
     Memory memory_;
+    StageClock clock_;
 };
 
 class ReferenceBackend final : public Backend {
@@ -345,6 +354,14 @@ class ReferenceBackend final : public Backend {
                                         const WeightStore &store, Arena &arena, ThreadPool &pool) const override {
         return std::make_unique<ReferenceExecutable>(program, limits, static_cast<const ReferenceStore &>(store), arena,
                                                      pool);
+    }
+    DeviceRates measure(const BackendOptions &, ThreadPool &pool) const override {
+        constexpr size_t kValues = 1024;
+        const std::vector<float> ones(kValues, 1);
+        std::vector<float> sums(size_t(pool.size()));
+        const double calls = measure_call_rate(
+            pool, [&](int worker) { sums[size_t(worker)] += dot(ones.data(), ones.data(), kValues); });
+        return {measure_read_rate(pool), 2 * kValues * calls};
     }
 };
 
