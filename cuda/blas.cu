@@ -42,10 +42,17 @@ const Library &library() {
     return loaded;
 }
 
+// The library's statuses do not tell a lost device from other failures, nor always a lack of memory; CUDA does.
 void check(cublasStatus_t status, const char *what) {
     if (status == CUBLAS_STATUS_SUCCESS) return;
+    size_t available = 0, total = 0;
+    cudaGetLastError();
+    cuda::check(cudaMemGetInfo(&available, &total), what);
     const bool memory = status == CUBLAS_STATUS_ALLOC_FAILED || status == CUBLAS_STATUS_NOT_INITIALIZED;
-    throw Failure(memory ? kOutOfMemory : kInternal, "%s: cuBLAS reports status %d", what, int(status));
+    if (memory)
+        throw Failure(kOutOfMemory, "%s: cuBLAS finds no memory (status %d); %.1f MiB are free on the GPU", what,
+                      int(status), double(available) / (1 << 20));
+    throw Failure(kInternal, "%s: cuBLAS reports status %d", what, int(status));
 }
 
 cublasHandle_t as_handle(void *p) { return static_cast<cublasHandle_t>(p); }

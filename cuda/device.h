@@ -12,7 +12,7 @@
 namespace el::cuda {
 
 // Numbers of Status.
-enum : int32_t { kOk = 0, kOutOfMemory = 3, kUnsupported = 20, kDeviceLost = 25, kInternal = 26 };
+enum : int32_t { kOk = 0, kOutOfMemory = 3, kUnsupported = 20, kNotFound = 21, kDeviceLost = 25, kInternal = 26 };
 
 class Failure : public std::exception {
   public:
@@ -30,14 +30,15 @@ class Failure : public std::exception {
     char text_[512];
 };
 
-// Errors that stay until the process ends: every context on the device has lost it.
+// Errors that stay until the process ends: it has lost the device, with everything on it.
 bool is_sticky(cudaError_t error);
+constexpr char kLostAdvice[] =
+    "the process has lost the GPU: save what you need and start it again; models and contexts on the CPU go on";
 
+// Throws what a call that did not succeed means.
+[[noreturn]] void fail_call(cudaError_t error, const char *what);
 inline void check(cudaError_t error, const char *what) {
-    if (error == cudaSuccess) return;
-    cudaGetLastError();  // not to be reported again by what comes later; sticky ones stay
-    if (error == cudaErrorMemoryAllocation) throw Failure(kOutOfMemory, "%s: the GPU has no memory left", what);
-    throw Failure(is_sticky(error) ? kDeviceLost : kInternal, "%s: %s", what, cudaGetErrorString(error));
+    if (error != cudaSuccess) fail_call(error, what);
 }
 
 class DeviceMemory {
@@ -51,6 +52,17 @@ class DeviceMemory {
         return *this;
     }
     ~DeviceMemory() { cudaFree(data_); }
+    uint8_t *data() const { return static_cast<uint8_t *>(data_); }
+
+  private:
+    void *data_ = nullptr;
+};
+
+class HostMemory {  // pinned: the device copies from and to it without help of the CPU
+  public:
+    HostMemory(size_t bytes, const char *what);  // as above
+    HostMemory(const HostMemory &) = delete;
+    ~HostMemory() { cudaFreeHost(data_); }
     uint8_t *data() const { return static_cast<uint8_t *>(data_); }
 
   private:

@@ -164,6 +164,17 @@ Rope Executable::rope_of(const Op &op) const {
 
 // ---- between steps
 
+constexpr char kBetween[] = "reading or changing what a step has left";
+
+void Executable::copy(void *to, const void *from, size_t n, cudaMemcpyKind kind) const {
+    check(cudaMemcpyAsync(to, from, n, kind, stream), kBetween);
+}
+
+void Executable::settle() const {
+    check(cudaGetLastError(), kBetween);
+    check(cudaStreamSynchronize(stream), kBetween);
+}
+
 template <typename Visit> void Executable::for_planes(uint32_t group, Visit visit) const {
     for (size_t i = 0; i < at.k.size(); ++i) {
         if (program.cache_layers[i].group != group) continue;
@@ -179,30 +190,29 @@ void Executable::copy_rows(uint32_t group, const int32_t *from, const int32_t *t
         while (i + count < n && count < kPageTokens &&
                std::find(to + i, to + i + count, from[i + count]) == to + i + count)
             ++count;
-        cudaMemcpyAsync(at.slots[0], from + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
-        cudaMemcpyAsync(at.slots[1], to + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+        copy(at.slots[0], from + i, count * sizeof(int32_t), cudaMemcpyHostToDevice);
+        copy(at.slots[1], to + i, count * sizeof(int32_t), cudaMemcpyHostToDevice);
         for_planes(group, [&](const Plane &p) { cuda::copy_rows(p, at.slots[0], at.slots[1], int(count), stream); });
-        cudaStreamSynchronize(stream);
+        settle();
         i += count;
     }
 }
 
 void Executable::turn_keys(uint32_t group, const int32_t *slots, size_t n, int32_t positions) {
     if (n == 0) return;
-    cudaMemcpyAsync(at.slots[0], slots, n * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
+    copy(at.slots[0], slots, n * sizeof(int32_t), cudaMemcpyHostToDevice);
     for (size_t i = 0; i < at.k.size(); ++i)
         if (program.cache_layers[i].group == group && turns.rope[i])
             turn_rows(at.k[i], rope_of(*turns.rope[i]), at.slots[0], int(n), positions, stream);
-    cudaStreamSynchronize(stream);
+    settle();
 }
 
 void Executable::copy_state(int32_t from, int32_t to) {
     for (size_t i = 0; i < at.state.size(); ++i) {
         const size_t n = program.state_layers[i].floats;
-        cudaMemcpyAsync(at.state[i] + size_t(to) * n, at.state[i] + size_t(from) * n, n * sizeof(float),
-                        cudaMemcpyDeviceToDevice, stream);
+        copy(at.state[i] + size_t(to) * n, at.state[i] + size_t(from) * n, n * sizeof(float), cudaMemcpyDeviceToDevice);
     }
-    cudaStreamSynchronize(stream);
+    settle();
 }
 
 size_t Executable::row_bytes(uint32_t group) const {
@@ -215,15 +225,15 @@ void Executable::move_rows(uint32_t group, const int32_t *slots, size_t n, uint8
     const size_t stride = row_bytes(group);
     for (size_t i = 0; i < n; i += kPageTokens, host += kPageTokens * stride) {
         const size_t count = std::min<size_t>(kPageTokens, n - i);
-        cudaMemcpyAsync(at.slots[0], slots + i, count * sizeof(int32_t), cudaMemcpyHostToDevice, stream);
-        if (to_device) cudaMemcpyAsync(at.packed, host, count * stride, cudaMemcpyHostToDevice, stream);
+        copy(at.slots[0], slots + i, count * sizeof(int32_t), cudaMemcpyHostToDevice);
+        if (to_device) copy(at.packed, host, count * stride, cudaMemcpyHostToDevice);
         size_t offset = 0;
         for_planes(group, [&](const Plane &p) {
             pack_rows(p, at.slots[0], int(count), at.packed + offset, stride, to_device, stream);
             offset += p.n_kv_heads * p.row_bytes;
         });
-        if (!to_device) cudaMemcpyAsync(host, at.packed, count * stride, cudaMemcpyDeviceToHost, stream);
-        cudaStreamSynchronize(stream);
+        if (!to_device) copy(host, at.packed, count * stride, cudaMemcpyDeviceToHost);
+        settle();
     }
 }
 
@@ -243,13 +253,13 @@ void Executable::move_state(int32_t slot, size_t begin, size_t n, uint8_t *host,
             uint8_t *mine = reinterpret_cast<uint8_t *>(at.state[i]) + size_t(slot) * bytes + (from - first);
             uint8_t *theirs = host + (from - begin);
             if (to_device)
-                cudaMemcpyAsync(mine, theirs, to - from, cudaMemcpyHostToDevice, stream);
+                copy(mine, theirs, to - from, cudaMemcpyHostToDevice);
             else
-                cudaMemcpyAsync(theirs, mine, to - from, cudaMemcpyDeviceToHost, stream);
+                copy(theirs, mine, to - from, cudaMemcpyDeviceToHost);
         }
         first = last;
     }
-    cudaStreamSynchronize(stream);
+    settle();
 }
 
 }  // namespace el::cuda

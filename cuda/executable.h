@@ -20,17 +20,6 @@ class Stream {
     cudaStream_t stream_ = nullptr;
 };
 
-class HostMemory {  // that the device copies from and to without help of the CPU
-  public:
-    HostMemory(size_t bytes, const char *what) { check(cudaMallocHost(&data_, bytes), what); }
-    HostMemory(const HostMemory &) = delete;
-    ~HostMemory() { cudaFreeHost(data_); }
-    uint8_t *data() const { return static_cast<uint8_t *>(data_); }
-
-  private:
-    void *data_ = nullptr;
-};
-
 class Graph {
   public:
     explicit Graph(cudaGraphExec_t graph) : graph_(graph) {}
@@ -63,7 +52,7 @@ struct Executable {
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
     void run(const Step &step, size_t step_bytes);
-    const float *logits();  // of the last step, in host memory
+    void logits();  // of the last step, to host_logits
 
     // As CacheMemory has them.
     void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n);
@@ -86,6 +75,9 @@ struct Executable {
     std::unique_ptr<Gemm> gemm;
     HostMemory host_step, host_logits;
     uint32_t context;  // tokens of a sequence
+    // What went wrong between steps, where nothing could report it: the cache is not what it should be any more.
+    int32_t broken_status = kOk;
+    char broken[kErrorBytes] = "";
 
   private:
     struct Captured {
@@ -95,6 +87,8 @@ struct Executable {
     std::vector<Captured> captured_;  // from few to many tokens
     int32_t n_outputs_ = 0;           // of the last step that are not yet on the host
 
+    void copy(void *to, const void *from, size_t n, cudaMemcpyKind kind) const;
+    void settle() const;  // waits, and throws what has gone wrong
     void capture();
     void fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const;
     void launch_all(const Step &step) const;

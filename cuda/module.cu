@@ -2,17 +2,25 @@
 #include "backend/cuda/build_id.h"
 #include "executable.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <new>
 
 namespace el::cuda {
 namespace {
 
+// GPUs that this process has lost. Whoever finds it out tells all others: a driver may be slow to, or hang.
+constexpr int32_t kMaxDevices = 64;
+std::atomic<bool> lost_devices[kMaxDevices];
+std::atomic<bool> &is_lost(int32_t device) { return lost_devices[std::min(device, kMaxDevices - 1)]; }
+
 // The caller's choice of a GPU, which is a thread's, is as before when this ends. What goes wrong in between is found
 // by what comes next.
 class OnDevice {
   public:
-    explicit OnDevice(int32_t device) {
+    explicit OnDevice(int32_t device) : device_(device) {
+        if (lost()) return;
         if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
         cudaSetDevice(device);
     }
@@ -20,17 +28,21 @@ class OnDevice {
     ~OnDevice() {
         if (before_ >= 0) cudaSetDevice(before_);
     }
+    std::atomic<bool> &lost() const { return is_lost(device_); }
 
   private:
+    int32_t device_;
     int before_ = -1;
 };
 
-template <typename Function> int32_t guard(char *error, Function function) {
+template <typename Function> int32_t guard(std::atomic<bool> &lost, char *error, Function function) {
     try {
+        if (lost) throw Failure(kDeviceLost, "%s", kLostAdvice);
         function();
         return kOk;
     } catch (const Failure &failure) {
         std::snprintf(error, kErrorBytes, "%s", failure.what());
+        if (failure.status() == kDeviceLost) lost = true;
         return failure.status();
     } catch (const std::bad_alloc &) {
         std::snprintf(error, kErrorBytes, "out of memory");
@@ -41,13 +53,29 @@ template <typename Function> int32_t guard(char *error, Function function) {
     }
 }
 
+// For what has no status: executable_failure() has it, and all later steps fail.
+template <typename Function> void between_steps(const Executable *executable, Function function) {
+    Executable &e = const_cast<Executable &>(*executable);
+    const OnDevice on(e.store.device);
+    if (e.broken_status != kOk) return;
+    e.broken_status = guard(on.lost(), e.broken, [&] { function(e); });
+}
+
 int32_t device_count(int32_t *n, char *error) {
-    return guard(error, [&] { check(cudaGetDeviceCount(n), "looking for GPUs"); });
+    return guard(is_lost(0), error, [&] {
+        const cudaError_t result = cudaGetDeviceCount(n);
+        if (result == cudaErrorInsufficientDriver)
+            throw Failure(kNotFound, "there is no NVIDIA driver, or it is too old for CUDA %d.%d: install a newer one",
+                          CUDART_VERSION / 1000, CUDART_VERSION / 10 % 100);
+        if (result == cudaErrorNoDevice)
+            throw Failure(kNotFound, "the driver knows no GPU (does CUDA_VISIBLE_DEVICES hide it?)");
+        check(result, "looking for GPUs");
+    });
 }
 
 int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
     const OnDevice on(device);
-    return guard(error, [&] {
+    return guard(on.lost(), error, [&] {
         cudaDeviceProp p;
         check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
         std::snprintf(out->name, sizeof out->name, "%.*s", int(sizeof out->name) - 1, p.name);
@@ -63,15 +91,15 @@ int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
 
 int32_t store_create(int32_t device, const Tensor *tensors, size_t n, Store **out, char *error) {
     const OnDevice on(device);
-    return guard(error, [&] { *out = new Store(device, tensors, n); });
+    return guard(on.lost(), error, [&] { *out = new Store(device, tensors, n); });
 }
 int32_t store_load(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error) {
     const OnDevice on(store->device);
-    return guard(error, [&] { store->load(tensor, row, n_rows, rows); });
+    return guard(on.lost(), error, [&] { store->load(tensor, row, n_rows, rows); });
 }
 void weight_bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *load_extra_bytes) {
     char error[kErrorBytes];
-    if (guard(error, [&] { Store::bytes(tensors, n, bytes, load_extra_bytes); }) != kOk)
+    if (guard(is_lost(0), error, [&] { Store::bytes(tensors, n, bytes, load_extra_bytes); }) != kOk)
         for (size_t i = 0; i < n; ++i) bytes[i] = UINT64_MAX / 4 / (n + 1);  // more than anybody has
 }
 void store_free(Store *store) {
@@ -83,7 +111,7 @@ void store_free(Store *store) {
 int32_t executable_memory(const ProgramView *program, const LimitsView *limits, Region *regions, size_t *n,
                           char *error) {
     const OnDevice on(0);  // the only one that models are loaded to
-    return guard(error, [&] {
+    return guard(on.lost(), error, [&] {
         Pieces counted;
         Executable::lay_out(copy_program(*program), *limits, counted, regions, n);
     });
@@ -91,15 +119,27 @@ int32_t executable_memory(const ProgramView *program, const LimitsView *limits, 
 int32_t executable_create(const Store *store, const ProgramView *program, const LimitsView *limits, Executable **out,
                           char *error) {
     const OnDevice on(store->device);
-    return guard(error, [&] { *out = new Executable(*store, *program, *limits); });
+    return guard(on.lost(), error, [&] { *out = new Executable(*store, *program, *limits); });
 }
 int32_t executable_run(Executable *e, const Step *step, size_t step_bytes, char *error) {
     const OnDevice on(e->store.device);
-    return guard(error, [&] { e->run(*step, step_bytes); });
+    return guard(on.lost(), error, [&] {
+        if (e->broken_status != kOk) throw Failure(e->broken_status, "%s", e->broken);
+        e->run(*step, step_bytes);
+    });
 }
 const float *executable_logits(Executable *e) {
-    const OnDevice on(e->store.device);
-    return e->logits();
+    between_steps(e, [](Executable &on) { on.logits(); });
+    return reinterpret_cast<const float *>(e->host_logits.data());
+}
+int32_t executable_failure(const Executable *e, char *error) {
+    if (e->broken_status != kOk) {
+        std::snprintf(error, kErrorBytes, "%s", e->broken);
+        return e->broken_status;
+    }
+    if (!is_lost(e->store.device)) return kOk;
+    std::snprintf(error, kErrorBytes, "%s", kLostAdvice);
+    return kDeviceLost;
 }
 void executable_free(Executable *e) {
     if (!e) return;
@@ -109,42 +149,37 @@ void executable_free(Executable *e) {
 
 int32_t can_turn_keys(const Executable *e) { return e->turns.can_turn; }
 void copy_rows(Executable *e, uint32_t group, const int32_t *from, const int32_t *to, size_t n) {
-    const OnDevice on(e->store.device);
-    e->copy_rows(group, from, to, n);
+    between_steps(e, [&](Executable &on) { on.copy_rows(group, from, to, n); });
 }
 void turn_keys(Executable *e, uint32_t group, const int32_t *slots, size_t n, int32_t positions) {
-    const OnDevice on(e->store.device);
-    e->turn_keys(group, slots, n, positions);
+    between_steps(e, [&](Executable &on) { on.turn_keys(group, slots, n, positions); });
 }
 void copy_state(Executable *e, int32_t from, int32_t to) {
-    const OnDevice on(e->store.device);
-    e->copy_state(from, to);
+    between_steps(e, [&](Executable &on) { on.copy_state(from, to); });
 }
 size_t row_bytes(const Executable *e, uint32_t group) { return e->row_bytes(group); }
 void read_rows(const Executable *e, uint32_t group, const int32_t *slots, size_t n, void *out) {
-    const OnDevice on(e->store.device);
-    const_cast<Executable *>(e)->move_rows(group, slots, n, static_cast<uint8_t *>(out), false);
+    between_steps(e, [&](Executable &on) { on.move_rows(group, slots, n, static_cast<uint8_t *>(out), false); });
 }
 void write_rows(Executable *e, uint32_t group, const int32_t *slots, size_t n, const void *in) {
-    const OnDevice on(e->store.device);
-    e->move_rows(group, slots, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
+    uint8_t *rows = static_cast<uint8_t *>(const_cast<void *>(in));
+    between_steps(e, [&](Executable &on) { on.move_rows(group, slots, n, rows, true); });
 }
 size_t state_bytes(const Executable *e) { return e->state_bytes(); }
 void read_state(const Executable *e, int32_t slot, size_t begin, size_t n, void *out) {
-    const OnDevice on(e->store.device);
-    const_cast<Executable *>(e)->move_state(slot, begin, n, static_cast<uint8_t *>(out), false);
+    between_steps(e, [&](Executable &on) { on.move_state(slot, begin, n, static_cast<uint8_t *>(out), false); });
 }
 void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void *in) {
-    const OnDevice on(e->store.device);
-    e->move_state(slot, begin, n, static_cast<uint8_t *>(const_cast<void *>(in)), true);
+    uint8_t *bytes = static_cast<uint8_t *>(const_cast<void *>(in));
+    between_steps(e, [&](Executable &on) { on.move_state(slot, begin, n, bytes, true); });
 }
 
 constexpr Module kModule = {
-    sizeof(Module),    kBuildId,       device_count,      device_info,     Store::kRowGranularity,
-    weight_bytes,      store_create,   store_load,        store_free,      executable_memory,
-    executable_create, executable_run, executable_logits, executable_free, can_turn_keys,
-    copy_rows,         turn_keys,      copy_state,        row_bytes,       read_rows,
-    write_rows,        state_bytes,    read_state,        write_state,
+    sizeof(Module),    kBuildId,       device_count,      device_info,        Store::kRowGranularity,
+    weight_bytes,      store_create,   store_load,        store_free,         executable_memory,
+    executable_create, executable_run, executable_logits, executable_failure, executable_free,
+    can_turn_keys,     copy_rows,      turn_keys,         copy_state,         row_bytes,
+    read_rows,         write_rows,     state_bytes,       read_state,         write_state,
 };
 
 }  // namespace

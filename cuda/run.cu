@@ -60,15 +60,17 @@ void Executable::run(const Step &step, size_t step_bytes) {
     }
 }
 
-const float *Executable::logits() {
+void Executable::logits() {
     float *to = reinterpret_cast<float *>(host_logits.data());
     const size_t n = size_t(std::exchange(n_outputs_, 0)) * program.vocab;
-    if (n > 0) {
-        cudaMemcpyAsync(to, at.logits, n * sizeof(float), cudaMemcpyDeviceToHost, stream);
-        // A GPU that was lost since the step is reported by the next one; until then nothing looks like a result.
-        if (cudaStreamSynchronize(stream) != cudaSuccess) std::fill_n(to, n, NAN);
+    if (n == 0) return;
+    try {
+        copy(to, at.logits, n * sizeof(float), cudaMemcpyDeviceToHost);
+        settle();
+    } catch (...) {
+        std::fill_n(to, n, NAN);  // so that nothing looks like a result
+        throw;
     }
-    return to;
 }
 
 // Kernels with recurrent state are launched for a number of sequences: captured for one, which has one token.

@@ -30,40 +30,6 @@ uint64_t staging_bytes_of(const Tensor &t) {
 
 }  // namespace
 
-bool is_sticky(cudaError_t error) {
-    switch (error) {
-    case cudaErrorIllegalAddress:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorInvalidAddressSpace:
-    case cudaErrorInvalidPc:
-    case cudaErrorLaunchFailure:
-    case cudaErrorLaunchTimeout:
-    case cudaErrorHardwareStackError:
-    case cudaErrorECCUncorrectable:
-    case cudaErrorDeviceUninitialized:
-    case cudaErrorContextIsDestroyed:
-    case cudaErrorAssert:
-        return true;
-    default:
-        return false;
-    }
-}
-
-DeviceMemory::DeviceMemory(size_t bytes, const char *what) {
-    if (bytes == 0) return;
-    const cudaError_t error = cudaMalloc(&data_, bytes);
-    if (error != cudaErrorMemoryAllocation) {
-        check(error, what);
-        return;
-    }
-    cudaGetLastError();
-    size_t available = 0, total = 0;
-    cudaMemGetInfo(&available, &total);
-    throw Failure(kOutOfMemory, "%s: needs %.1f MiB on the GPU, of which %.1f MiB are free", what,
-                  double(bytes) / (1 << 20), double(available) / (1 << 20));
-}
-
 void Store::bytes(const Tensor *tensors, size_t n, uint64_t *bytes, uint64_t *load_extra_bytes) {
     *load_extra_bytes = 0;
     for (size_t i = 0; i < n; ++i) {

@@ -124,7 +124,8 @@ enum {
     EDGELLM_BUSY = 22,               /* another call is using the context */
     EDGELLM_CANCELLED = 23,
     EDGELLM_DEADLINE_EXCEEDED = 24,
-    EDGELLM_DEVICE_LOST = 25,
+    EDGELLM_DEVICE_LOST = 25,    /* a GPU failed for good, by anybody's kernel in this process: all contexts on it
+                                  * report this until the process ends; they can be freed, and the CPU works on */
     EDGELLM_INTERNAL = 26,       /* a bug of the library: please report it */
     EDGELLM_LOGITS_INVALID = 27, /* no token is possible: every logit is minus infinity or no number */
     EDGELLM_STATE_MISMATCH = 28  /* a saved sequence belongs to another model, cache format or policy */

@@ -29,6 +29,11 @@ uint32_t check_row(const edgellm_context *context, size_t row) {
 
 }  // namespace
 
+void el::check_read(const Context &context) {
+    Report report;
+    if (context.failure(report) != Status::kOk) fail(report.status, "{}", report.text);
+}
+
 ContextOptions el::context_options(const edgellm_context_options *given) {
     edgellm_context_options in = read_struct<edgellm_context_options>(given, EDGELLM_CONTEXT_OPTIONS_INIT, "options");
     ContextOptions options;
@@ -118,6 +123,7 @@ edgellm_status edgellm_context_get_logits(edgellm_context *context, size_t row, 
         need(logits, "logits");
         Use use(*context);
         *logits = context->context.logits(check_row(context, row));
+        check_read(context->context);
         if (n_vocab) *n_vocab = context->context.model().n_vocab();
     });
 }
@@ -129,6 +135,7 @@ edgellm_status edgellm_context_get_top(edgellm_context *context, size_t row, siz
         if (k) need(tokens, "tokens");
         Use use(*context);
         size_t found = log_softmax_top_of_row(context->context, check_row(context, row), k, tokens, logprobs);
+        check_read(context->context);
         if (n) *n = found;
     });
 }
@@ -143,6 +150,7 @@ edgellm_status edgellm_context_get_logprob(edgellm_context *context, size_t row,
         if (token < 0 || static_cast<uint32_t>(token) >= n_vocab)
             fail(Status::kInvalidArgument, "there is no token {}; the model has {}", token, n_vocab);
         *logprob = log_probability_of_row(context->context, at, token, kMaxBest);
+        check_read(context->context);
     });
 }
 

@@ -48,6 +48,8 @@ class Use {
     std::atomic<bool> &busy_;
 };
 
+void check_read(const Context &context);  // throws if a GPU was lost before something of the last step could be read
+
 inline uint32_t check_sequence(const edgellm_context &context, edgellm_sequence sequence,
                                const char *name = "sequence") {
     const uint32_t n = context.context.options().max_sequences;

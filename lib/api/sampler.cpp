@@ -107,7 +107,9 @@ edgellm_status edgellm_sampler_sample(edgellm_sampler *sampler, edgellm_context 
                  engine.model().n_vocab());
         if (row >= engine.n_outputs())
             fail(Status::kNotFound, "there is no output row {}; the last step left {}", row, engine.n_outputs());
-        if (sample_row(engine, static_cast<uint32_t>(row), sampler->sampler, token) != Status::kOk)
+        const Status status = sample_row(engine, static_cast<uint32_t>(row), sampler->sampler, token);
+        check_read(engine);
+        if (status != Status::kOk)
             fail(Status::kLogitsInvalid,
                  "no token can be chosen: all logits are minus infinity (by logit_bias?) or not a number");
     });

@@ -22,6 +22,7 @@ edgellm_status on_sequence(edgellm_context *context, edgellm_sequence sequence, 
         Use use(*context);
         Report report;
         action(context->context, check_sequence(*context, sequence, name), report);
+        if (report.status == Status::kOk) context->context.failure(report);
         return finish(report);
     });
 }

@@ -102,6 +102,9 @@ class Executable {
     // The n <= kMaxBest best tokens of an output row, or all that there are; they stay until the next call or step.
     // False: not to be had here, logits() tells them.
     virtual bool best(uint32_t /*row*/, size_t /*n*/, BestTokens &) const noexcept { return false; }
+    // What went wrong since the last step, as far as is known: logits or the cache are not what they should be. All
+    // later steps fail, too. error() says why.
+    virtual Status failure() const noexcept { return Status::kOk; }
     virtual CacheMemory &cache() noexcept = 0;
     // From now on run() says what each stage of its step took, and takes longer and may allocate for it; NULL: no more.
     virtual void time_stages(std::vector<StageTime> *) {}

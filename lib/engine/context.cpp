@@ -76,6 +76,12 @@ Status Context::decode(const Batch &batch, Report &report) noexcept {
     return Status::kOk;
 }
 
+Status Context::failure(Report &report) const noexcept {
+    const Status status = executable_->failure();
+    if (status != Status::kOk) report.set(status, "{}", executable_->error());
+    return status;
+}
+
 Status Context::check(const Batch &batch, Report &report) noexcept {
     if (batch.n == 0 || batch.n > options_.max_batch_tokens)
         return report.set(Status::kInvalidArgument, "a batch of {} tokens; must be 1 to max_batch_tokens, {}", batch.n,

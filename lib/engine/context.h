@@ -45,6 +45,8 @@ class Context {
 
     // See Executable::best().
     bool best(uint32_t row, size_t n, BestTokens &out) const { return executable_->best(row, n, out); }
+    // A lost device is found out between steps, too: by reading logits, or by what is done to sequences.
+    Status failure(Report &report) const noexcept;
 
     uint32_t length(uint32_t sequence) const { return cache_->length(sequence); }
     int32_t next_position(uint32_t sequence) const { return cache_->next_position(sequence); }

@@ -151,8 +151,10 @@ class Generation {
         const Vocabulary *vocabulary = context_.model().vocabulary();
         for (;;) {
             int32_t token = 0;
-            if (Status status = sample_row(context_, 0, sampler_, &token); status != Status::kOk)
-                return report_.set(status, "no token can be chosen: all logits are minus infinity or not a number");
+            const Status chosen = sample_row(context_, 0, sampler_, &token);
+            if (Status status = context_.failure(report_); status != Status::kOk) return status;
+            if (chosen != Status::kOk)
+                return report_.set(chosen, "no token can be chosen: all logits are minus infinity or not a number");
             if (vocabulary && !options_.ignore_end && vocabulary->is_end_of_turn(token))
                 return end(StopReason::kEndOfTurn);
             likelihoods_.measure(context_, options_, sampler_, token);

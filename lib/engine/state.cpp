@@ -224,7 +224,7 @@ Status SequenceState::write_all(Writer &writer, Report &report) noexcept {
         };
         if (for_rows(g, put_rows) != Status::kOk) return report.status;
     }
-    return Status::kOk;
+    return context_.failure(report);
 }
 
 // ---- restoring
@@ -322,6 +322,7 @@ Status SequenceState::read_content(Reader &reader, const Header &h, Report &repo
         };
         if (for_rows(g, get_rows) != Status::kOk) return report.status;
     }
+    if (context_.failure(report) != Status::kOk) return report.status;
     return reader.finish();
 }
 

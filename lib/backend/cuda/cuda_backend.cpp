@@ -83,6 +83,9 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     }
     const char *error() const noexcept override { return error_; }
     const float *logits() const noexcept override { return module_.executable_logits(handle_); }
+    Status failure() const noexcept override {
+        return static_cast<Status>(module_.executable_failure(handle_, error_));
+    }
     CacheMemory &cache() noexcept override { return *this; }
 
     bool can_turn_keys() const noexcept override { return module_.can_turn_keys(handle_) != 0; }
@@ -112,7 +115,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     const Module &module_;
     cuda::Executable *handle_ = nullptr;
     const size_t step_bytes_;
-    char error_[kErrorBytes] = "";
+    mutable char error_[kErrorBytes] = "";
 };
 
 class CudaBackend final : public Backend {
@@ -168,7 +171,8 @@ std::unique_ptr<Backend> create_cuda_backend() {
     if (!loaded.module) fail(Status::kNotFound, "cuda: {}", loaded.reason);
     int32_t n = 0;
     char error[kErrorBytes] = "";
-    if (loaded.module->device_count(&n, error) != 0) fail(Status::kNotFound, "cuda: {}", error);
+    if (const int32_t status = loaded.module->device_count(&n, error); status != 0)
+        fail(static_cast<Status>(status), "cuda: {}", error);
     if (n == 0) fail(Status::kNotFound, "cuda: the driver knows no GPU");
     return std::make_unique<CudaBackend>(*loaded.module);
 }

@@ -78,6 +78,8 @@ struct Module {
     // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
     int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, char *error);
     const float *(*executable_logits)(Executable *executable);  // of the last step, in host memory
+    // What went wrong in the functions without a status since the last step; all later steps fail, too.
+    int32_t (*executable_failure)(const Executable *executable, char *error);
     void (*executable_free)(Executable *executable);
 
     // As CacheMemory has them.

@@ -1,0 +1,227 @@
+// What becomes of a process whose GPU has no memory left, or is lost: statuses with sentences, nothing kept, no crash.
+#include "../api/allocations.h"
+#include "life.h"
+
+#include <doctest/doctest.h>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern unsigned skipped_cases;
+
+namespace {
+
+bool contains(const char *text, const char *words) { return std::strstr(text, words) != nullptr; }
+
+// Runs `body` in a child process, as a lost device stays lost. Returns what it returned; 99: it crashed.
+template <typename Body> int in_child(Body body) {
+    std::fflush(nullptr);
+    const pid_t child = fork();
+    if (child == 0) _exit(body());
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+// A life whose device is lost at call `k`. Returns 0; 1 if it ended before that call; else the number of the line that
+// is not as it should be.
+int lose_at(int64_t k) {
+#define WANT(condition)                                                                                                \
+    if (!(condition)) return std::fprintf(stderr, "%s (%s, %d)\n", #condition, life.error, life.status), __LINE__
+    FakeCuda &fake = fake_cuda();
+    Life life, other, cpu("cpu"), late;
+    WANT(cpu.load() && cpu.create());
+    const std::vector<float> wanted = cpu.logits();
+    WANT(other.load() && other.create() && other.decode(3));
+    fake.calls = 0;
+    fake.lose_at = k;
+    const bool ran = life.run();
+    if (!fake.lost) return ran ? 1 : __LINE__;
+    WANT(!ran);
+    WANT(life.status == EDGELLM_DEVICE_LOST);
+    WANT(contains(life.error, "start it again"));
+    if (life.context) {
+        WANT(!life.decode(1));
+        WANT(life.status == EDGELLM_DEVICE_LOST);
+    }
+    WANT(!other.decode(1));
+    WANT(other.status == EDGELLM_DEVICE_LOST);
+    WANT(contains(other.error, "start it again"));
+    WANT(edgellm_sequence_fork(other.context, 0, 1) == EDGELLM_DEVICE_LOST);
+    WANT(!late.load());
+    WANT(late.status == EDGELLM_DEVICE_LOST);
+    WANT(edgellm_sequence_remove(cpu.context, 0, 0, -1) == EDGELLM_OK);
+    WANT(cpu.logits() == wanted);
+    life.free();
+    other.free();
+    late.free();
+    WANT(fake.live_handles == 0);
+    WANT(fake.live_bytes == 0);
+    return 0;
+#undef WANT
+}
+
+}  // namespace
+
+TEST_CASE("a model and a context live on the fake GPU and leave nothing behind") {
+    FakeCuda &fake = fake_cuda();
+    {
+        Life life;
+        REQUIRE_MESSAGE(life.run(), std::string(life.error));
+        CHECK(fake.live_bytes > 0);
+        CHECK(fake.live_handles > 5);
+    }
+    CHECK(fake.live_handles == 0);
+    CHECK(fake.live_bytes == 0);
+}
+
+TEST_CASE("any allocation on the GPU may fail") {
+    FakeCuda &fake = fake_cuda();
+    int64_t k = 0;
+    for (;; ++k) {
+        CAPTURE(k);
+        fake.allocations = 0;
+        fake.fail_allocation_at = k;
+        fake.refused = false;
+        Life life;
+        const bool loaded = life.load(), ran = loaded && life.create() && life.use();
+        fake.fail_allocation_at = -1;
+        if (!fake.refused) {
+            CHECK(ran);
+            break;
+        }
+        REQUIRE(!ran);
+        INFO(std::string(life.error));
+        REQUIRE(life.status == EDGELLM_OUT_OF_MEMORY);
+        REQUIRE(contains(life.error, " MiB"));
+        REQUIRE(contains(life.error, "free"));
+        REQUIRE(life.context == nullptr);
+        // What was there before works on, and another try succeeds.
+        if (!loaded) {
+            REQUIRE(fake.live_handles == 0);
+            REQUIRE(life.load());
+        }
+        REQUIRE(life.create());
+        REQUIRE(life.use());
+        life.free();
+        REQUIRE(fake.live_handles == 0);
+        REQUIRE(fake.live_bytes == 0);
+    }
+    CHECK(k > 10);
+}
+
+TEST_CASE("a failed allocation of memory says what was needed") {
+    FakeCuda &fake = fake_cuda();
+    Life life;
+    fake.allocations = 0;
+    fake.fail_allocation_at = 0;
+    CHECK(!life.load());
+    fake.fail_allocation_at = -1;
+    CHECK(contains(life.error, "the model's weights: needs 0."));
+    CHECK(contains(life.error, "of which 8192.0 MiB are free"));
+    REQUIRE(life.load());
+    bool device = false, host = false;
+    for (int64_t k = 0; k < 6; ++k) {
+        fake.allocations = 0;
+        fake.fail_allocation_at = k;
+        CHECK(!life.create());
+        device |= contains(life.error, "a context: needs ") && contains(life.error, " MiB on the GPU, of which ");
+        host |= contains(life.error, " MiB of the CPU's memory, pinned, of which ");
+    }
+    fake.fail_allocation_at = -1;
+    CHECK(device);
+    CHECK(host);
+}
+
+TEST_CASE("a GPU may be lost at any call") {
+    int64_t k = 0;
+    int result = 0;
+    // Most calls are launches, and most of those alike.
+    for (; result == 0; k += 1 + k / 24) {
+        CAPTURE(k);
+        result = in_child([&] { return lose_at(k); });
+        REQUIRE(result <= 1);
+    }
+    CHECK(k > 300);
+}
+
+TEST_CASE("a lost GPU costs the process no memory of its own") {
+    if (!allocations::kAvailable) {
+        std::fprintf(stderr, "skipped: the sanitizer has its own malloc\n");
+        ++skipped_cases;
+        return;
+    }
+    CHECK(in_child([] {
+              FakeCuda &fake = fake_cuda();
+              {
+                  Life once;  // what is made once per process is there now
+                  if (!once.run()) return __LINE__;
+              }
+              const int64_t before = allocations::live();
+              {
+                  Life life, other;
+                  if (!other.load() || !other.create()) return __LINE__;
+                  fake.calls = 0;
+                  fake.lose_at = 400;
+                  if (life.run() || life.status != EDGELLM_DEVICE_LOST) return __LINE__;
+                  if (other.decode(1)) return __LINE__;
+              }
+              return allocations::live() == before ? 0 : __LINE__;
+          }) == 0);
+}
+
+TEST_CASE("each bucket of few tokens is captured once") {
+    FakeCuda &fake = fake_cuda();
+    Life life;
+    REQUIRE(life.load());
+    fake.captures = fake.instantiations = 0;
+    REQUIRE(life.create());
+    CHECK(fake.instantiations == 4);  // 1, 2, 4 and 8 tokens
+    const int64_t captures = fake.captures;
+    REQUIRE(life.use());
+    CHECK(fake.captures == captures);
+    CHECK(fake.instantiations == 4);
+}
+
+TEST_CASE("10,000 steps allocate and capture nothing") {
+    FakeCuda &fake = fake_cuda();
+    Life life;
+    life.options.cache_policy = EDGELLM_CACHE_SINKS;
+    REQUIRE(life.load());
+    REQUIRE(life.create());
+    REQUIRE(life.decode(Life::kPrompt));
+    const FakeCuda before = fake;
+    int32_t failures = 0;
+    if (allocations::kAvailable) allocations::arm(allocations::kNever, allocations::Mode::kOnce);
+    for (int32_t i = 0; i < 10'000; ++i) {
+        failures += !life.decode(1);
+        float logprob = 0;
+        failures += edgellm_context_get_logprob(life.context, 0, 3, &logprob) != EDGELLM_OK;
+    }
+    const int64_t made = allocations::kAvailable ? allocations::made() : 0;
+    CHECK(failures == 0);
+    CHECK(made == 0);
+    CHECK(fake.allocations == before.allocations);
+    CHECK(fake.captures == before.captures);
+    CHECK(fake.live_bytes == before.live_bytes);
+    CHECK(fake.live_handles == before.live_handles);
+    CHECK(fake.calls > before.calls + 30'000);
+}
+
+TEST_CASE("without a driver or a GPU the reason is told, and the CPU works") {
+    for (const auto &[error, reason] :
+         {std::pair("35", "no NVIDIA driver, or it is too old"), std::pair("100", "the driver knows no GPU")}) {
+        fake_cuda();
+        setenv("FAKE_CUDA_NO_DEVICE", error, 1);
+        Life life, cpu("cpu");
+        size_t n = 0;
+        CHECK(edgellm_device_count(&n) == EDGELLM_OK);
+        CHECK(n == 1);
+        CHECK(!life.load());
+        CHECK(life.status == EDGELLM_NOT_FOUND);
+        INFO(std::string(life.error));
+        CHECK(contains(life.error, reason));
+        CHECK(cpu.run());
+        unsetenv("FAKE_CUDA_NO_DEVICE");
+    }
+}

@@ -1,0 +1,311 @@
+#include "fake_cuda.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <cuda_runtime_api.h>
+#include <string_view>
+
+// ---- state
+
+namespace {
+
+constexpr size_t kTotalBytes = size_t(8) << 30;
+constexpr size_t kGraphBytes = 4096, kHandleBytes = 16;
+
+FakeCuda fake;
+cudaError_t last_error = cudaSuccess;
+int current_device = 0;
+cudaStream_t capturing = nullptr;
+
+cudaError_t remember(cudaError_t error) {
+    if (error != cudaSuccess) last_error = error;
+    return error;
+}
+
+// Every call but those that only ask for what is known on the host.
+cudaError_t call(const char *name, const void *stream = nullptr) {
+    if (fake.n_recorded < FakeCuda::kRecorded) fake.record[fake.n_recorded++] = {name, stream};
+    if (fake.calls++ == fake.lose_at) fake.lost = true;
+    return remember(fake.lost ? cudaErrorIllegalAddress : cudaSuccess);
+}
+// One that takes memory.
+cudaError_t allocation(const char *name, const void *stream = nullptr) {
+    if (const cudaError_t error = call(name, stream)) return error;
+    if (fake.allocations++ != fake.fail_allocation_at) return cudaSuccess;
+    fake.refused = true;
+    return remember(cudaErrorMemoryAllocation);
+}
+
+// Blocks begin with their size.
+void *make(size_t bytes) {
+    constexpr size_t kHead = 256;
+    uint8_t *block = static_cast<uint8_t *>(std::aligned_alloc(256, kHead + (bytes + 255) / 256 * 256));
+    if (!block) return nullptr;
+    std::memcpy(block, &bytes, sizeof bytes);
+    std::memset(block + kHead, 0x55, bytes);
+    ++fake.live_handles;
+    fake.live_bytes += int64_t(bytes);
+    return block + kHead;
+}
+void release(void *handle) {
+    if (!handle) return;
+    uint8_t *block = static_cast<uint8_t *>(handle) - 256;
+    size_t bytes;
+    std::memcpy(&bytes, block, sizeof bytes);
+    --fake.live_handles;
+    fake.live_bytes -= int64_t(bytes);
+    std::free(block);
+}
+template <typename Handle>
+cudaError_t make_handle(Handle *out, const char *name, const void *stream = nullptr, size_t bytes = kHandleBytes) {
+    if (const cudaError_t error = allocation(name, stream)) return error;
+    *out = static_cast<Handle>(make(bytes));
+    return *out ? cudaSuccess : remember(cudaErrorMemoryAllocation);
+}
+// A lost device takes nothing back; what it was told to is not counted as kept all the same.
+cudaError_t free_handle(void *handle, const char *name) {
+    release(handle);
+    return call(name, handle);
+}
+
+cudaError_t copy(void *to, const void *from, size_t n, const char *name, cudaStream_t stream) {
+    if (const cudaError_t error = call(name, stream)) return error;
+    if (stream == nullptr || stream != capturing) std::memmove(to, from, n);
+    return cudaSuccess;
+}
+cudaError_t set(void *to, int value, size_t n, const char *name, cudaStream_t stream) {
+    if (const cudaError_t error = call(name, stream)) return error;
+    if (stream == nullptr || stream != capturing) std::memset(to, value, n);
+    return cudaSuccess;
+}
+cudaError_t synchronize(const char *name, cudaStream_t stream) {
+    if (const cudaError_t error = call(name, stream)) return error;
+    return remember(stream && stream == capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
+}
+
+}  // namespace
+
+extern "C" {
+
+__attribute__((visibility("default"))) FakeCuda *fake_cuda() {
+    fake.make_stream = fake.make_event = [] { return make(kHandleBytes); };
+    fake.free_handle = release;
+    return &fake;
+}
+
+// ---- devices and errors
+
+cudaError_t cudaGetDeviceCount(int *n) {
+    if (const char *error = std::getenv("FAKE_CUDA_NO_DEVICE")) return remember(cudaError_t(std::atoi(error)));
+    *n = 1;
+    return call("cudaGetDeviceCount");
+}
+cudaError_t cudaGetDevice(int *device) {
+    *device = current_device;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+    current_device = device;
+    return call("cudaSetDevice");
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
+    std::memset(p, 0, sizeof *p);
+    std::strcpy(p->name, "Fake GPU");
+    p->totalGlobalMem = kTotalBytes;
+    p->major = 9;
+    p->multiProcessorCount = 8;
+    p->sharedMemPerBlockOptin = 227 << 10;
+    return call("cudaGetDeviceProperties");
+}
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+    *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : attribute == cudaDevAttrMultiProcessorCount ? 8 : 0;
+    return call("cudaDeviceGetAttribute");
+}
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+    *least = 0;
+    *greatest = -5;
+    return call("cudaDeviceGetStreamPriorityRange");
+}
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
+    *total = kTotalBytes;
+    *available = kTotalBytes - size_t(fake.live_bytes);
+    return call("cudaMemGetInfo");
+}
+cudaError_t cudaDeviceSynchronize() { return synchronize("cudaDeviceSynchronize", nullptr); }
+cudaError_t cudaGetLastError() {
+    const cudaError_t error = last_error;
+    last_error = fake.lost ? cudaErrorIllegalAddress : cudaSuccess;
+    return error;
+}
+cudaError_t cudaPeekAtLastError() { return last_error; }
+const char *cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorIllegalAddress       ? "an illegal memory access was encountered"
+           : error == cudaErrorMemoryAllocation   ? "out of memory"
+           : error == cudaErrorInsufficientDriver ? "CUDA driver version is insufficient for CUDA runtime version"
+           : error == cudaErrorNoDevice           ? "no CUDA-capable device is detected"
+                                                  : "another error";
+}
+const char *cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
+
+// ---- memory
+
+cudaError_t cudaMalloc(void **out, size_t bytes) { return make_handle(out, "cudaMalloc", nullptr, bytes); }
+cudaError_t cudaMallocHost(void **out, size_t bytes) { return make_handle(out, "cudaMallocHost", nullptr, bytes); }
+cudaError_t cudaFree(void *data) { return data ? free_handle(data, "cudaFree") : cudaSuccess; }
+cudaError_t cudaFreeHost(void *data) { return data ? free_handle(data, "cudaFreeHost") : cudaSuccess; }
+cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) {
+    return copy(to, from, n, "cudaMemcpy", nullptr);
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t stream) {
+    return copy(to, from, n, "cudaMemcpyAsync", stream);
+}
+cudaError_t cudaMemset(void *to, int value, size_t n) { return set(to, value, n, "cudaMemset", nullptr); }
+cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t stream) {
+    return set(to, value, n, "cudaMemsetAsync", stream);
+}
+
+// ---- streams and events
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned) {
+    return make_handle(out, "cudaStreamCreateWithFlags");
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned, int priority) {
+    return make_handle(out, "cudaStreamCreateWithPriority", reinterpret_cast<void *>(intptr_t(priority)));
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return free_handle(stream, "cudaStreamDestroy"); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return synchronize("cudaStreamSynchronize", stream); }
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return synchronize("cudaStreamQuery", stream); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned) {
+    return call("cudaStreamWaitEvent", stream);
+}
+cudaError_t cudaEventCreate(cudaEvent_t *out) { return make_handle(out, "cudaEventCreate"); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
+    return make_handle(out, "cudaEventCreateWithFlags");
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return free_handle(event, "cudaEventDestroy"); }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t stream) { return call("cudaEventRecord", stream); }
+cudaError_t cudaEventQuery(cudaEvent_t event) { return call("cudaEventQuery", event); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return call("cudaEventSynchronize", event); }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t) {
+    *ms = 0.001f;
+    return call("cudaEventElapsedTime");
+}
+
+// ---- graphs
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    if (const cudaError_t error = call("cudaStreamBeginCapture", stream)) return error;
+    capturing = stream;
+    ++fake.captures;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    capturing = nullptr;
+    *graph = nullptr;
+    return make_handle(graph, "cudaStreamEndCapture", stream);
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t, unsigned long long) {
+    ++fake.instantiations;
+    return make_handle(out, "cudaGraphInstantiate", nullptr, kGraphBytes);
+}
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t stream) { return allocation("cudaGraphUpload", stream); }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t stream) { return call("cudaGraphLaunch", stream); }
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return free_handle(graph, "cudaGraphDestroy"); }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return free_handle(graph, "cudaGraphExecDestroy"); }
+
+// ---- kernels
+
+cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) { return call("cudaFuncSetAttribute"); }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *) {
+    std::memset(out, 0, sizeof *out);
+    return call("cudaFuncGetAttributes");
+}
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, int, size_t) {
+    *n = 1;
+    return call("cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+}
+cudaError_t cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, cudaStream_t stream) {
+    return call("cudaLaunchKernel", stream);
+}
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *, void **) {
+    return call("cudaLaunchKernelExC", config->stream);
+}
+
+// What nvcc puts into object files: kernels are registered when the module is loaded, and launched in two calls.
+struct Configuration {
+    dim3 grid, block;
+    size_t shared_bytes;
+    cudaStream_t stream;
+} pushed;
+
+cudaError_t __cudaGetKernel(cudaKernel_t *out, const void *) {
+    *out = nullptr;
+    return cudaSuccess;
+}
+cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void **, size_t, cudaStream_t stream) {
+    return call("cudaLaunchKernel", stream);
+}
+unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream) {
+    pushed = {grid, block, shared_bytes, stream};
+    return 0;
+}
+cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_bytes, void *stream) {
+    *grid = pushed.grid;
+    *block = pushed.block;
+    *shared_bytes = pushed.shared_bytes;
+    *static_cast<cudaStream_t *>(stream) = pushed.stream;
+    return cudaSuccess;
+}
+void **__cudaRegisterFatBinary(void *) {
+    static void *binary;
+    return &binary;
+}
+void __cudaRegisterFatBinaryEnd(void **) {}
+void __cudaUnregisterFatBinary(void **) {}
+void __cudaRegisterFunction(void **, const char *, char *, const char *, int, void *, void *, void *, void *, int *) {}
+void __cudaRegisterVar(void **, char *, char *, const char *, int, size_t, int, int) {}
+
+// ---- cuBLAS, which the module opens by its name
+
+namespace {
+
+enum BlasStatus { kBlasOk = 0, kBlasNotInitialized = 1, kBlasExecutionFailed = 13 };
+
+int blas_create(void **out) {
+    const cudaError_t error = make_handle(out, "cublasCreate", nullptr, kGraphBytes);
+    return error ? kBlasNotInitialized : kBlasOk;
+}
+int blas_call(const char *name) { return call(name) ? kBlasExecutionFailed : kBlasOk; }
+
+struct BlasSymbol {
+    std::string_view name;
+    void *function;
+};
+const BlasSymbol kBlas[] = {
+    {"cublasCreate_v2", reinterpret_cast<void *>(blas_create)},
+    {"cublasDestroy_v2", reinterpret_cast<void *>(+[](void *handle) {
+         return free_handle(handle, "cublasDestroy") ? kBlasExecutionFailed : kBlasOk;
+     })},
+    {"cublasSetStream_v2", reinterpret_cast<void *>(+[](void *, void *stream) {
+         return call("cublasSetStream", stream) ? kBlasExecutionFailed : kBlasOk;
+     })},
+    {"cublasSetWorkspace_v2",
+     reinterpret_cast<void *>(+[](void *, void *, size_t) { return blas_call("cublasSetWorkspace"); })},
+    {"cublasSetMathMode", reinterpret_cast<void *>(+[](void *, int) { return blas_call("cublasSetMathMode"); })},
+    {"cublasGemmEx", reinterpret_cast<void *>(+[] { return blas_call("cublasGemmEx"); })},
+    {"cublasSgemm_v2", reinterpret_cast<void *>(+[] { return blas_call("cublasSgemm"); })},
+};
+
+}  // namespace
+
+void *dlopen(const char *, int) {
+    const char *blas = std::getenv("FAKE_CUDA_BLAS");
+    return blas && std::string_view(blas) == "absent" ? nullptr : &fake;
+}
+void *dlsym(void *, const char *name) {
+    for (const BlasSymbol &symbol : kBlas)
+        if (symbol.name == name) return symbol.function;
+    return nullptr;
+}
+
+}  // extern "C"

@@ -1,0 +1,33 @@
+// A CUDA runtime without a GPU, for tests: the CUDA module is linked with it instead of the real one. Memory is host
+// memory, copies are made at once, kernels do nothing, and any call can be told to fail.
+//
+// The environment, when the module is loaded: FAKE_CUDA_NO_DEVICE=N (a cudaError_t: what looking for GPUs says),
+// FAKE_CUDA_BLAS=absent.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+struct FakeCuda {
+    int64_t calls = 0, allocations = 0;  // so far: all, and those that take memory of the driver
+    int64_t fail_allocation_at = -1;     // the number of the one that finds no memory left
+    int64_t lose_at = -1;                // the number of the call from which on the device is lost
+    bool refused = false, lost = false;  // has happened
+
+    int64_t live_handles = 0, live_bytes = 0;  // streams, events, graphs, blocks of memory; what those take
+    int64_t captures = 0, instantiations = 0;
+
+    static constexpr size_t kRecorded = 1 << 14;
+    struct Call {
+        const char *name;
+        const void *stream;  // or event
+    } record[kRecorded] = {};
+    size_t n_recorded = 0;  // set to 0 to begin anew
+
+    void *(*make_stream)() = nullptr;
+    void *(*make_event)() = nullptr;
+    void (*free_handle)(void *) = nullptr;
+};
+
+// Of the module that the environment variable EDGELLM_CUDA_MODULE names.
+constexpr char kFakeCudaName[] = "fake_cuda";
+using FakeCudaFunction = FakeCuda *(*)();

@@ -1,0 +1,108 @@
+// A model on the (fake) GPU, a context and what is done with them, in steps that stop at the first failure.
+#pragma once
+#include "fake_cuda.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <edgellm/edgellm.h>
+#include <vector>
+
+// The state of the runtime that the module is linked with; it is loaded by this.
+inline FakeCuda &fake_cuda() {
+    static FakeCuda *const fake = [] {
+        setenv("EDGELLM_CUDA_MODULE", FAKE_CUDA_MODULE, 1);
+        void *library = dlopen(FAKE_CUDA_MODULE, RTLD_NOW | RTLD_LOCAL);
+        const auto function = library ? reinterpret_cast<FakeCudaFunction>(dlsym(library, kFakeCudaName)) : nullptr;
+        if (!function) std::fprintf(stderr, "%s\n", dlerror()), std::exit(1);
+        return function();
+    }();
+    return *fake;
+}
+
+class Life {
+  public:
+    static constexpr int32_t kPrompt = 20;
+
+    explicit Life(const char *device = "cuda") : device_(device) { fake_cuda(); }
+    ~Life() { free(); }
+    Life(const Life &) = delete;
+
+    edgellm_model *model = nullptr;
+    edgellm_context *context = nullptr;
+    edgellm_sampler *sampler = nullptr;
+    edgellm_status status = EDGELLM_OK;
+    char error[512] = "";
+    edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
+
+    void free() {
+        edgellm_model_free(model);
+        edgellm_context_free(context);
+        edgellm_sampler_free(sampler);
+        model = nullptr;
+        context = nullptr;
+        sampler = nullptr;
+    }
+    // Keeps the sentence of a failure, which `again` may try to make good.
+    bool done(edgellm_status result) {
+        status = result;
+        if (status != EDGELLM_OK) std::snprintf(error, sizeof error, "%s", edgellm_last_error());
+        return status == EDGELLM_OK;
+    }
+
+    bool load() {
+        edgellm_model_options how = EDGELLM_MODEL_OPTIONS_INIT;
+        how.device = device_;
+        return done(edgellm_model_load(TINY_MODEL, &how, &model));
+    }
+    bool create() {
+        options.n_threads = 1;
+        if (options.context_tokens == 0) options.context_tokens = 128;
+        options.max_batch_tokens = 32;
+        options.max_sequences = 2;
+        edgellm_sampler_options greedy = EDGELLM_SAMPLER_OPTIONS_INIT;
+        greedy.temperature = 0;
+        return done(edgellm_context_create(model, &options, &context)) &&
+               done(edgellm_sampler_create(model, &greedy, &sampler));
+    }
+    bool decode(int32_t n, edgellm_sequence sequence = 0, const edgellm_decode_options *how = nullptr) {
+        edgellm_token tokens[kPrompt];
+        edgellm_sequence sequences[kPrompt];
+        for (int32_t i = 0; i < n; ++i) tokens[i] = 10 + i, sequences[i] = sequence;
+        edgellm_batch batch = EDGELLM_BATCH_INIT;
+        batch.n_tokens = n;
+        batch.tokens = tokens;
+        batch.sequences = sequences;
+        return done(edgellm_context_decode(context, &batch, how, nullptr));
+    }
+    // A prompt, an answer, and what is done to sequences between steps.
+    bool use() {
+        static char saved[1 << 16];
+        size_t n = 0;
+        edgellm_token token = 0;
+        float logprob = 0;
+        edgellm_generate_options generate = EDGELLM_GENERATE_OPTIONS_INIT;
+        generate.max_tokens = 2;
+        generate.flags = EDGELLM_GENERATE_IGNORE_END;
+        const edgellm_token prompt[] = {5, 6, 7};
+        return decode(kPrompt) && done(edgellm_context_get_top(context, 0, 1, &token, &logprob, nullptr)) &&
+               decode(1) && done(edgellm_sampler_sample(sampler, context, 0, &token)) && decode(5) &&
+               done(edgellm_sequence_save(context, 0, saved, sizeof saved, &n)) &&
+               done(edgellm_sequence_restore(context, 1, saved, n)) && decode(1, 1) &&
+               done(edgellm_sequence_fork(context, 0, 1)) && done(edgellm_sequence_remove(context, 1, 2, 5)) &&
+               done(edgellm_sequence_shift(context, 1, 2, -1, 3)) &&
+               done(edgellm_context_generate(context, 0, sampler, prompt, 3, &generate, nullptr, nullptr, nullptr));
+    }
+    bool run() { return load() && create() && use(); }
+
+    std::vector<float> logits() {
+        const float *row = nullptr;
+        size_t n = 0;
+        if (!decode(kPrompt) || !done(edgellm_context_get_logits(context, 0, &row, &n))) return {};
+        return {row, row + n};
+    }
+
+  private:
+    const char *device_;
+};
