@@ -33,6 +33,8 @@ class Graph {
     cudaGraphExec_t graph_;
 };
 
+class StageMarks;
+
 struct Executable {
     Executable(const Store &store, const ProgramView &program, const LimitsView &limits);
     Executable(const Executable &) = delete;
@@ -52,7 +54,8 @@ struct Executable {
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
     void run(const Step &step, size_t step_bytes);
-    void logits();  // of the last step, to host_logits
+    size_t profile(const Step &step, size_t step_bytes, StageSpan *spans);  // runs it, too; [n_ops] spans
+    void logits();                                                          // of the last step, to host_logits
 
     // As CacheMemory has them.
     void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n);
@@ -86,13 +89,16 @@ struct Executable {
     };
     std::vector<Captured> captured_;  // from few to many tokens
     int32_t n_outputs_ = 0;           // of the last step that are not yet on the host
+    StageMarks *marks_ = nullptr;     // of a step that is timed
 
     void copy(void *to, const void *from, size_t n, cudaMemcpyKind kind) const;
     void settle() const;  // waits, and throws what has gone wrong
     void capture();
+    Graph capture(const Step &host, size_t step_bytes) const;
+    const Captured *captured_for(const Step &step) const;  // NULL: none
     void fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const;
-    void launch_all(const Step &step) const;
-    void launch(const Stage &stage, const Step &step) const;
+    void launch_all(const Step &host, size_t step_bytes) const;
+    bool launch_as_one(const Stage &stage, const Step &step) const;
     bool launch_products(const Stage &stage, int n) const;
     bool launch_heads(const Stage &stage, const Step &step, int n) const;
     HeadNorm head_norm(int32_t op) const;

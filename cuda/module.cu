@@ -1,6 +1,7 @@
 // The module's one symbol, and the guard that turns exceptions into statuses.
 #include "backend/cuda/build_id.h"
 #include "executable.h"
+#include "measure.h"
 
 #include <algorithm>
 #include <atomic>
@@ -89,6 +90,14 @@ int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
     });
 }
 
+int32_t measure(int32_t device, double *read_bytes_per_s, double *matrix_flops_per_s, char *error) {
+    const OnDevice on(device);
+    return guard(on.lost(), error, [&] {
+        *read_bytes_per_s = measure_read_rate(device);
+        *matrix_flops_per_s = measure_matrix_rate(device);
+    });
+}
+
 int32_t store_create(int32_t device, const Tensor *tensors, size_t n, Store **out, char *error) {
     const OnDevice on(device);
     return guard(on.lost(), error, [&] { *out = new Store(device, tensors, n); });
@@ -126,6 +135,14 @@ int32_t executable_run(Executable *e, const Step *step, size_t step_bytes, char 
     return guard(on.lost(), error, [&] {
         if (e->broken_status != kOk) throw Failure(e->broken_status, "%s", e->broken);
         e->run(*step, step_bytes);
+    });
+}
+int32_t executable_profile(Executable *e, const Step *step, size_t step_bytes, StageSpan *spans, size_t *n,
+                           char *error) {
+    const OnDevice on(e->store.device);
+    return guard(on.lost(), error, [&] {
+        if (e->broken_status != kOk) throw Failure(e->broken_status, "%s", e->broken);
+        *n = e->profile(*step, step_bytes, spans);
     });
 }
 const float *executable_logits(Executable *e) {
@@ -175,11 +192,20 @@ void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void
 }
 
 constexpr Module kModule = {
-    sizeof(Module),    kBuildId,       device_count,      device_info,        Store::kRowGranularity,
-    weight_bytes,      store_create,   store_load,        store_free,         executable_memory,
-    executable_create, executable_run, executable_logits, executable_failure, executable_free,
-    can_turn_keys,     copy_rows,      turn_keys,         copy_state,         row_bytes,
-    read_rows,         write_rows,     state_bytes,       read_state,         write_state,
+    sizeof(Module),    kBuildId,
+    device_count,      device_info,
+    measure,           Store::kRowGranularity,
+    weight_bytes,      store_create,
+    store_load,        store_free,
+    executable_memory, executable_create,
+    executable_run,    executable_profile,
+    executable_logits, executable_failure,
+    executable_free,   can_turn_keys,
+    copy_rows,         turn_keys,
+    copy_state,        row_bytes,
+    read_rows,         write_rows,
+    state_bytes,       read_state,
+    write_state,
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Running steps: few tokens stage by stage in a captured graph, many op by op.
 #include "executable.h"
 #include "packed.h"
+#include "profile.h"
 #include "step.h"
 
 #include <algorithm>
@@ -34,24 +35,23 @@ void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_t
     for (int32_t i = from.n_outputs; i < n_outputs; ++i) to.output_row[i] = 0;
 }
 
+const Executable::Captured *Executable::captured_for(const Step &step) const {
+    if (!program.state_layers.empty() && step.n_sequences != 1) return nullptr;
+    const auto found =
+        std::find_if(captured_.begin(), captured_.end(), [&](const Captured &c) { return c.tokens >= step.n_tokens; });
+    return found == captured_.end() ? nullptr : &*found;
+}
+
 void Executable::run(const Step &step, size_t step_bytes) {
     try {
         n_outputs_ = 0;
-        const bool capturable = program.state_layers.empty() || step.n_sequences == 1;
-        const auto found = std::find_if(captured_.begin(), captured_.end(),
-                                        [&](const Captured &c) { return capturable && c.tokens >= step.n_tokens; });
+        const Captured *captured = captured_for(step);
         Step host;
-        if (found != captured_.end()) {
-            fill(host, step, step_bytes, found->tokens);
-            check(cudaGraphLaunch(found->graph, stream), "starting a step");
-        } else {
-            fill(host, step, step_bytes, 0);
-            const Step device = moved_step(step, reinterpret_cast<uint8_t *>(at.step.token));
-            check(cudaMemcpyAsync(device.token, host.token, step_bytes, cudaMemcpyHostToDevice, stream),
-                  "copying a step");
-            launch_all(device);
-            check(cudaGetLastError(), "starting a step");
-        }
+        fill(host, step, step_bytes, captured ? captured->tokens : 0);
+        if (captured)
+            check(cudaGraphLaunch(captured->graph, stream), "starting a step");
+        else
+            launch_all(host, step_bytes);
         check(cudaStreamSynchronize(stream), "running a step");
         n_outputs_ = step.n_outputs;
     } catch (...) {
@@ -73,6 +73,25 @@ void Executable::logits() {
     }
 }
 
+Graph Executable::capture(const Step &host, size_t step_bytes) const {
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capturing a step");
+    cudaGraph_t graph = nullptr;
+    try {
+        launch_all(host, step_bytes);
+    } catch (...) {
+        cudaStreamEndCapture(stream, &graph);
+        if (graph) cudaGraphDestroy(graph);
+        cudaGetLastError();  // what ending it says is no news
+        throw;
+    }
+    check(cudaStreamEndCapture(stream, &graph), "capturing a step");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t result = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    check(result, "preparing a captured step");
+    return Graph(executable);
+}
+
 // Kernels with recurrent state are launched for a number of sequences: captured for one, which has one token.
 void Executable::capture() {
     const StepLimits &limits = at.step.limits;
@@ -85,40 +104,34 @@ void Executable::capture() {
         step.n_tokens = n;
         step.n_outputs = std::min(n, int32_t(limits.max_outputs));
         step.n_sequences = 1;
-        const Step device = moved_step(step, reinterpret_cast<uint8_t *>(at.step.token));
-        check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capturing a step");
-        cudaGraph_t graph = nullptr;
-        try {
-            check(cudaMemcpyAsync(device.token, step.token, bytes, cudaMemcpyHostToDevice, stream), "capturing a step");
-            launch_all(device);
-            check(cudaGetLastError(), "capturing a step");
-        } catch (...) {
-            cudaStreamEndCapture(stream, &graph);
-            if (graph) cudaGraphDestroy(graph);
-            cudaGetLastError();  // what ending it says is no news
-            throw;
-        }
-        check(cudaStreamEndCapture(stream, &graph), "capturing a step");
-        cudaGraphExec_t executable = nullptr;
-        const cudaError_t result = cudaGraphInstantiate(&executable, graph, 0);
-        cudaGraphDestroy(graph);
-        check(result, "preparing a captured step");
-        captured_.push_back({n, Graph(executable)});
-        check(cudaGraphUpload(executable, stream), "preparing a captured step");
+        captured_.push_back({n, capture(step, bytes)});
+        check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
     }
     check(cudaStreamSynchronize(stream), "preparing a captured step");
 }
 
-void Executable::launch_all(const Step &step) const {
+// The step comes from host_step.
+void Executable::launch_all(const Step &host, size_t step_bytes) const {
+    const Step device = moved_step(host, reinterpret_cast<uint8_t *>(at.step.token));
+    check(cudaMemcpyAsync(device.token, host.token, step_bytes, cudaMemcpyHostToDevice, stream), "copying a step");
+    if (marks_) marks_->start();
     gemm->begin_step();
-    for (const Stage &stage : stages) launch(stage, step);
+    for (const Stage &stage : stages)
+        if (!launch_as_one(stage, device))
+            for (uint32_t i = stage.begin; i < stage.end; ++i) {
+                const StageRange range(marks_, i, i + 1);
+                launch(program.ops[i], device);
+                range.done();
+            }
+    check(cudaGetLastError(), "starting a step");
 }
 
-void Executable::launch(const Stage &stage, const Step &step) const {
+bool Executable::launch_as_one(const Stage &stage, const Step &step) const {
     const int n = rows(program.ops[stage.end - 1], step);
-    if (n <= kMatvecTokens && stage.kind == Stage::kProducts && launch_products(stage, n)) return;
-    if (n <= kDecodeTokens && stage.kind == Stage::kHeads && launch_heads(stage, step, n)) return;
-    for (uint32_t i = stage.begin; i < stage.end; ++i) launch(program.ops[i], step);
+    if (stage.kind == Stage::kSingle || n > (stage.kind == Stage::kProducts ? kMatvecTokens : kDecodeTokens))
+        return false;
+    const StageRange range(marks_, stage.begin, stage.end);
+    return (stage.kind == Stage::kProducts ? launch_products(stage, n) : launch_heads(stage, step, n)) && range.done();
 }
 
 bool Executable::launch_products(const Stage &stage, int n) const {

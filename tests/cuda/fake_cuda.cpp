@@ -184,6 +184,10 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return free_handle(event, "cudaEventDestroy"); }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t stream) { return call("cudaEventRecord", stream); }
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t, cudaStream_t stream, unsigned flags) {
+    if (flags == cudaEventRecordExternal && stream != capturing) return remember(cudaErrorInvalidValue);
+    return call("cudaEventRecordWithFlags", stream);
+}
 cudaError_t cudaEventQuery(cudaEvent_t event) { return call("cudaEventQuery", event); }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) { return call("cudaEventSynchronize", event); }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t) {
@@ -198,6 +202,10 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
     capturing = stream;
     ++fake.captures;
     return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status) {
+    *status = stream == capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    return call("cudaStreamIsCapturing", stream);
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     capturing = nullptr;

@@ -70,7 +70,7 @@ size_t step_bytes(const StepLimits &limits) {
 class CudaExecutable final : public el::Executable, public CacheMemory {
   public:
     CudaExecutable(const Module &module, const Program &program, const ExecutableLimits &limits, const CudaStore &store)
-        : module_(module), step_bytes_(step_bytes(limits.step)) {
+        : module_(module), n_ops_(program.ops.size()), step_bytes_(step_bytes(limits.step)) {
         const ProgramView view = view_of(program);
         const LimitsView limits_view = view_of(limits);
         char error[kErrorBytes] = "";
@@ -78,7 +78,12 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     }
     ~CudaExecutable() override { module_.executable_free(handle_); }
 
+    void time_stages(std::vector<StageTime> *times) override {
+        times_ = times;
+        if (times_) spans_.resize(n_ops_);
+    }
     Status run(const Step &step) noexcept override {
+        if (times_) return run_timed(step);
         return static_cast<Status>(module_.executable_run(handle_, &step, step_bytes_, error_));
     }
     const char *error() const noexcept override { return error_; }
@@ -112,8 +117,22 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     }
 
   private:
+    Status run_timed(const Step &step) noexcept {
+        size_t n = 0;
+        const int32_t status = module_.executable_profile(handle_, &step, step_bytes_, spans_.data(), &n, error_);
+        times_->assign(n, {});
+        for (size_t i = 0; i < n; ++i) {
+            for (uint32_t op = spans_[i].begin; op < spans_[i].end; ++op) (*times_)[i].ops.push_back(op);
+            (*times_)[i].seconds = spans_[i].seconds;
+        }
+        return static_cast<Status>(status);
+    }
+
     const Module &module_;
+    const size_t n_ops_;
     cuda::Executable *handle_ = nullptr;
+    std::vector<StageTime> *times_ = nullptr;
+    std::vector<StageSpan> spans_;
     const size_t step_bytes_;
     mutable char error_[kErrorBytes] = "";
 };
@@ -129,6 +148,13 @@ class CudaBackend final : public Backend {
         return {fmt::format("{}, compute capability {}.{}, {} multiprocessors", info.name, info.compute_capability / 10,
                             info.compute_capability % 10, info.n_multiprocessors),
                 info.memory_bytes, info.integrated == 0};
+    }
+
+    DeviceRates measure(const BackendOptions &, ThreadPool &) const override {
+        DeviceRates rates;
+        char error[kErrorBytes] = "";
+        check(module_.measure(0, &rates.read_bytes_per_s, &rates.matrix_flops_per_s, error), error);
+        return rates;
     }
 
     WeightLayout layout(std::span<const WeightTensor> tensors, const BackendOptions &) const override {

@@ -52,6 +52,12 @@ struct LimitsView {
     const uint32_t *n_pages;  // [n_cache_groups]
 };
 
+// Ops [begin, end), which a step that is timed has launched as one.
+struct StageSpan {
+    uint32_t begin, end;
+    double seconds;
+};
+
 struct Store;
 struct Executable;
 
@@ -61,6 +67,9 @@ struct Module {
 
     int32_t (*device_count)(int32_t *n, char *error);
     int32_t (*device_info)(int32_t device, DeviceInfo *out, char *error);
+
+    // What it reads from its memory, and operations of its products of float16 matrices.
+    int32_t (*measure)(int32_t device, double *read_bytes_per_s, double *matrix_flops_per_s, char *error);
 
     // Bytes of each tensor on the device, and those that loading takes beside them. store_load() gets rows in multiples
     // of row_granularity.
@@ -77,6 +86,9 @@ struct Module {
                                  Executable **out, char *error);
     // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
     int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, char *error);
+    // The same, timed. `spans` has room for one of each op.
+    int32_t (*executable_profile)(Executable *executable, const Step *step, size_t step_bytes, StageSpan *spans,
+                                  size_t *n, char *error);
     const float *(*executable_logits)(Executable *executable);  // of the last step, in host memory
     // What went wrong in the functions without a status since the last step; all later steps fail, too.
     int32_t (*executable_failure)(const Executable *executable, char *error);
