@@ -1,0 +1,43 @@
+"""program_test.py PROGRAM TINY-MODEL GOLDEN/ARCH: what the program measures on a GPU, with a runtime that only pretends."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from case import Case, run_tests, scratch  # noqa: E402
+
+
+class Measured(Case):
+    def test_profile(self):
+        model = scratch("quantized.gguf")
+        self.ok("synth", "smollm2-135m", model, "--layers", 2)
+        profile = ["profile", "-m", model, "--device", "cuda", "-p", 20, "-n", 3]
+        result = json.loads(self.ok(*profile, "--json").text)
+        self.assertEqual((result["device"], result["isa"]), ("cuda", None))
+        self.assertIn("Fake GPU", result["description"])
+        self.assertGreater(min(result["read_gb_per_s"], result["matrix_gflop_per_s"]), 0)
+        names = [[stage["name"] for stage in result[phase]["stages"] if stage["layer"] == 0]
+                 for phase in ("prefill", "decode")]
+        self.assertEqual(names[1], ["norm, 3 linear", "2 rope, cache-write, attention", "linear, add",
+                                    "norm, 2 linear, gate", "linear, add"])
+        self.assertTrue(all("," not in name for name in names[0]))  # many tokens go op by op
+        for phase in ("prefill", "decode"):  # each stage takes a microsecond here
+            self.assertAlmostEqual(result[phase]["stages_us"], len(result[phase]["stages"]), places=3)
+            self.assertEqual([layer["layer"] for layer in result[phase]["layers"]], [0, 1])
+        self.assertIn("2 rope, cache-write, attention", self.ok(*profile).text)
+
+    def test_bench(self):
+        model = scratch("quantized.gguf")
+        self.ok("synth", "smollm2-135m", model, "--layers", 2)
+        bench = ["bench", "-m", model, "--device", "cuda", "-p", 8, "-n", 3, "-d", "0,8", "--sequences", "1,2,4,8"]
+        result = json.loads(self.ok(*bench, "--json").text)
+        self.assertEqual(result["device"], "cuda")
+        self.assertGreater(result["read_gb_per_s"], 0)
+        self.assertAlmostEqual(result["decode_gb_per_s"] / result["read_gb_per_s"] * 100,
+                               result["decode_percent_of_read"], places=6)
+        self.assertEqual([one["sequences"] for one in result["sequences"]], [1, 2, 4, 8])
+        self.assertEqual(self.ok(*bench).text.count("together"), 4)
+
+
+if __name__ == "__main__":
+    run_tests(sys.modules[__name__])
