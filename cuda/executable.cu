@@ -126,6 +126,8 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     m.packed = pieces.take<uint8_t>(product(longest, kPageTokens));
     m.quantized = pieces.take<uint8_t>(matvec_scratch_of(program));
     m.attention = pieces.take<uint8_t>(attention_scratch_of(program));
+    m.n_selectable = std::min(limits.step.max_outputs, kSelectRows);
+    m.selection = pieces.take<uint8_t>(size_t(m.n_selectable) * select_scratch());
     m.step.limits = limits.step;
     m.step.token = reinterpret_cast<int32_t *>(pieces.take<uint8_t>(step_bytes_of(limits.step)));
     close("scratch");
@@ -140,6 +142,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
       buffer_of(buffers_of(program).buffer_of), turns(program),
       host_step(step_bytes_of(limits.step), "memory for steps"),
       host_logits(product(product(limits.step.max_outputs, program.vocab), sizeof(float)), "memory for logits"),
+      host_best(std::min(limits.step.max_outputs, kSelectRows) * sizeof(RowBest), "memory for the best tokens"),
       context(limits.step.context) {
     check_supported(program, limits);
     Pieces counted;

@@ -3,6 +3,7 @@
 #pragma once
 #include "gemm.h"
 #include "ops/matvec.h"
+#include "ops/select.h"
 #include "program/key_turns.h"
 #include "stages.h"
 #include "store.h"
@@ -49,13 +50,16 @@ struct Executable {
         Step step;
         int32_t *slots[2] = {};     // [max_pages * kPageTokens] each: for changes between steps
         uint8_t *packed = nullptr;  // a page of rows of the group with the longest ones
-        uint8_t *quantized = nullptr, *attention = nullptr;  // scratch of matvec() and decode_attention()
+        // Scratch of matvec(), decode_attention() and select_best().
+        uint8_t *quantized = nullptr, *attention = nullptr, *selection = nullptr;
+        uint32_t n_selectable = 0;  // rows of logits that are selected from at once
     };
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
     void run(const Step &step, size_t step_bytes);
     size_t profile(const Step &step, size_t step_bytes, StageSpan *spans);  // runs it, too; [n_ops] spans
     void logits();                                                          // of the last step, to host_logits
+    bool best(uint32_t row, size_t n, BestTokens &out);
 
     // As CacheMemory has them.
     void copy_rows(uint32_t group, const int32_t *from, const int32_t *to, size_t n);
@@ -76,7 +80,7 @@ struct Executable {
     Memory at;
     Stream stream;
     std::unique_ptr<Gemm> gemm;
-    HostMemory host_step, host_logits;
+    HostMemory host_step, host_logits, host_best;
     uint32_t context;  // tokens of a sequence
     // What went wrong between steps, where nothing could report it: the cache is not what it should be any more.
     int32_t broken_status = kOk;
@@ -90,6 +94,14 @@ struct Executable {
     std::vector<Captured> captured_;  // from few to many tokens
     int32_t n_outputs_ = 0;           // of the last step that are not yet on the host
     StageMarks *marks_ = nullptr;     // of a step that is timed
+    int32_t n_rows_ = 0;              // of logits, of the last step
+
+    // Rows of which the best tokens are known, and how many of them.
+    struct Selected {
+        int32_t row_begin, row_end, n;
+    } selected_ = {};
+    int32_t n_asked_ = 0;  // best tokens of the last step: those of the next one are selected along with it
+    void select(int32_t row_begin, int32_t n_rows, int32_t n);
 
     void copy(void *to, const void *from, size_t n, cudaMemcpyKind kind) const;
     void settle() const;  // waits, and throws what has gone wrong

@@ -158,6 +158,11 @@ int32_t executable_failure(const Executable *e, char *error) {
     std::snprintf(error, kErrorBytes, "%s", kLostAdvice);
     return kDeviceLost;
 }
+int32_t executable_best(Executable *e, uint32_t row, size_t n, BestTokens *out) {
+    bool there = false;
+    between_steps(e, [&](Executable &on) { there = on.best(row, n, *out); });
+    return there;
+}
 void executable_free(Executable *e) {
     if (!e) return;
     const OnDevice on(e->store.device);
@@ -192,19 +197,33 @@ void write_state(Executable *e, int32_t slot, size_t begin, size_t n, const void
 }
 
 constexpr Module kModule = {
-    sizeof(Module),    kBuildId,
-    device_count,      device_info,
-    measure,           Store::kRowGranularity,
-    weight_bytes,      store_create,
-    store_load,        store_free,
-    executable_memory, executable_create,
-    executable_run,    executable_profile,
-    executable_logits, executable_failure,
-    executable_free,   can_turn_keys,
-    copy_rows,         turn_keys,
-    copy_state,        row_bytes,
-    read_rows,         write_rows,
-    state_bytes,       read_state,
+    sizeof(Module),
+    kBuildId,
+    device_count,
+    device_info,
+    measure,
+    Store::kRowGranularity,
+    weight_bytes,
+    store_create,
+    store_load,
+    store_free,
+    executable_memory,
+    executable_create,
+    executable_run,
+    executable_profile,
+    executable_logits,
+    executable_best,
+    executable_failure,
+    executable_free,
+    can_turn_keys,
+    copy_rows,
+    turn_keys,
+    copy_state,
+    row_bytes,
+    read_rows,
+    write_rows,
+    state_bytes,
+    read_state,
     write_state,
 };
 

@@ -78,7 +78,8 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
     StageMarks marks(program, stream);
     const InUse in_use(marks_, &marks);
     try {
-        n_outputs_ = 0;
+        n_outputs_ = n_rows_ = 0;
+        selected_ = {};
         const Captured *captured = captured_for(step);
         Step host;
         fill(host, step, step_bytes, captured ? captured->tokens : 0);
@@ -93,7 +94,7 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
             check(cudaGraphLaunch(graph, stream), "starting a step");
             check(cudaStreamSynchronize(stream), "running a step");
         }
-        n_outputs_ = step.n_outputs;
+        n_outputs_ = n_rows_ = step.n_outputs;
         return marks.read(spans);
     } catch (...) {
         cudaStreamSynchronize(stream);  // what was started still reads host_step

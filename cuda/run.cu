@@ -44,7 +44,9 @@ const Executable::Captured *Executable::captured_for(const Step &step) const {
 
 void Executable::run(const Step &step, size_t step_bytes) {
     try {
-        n_outputs_ = 0;
+        n_outputs_ = n_rows_ = 0;
+        selected_ = {};
+        const int32_t n_asked = std::exchange(n_asked_, 0);
         const Captured *captured = captured_for(step);
         Step host;
         fill(host, step, step_bytes, captured ? captured->tokens : 0);
@@ -52,9 +54,12 @@ void Executable::run(const Step &step, size_t step_bytes) {
             check(cudaGraphLaunch(captured->graph, stream), "starting a step");
         else
             launch_all(host, step_bytes);
+        n_rows_ = step.n_outputs;
+        if (n_asked && n_rows_) select(0, n_rows_, n_asked);
         check(cudaStreamSynchronize(stream), "running a step");
-        n_outputs_ = step.n_outputs;
+        n_outputs_ = n_rows_;
     } catch (...) {
+        n_rows_ = 0;
         cudaStreamSynchronize(stream);  // what was started still reads host_step
         throw;
     }
@@ -71,6 +76,32 @@ void Executable::logits() {
         std::fill_n(to, n, NAN);  // so that nothing looks like a result
         throw;
     }
+}
+
+// Of as many rows from row_begin on as are selected from at once.
+void Executable::select(int32_t row_begin, int32_t n_rows, int32_t n) {
+    n_rows = std::min(n_rows, int32_t(at.n_selectable));
+    selected_ = {};
+    select_best({at.logits + size_t(row_begin) * program.vocab, program.vocab, n_rows, n, at.selection,
+                 reinterpret_cast<RowBest *>(host_best.data())},
+                chip.early, stream);
+    selected_ = {row_begin, row_begin + n_rows, n};
+}
+
+bool Executable::best(uint32_t row, size_t n, BestTokens &out) {
+    const auto r = int32_t(row), wanted = int32_t(n);
+    if (r < 0 || r >= n_rows_ || n == 0 || n > kMaxBest) return false;
+    n_asked_ = std::max(n_asked_, wanted);
+    if (r < selected_.row_begin || r >= selected_.row_end || selected_.n < wanted) {
+        const int32_t begin = r - r % int32_t(at.n_selectable);
+        select(begin, n_rows_ - begin, wanted);
+        settle();
+    }
+    const RowBest &found = reinterpret_cast<const RowBest *>(host_best.data())[r - selected_.row_begin];
+    if (found.n < 0 || found.n > selected_.n) return false;
+    const bool all = found.n < selected_.n || found.n == int32_t(program.vocab);  // there are no more than those
+    out = {found.ids, found.logits, size_t(std::min(found.n, wanted)), all && found.n <= wanted, found.sum};
+    return true;
 }
 
 Graph Executable::capture(const Step &host, size_t step_bytes) const {
@@ -107,6 +138,8 @@ void Executable::capture() {
         captured_.push_back({n, capture(step, bytes)});
         check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
     }
+    select(0, 1, 2);  // kernels are loaded when they first run, which allocates
+    selected_ = {};
     check(cudaStreamSynchronize(stream), "preparing a captured step");
 }
 

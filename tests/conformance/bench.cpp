@@ -136,6 +136,27 @@ void bench_states(const Target &target) {
     bench_recurrent(target, "scan 48 x 64 x 128", scan);
 }
 
+// What choosing a token adds to a step.
+void bench_best(const Target &target, uint32_t vocab) {
+    Model m(1);
+    const ValueId x = m.embed(50, 64);
+    m.finish(m.linear(x, m.matrix(Format::kF16, vocab, 64)));
+    Session session(*target.backend, m, {.isa = target.isa}, 1);
+    session.prepare({{0}, true});
+    const double step = time_of([&] { session.step(); });
+    auto cost = [&](size_t n) {
+        return 1e6 * (time_of([&] {
+                          BestTokens best;
+                          session.step();
+                          session.best(0, n, best);
+                      }) -
+                      step);
+    };
+    const double row = 1e6 * (time_of([&] { session.run(); }) - step);
+    std::printf("%-8s best of %6u: 1 %5.1f us, 40 %5.1f us, 256 %5.1f us, the row %5.1f us\n", target.name, vocab,
+                cost(1), cost(40), cost(256), row);
+}
+
 }  // namespace
 
 void bench(const Options &options, Isa isa) {
@@ -163,6 +184,8 @@ void bench_device(const Options &options, const Target &target) {
         if (fmt::format("{} linears {}", target.name, format_info(format).name).find(options.only) != std::string::npos)
             bench_linears(target, format);
     bench_ops(options, target);
+    if (fmt::format("{} best", target.name).find(options.only) != std::string::npos)
+        for (uint32_t vocab : {32000u, 128256u, 262144u}) bench_best(target, vocab);
 }
 
 }  // namespace el::conformance

@@ -50,6 +50,7 @@ void test_cuda(const Options &options, Report &report) {
     test_programs(c);
     test_ops(c);
     test_attention_shapes(c);
+    test_best(c);
 }
 
 }  // namespace

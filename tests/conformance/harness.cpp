@@ -330,8 +330,13 @@ void Session::prepare(const Tokens &tokens) {
     fill_step(parts_->step, tokens, parts_->pages, parts_->random, parts_->model);
 }
 
-std::vector<float> Session::run() {
-    if (parts_->executable->run(parts_->step) != Status::kOk) return {};
+std::vector<float> Session::run() { return step() ? logits() : std::vector<float>(); }
+
+bool Session::step() { return parts_->executable->run(parts_->step) == Status::kOk; }
+
+bool Session::best(uint32_t row, size_t n, BestTokens &out) const { return parts_->executable->best(row, n, out); }
+
+std::vector<float> Session::logits() const {
     const float *logits = parts_->executable->logits();
     return {logits, logits + size_t(parts_->step.n_outputs) * parts_->model.program.vocab};
 }

@@ -104,7 +104,10 @@ class Session {
     Session(const Backend &backend, const Model &model, const Setup &setup, uint32_t max_tokens);
     ~Session();
     void prepare(const Tokens &tokens);  // the next step
-    std::vector<float> run();            // its outputs
+    std::vector<float> run();            // its outputs: step() and logits()
+    bool step();
+    std::vector<float> logits() const;
+    bool best(uint32_t row, size_t n, BestTokens &out) const;  // of an output row
 
   private:
     struct Parts;
@@ -143,6 +146,7 @@ void test_kernels(const Options &options, Report &report, Isa isa);
 void test_programs(Context &c);
 void test_ops(Context &c);
 void test_attention_shapes(Context &c);
+void test_best(Context &c);
 
 // Parts of models, for tests and timings.
 struct Experts {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #define __global__
 #define __device__
@@ -40,6 +41,7 @@ enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
 inline const char *cudaGetErrorString(cudaError_t) { return ""; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaFree(void *) { return cudaSuccess; }
+inline cudaError_t cudaFreeHost(void *) { return cudaSuccess; }
 
 namespace emulation {
 
@@ -55,6 +57,7 @@ extern size_t shared_bytes;  // of the last run
 uint8_t *dynamic_shared();
 void wait_for_block();
 void wait_for_warp();
+int count_in_block(bool x);  // of how many threads it is true
 
 // What all lanes of the warp give, in their order, until the second wait of the warp from now.
 constexpr size_t kMaxExchangedBytes = 48;
@@ -86,6 +89,7 @@ inline void check_alignment(const void *p, size_t bytes) {
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline void __syncthreads() { emulation::wait_for_block(); }
+inline int __syncthreads_count(bool x) { return emulation::count_in_block(x); }
 inline void __syncwarp() { emulation::wait_for_warp(); }
 inline void __threadfence() {}
 template <typename T> T __shfl_xor_sync(uint32_t, T x, int mask) {
@@ -121,6 +125,8 @@ inline unsigned atomicInc(unsigned *p, unsigned most) {
     *p = old >= most ? 0 : old + 1;
     return old;
 }
+
+inline unsigned atomicAdd(unsigned *p, unsigned x) { return std::exchange(*p, *p + x); }
 
 template <typename T> T __ldcg(const T *p) { return *p; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

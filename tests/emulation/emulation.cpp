@@ -45,6 +45,7 @@ struct Block {
     Barrier all;
     std::vector<Warp> warps;
     std::vector<uint4> shared;
+    int counts[2] = {};  // by turns, so that one wait is enough
 
     uint8_t *memory() { return reinterpret_cast<uint8_t *>(shared.data()); }
 };
@@ -179,6 +180,14 @@ uint8_t *dynamic_shared() { return current->block->memory(); }
 void wait_for_block() {
     Barrier &all = current->block->all;
     wait_for_change(all.generation, all.arrive());
+}
+int count_in_block(bool x) {
+    Block &block = *current->block;
+    int &count = block.counts[block.all.generation % 2];
+    if (block.all.arrived == 0) count = 0;
+    count += x;
+    wait_for_block();
+    return count;
 }
 void wait_for_warp() {
     Barrier &warp = current->warp().barrier;

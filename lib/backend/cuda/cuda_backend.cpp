@@ -88,6 +88,9 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     }
     const char *error() const noexcept override { return error_; }
     const float *logits() const noexcept override { return module_.executable_logits(handle_); }
+    bool best(uint32_t row, size_t n, BestTokens &out) const noexcept override {
+        return module_.executable_best(handle_, row, n, &out) != 0;
+    }
     Status failure() const noexcept override {
         return static_cast<Status>(module_.executable_failure(handle_, error_));
     }

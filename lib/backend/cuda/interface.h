@@ -1,6 +1,7 @@
 // What crosses between libedgellm and its CUDA module: two structs of C functions and plain data, no C++ object, no
 // exception. Both sides are built together and check it: struct sizes and the build's name must be the same.
 #pragma once
+#include "base/best_tokens.h"
 #include "program/op.h"
 
 #include <cstddef>
@@ -90,6 +91,8 @@ struct Module {
     int32_t (*executable_profile)(Executable *executable, const Step *step, size_t step_bytes, StageSpan *spans,
                                   size_t *n, char *error);
     const float *(*executable_logits)(Executable *executable);  // of the last step, in host memory
+    // As el::Executable::best(); 1 for true.
+    int32_t (*executable_best)(Executable *executable, uint32_t row, size_t n, BestTokens *out);
     // What went wrong in the functions without a status since the last step; all later steps fail, too.
     int32_t (*executable_failure)(const Executable *executable, char *error);
     void (*executable_free)(Executable *executable);
