@@ -3,6 +3,7 @@
 #include "backend/cuda/loader.h"
 
 #include <fmt/format.h>
+#include <new>
 
 namespace el {
 namespace {
@@ -120,7 +121,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     }
 
   private:
-    Status run_timed(const Step &step) noexcept {
+    Status run_timed(const Step &step) noexcept try {
         size_t n = 0;
         const int32_t status = module_.executable_profile(handle_, &step, step_bytes_, spans_.data(), &n, error_);
         times_->assign(n, {});
@@ -129,6 +130,9 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
             (*times_)[i].seconds = spans_[i].seconds;
         }
         return static_cast<Status>(status);
+    } catch (const std::bad_alloc &) {
+        error_[0] = 0;
+        return Status::kOutOfMemory;
     }
 
     const Module &module_;
