@@ -11,7 +11,11 @@ namespace el::cuda {
 Chip chip_of(int32_t device) {
     cudaDeviceProp p;
     check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
-    return {p.multiProcessorCount, p.sharedMemPerBlockOptin, p.major >= 9};
+    constexpr int kOverlapInGraphs = 12030;  // graphs know launches that overlap since CUDA 12.3
+    int driver = 0;
+    check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+    const bool early = p.major >= 9 && CUDART_VERSION >= kOverlapInGraphs && driver >= kOverlapInGraphs;
+    return {p.multiProcessorCount, p.sharedMemPerBlockOptin, early};
 }
 
 Program copy_program(const ProgramView &v) {

@@ -100,6 +100,10 @@ cudaError_t cudaGetDeviceCount(int *n) {
     *n = 1;
     return call("cudaGetDeviceCount");
 }
+cudaError_t cudaDriverGetVersion(int *version) {
+    *version = CUDART_VERSION;
+    return call("cudaDriverGetVersion");
+}
 cudaError_t cudaGetDevice(int *device) {
     *device = current_device;
     return cudaSuccess;
