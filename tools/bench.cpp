@@ -311,8 +311,9 @@ Json latency_json(const Latency &latency) {
 }
 
 void put_text(const SequencesResult &result) {
-    put(fmt::format("{} sequences: {:.2f} +/- {:.2f} tokens/s together, {:.2f} each\n", result.n, result.decode.mean(),
-                    result.decode.stddev(), result.decode.mean() / double(result.n)));
+    put(fmt::format("{} sequence{}: {:.2f} +/- {:.2f} tokens/s together, {:.2f} each\n", result.n,
+                    result.n == 1 ? "" : "s", result.decode.mean(), result.decode.stddev(),
+                    result.decode.mean() / double(result.n)));
     flush();
 }
 
