@@ -61,6 +61,14 @@ BufferPlan buffers_of(const Program &program) {
     return BufferPlan(program, done_with(stages_of(program), program.ops.size()));
 }
 
+size_t host_logits_bytes(const Program &program, const LimitsView &limits) {
+    return product(product(limits.step.max_outputs, program.vocab), sizeof(float));
+}
+
+size_t host_best_bytes(const LimitsView &limits) {
+    return std::min(limits.step.max_outputs, kSelectRows) * sizeof(RowBest);
+}
+
 size_t matvec_scratch_of(const Program &program) {
     size_t most = 0;
     for (const Op &op : program.ops) {
@@ -84,12 +92,16 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
                                        Region *regions, size_t *n) {
     Memory m;
     size_t begin = 0, n_regions = 0;
+    auto add = [&](const char *name, size_t bytes, int32_t cache_group, bool on_host) {
+        if (!regions || n_regions >= kMaxRegions) return;
+        Region &region = regions[n_regions++];
+        std::snprintf(region.name, sizeof region.name, "%s", name);
+        region.bytes = bytes;
+        region.cache_group = cache_group;
+        region.on_host = on_host;
+    };
     auto close = [&](const char *name, int32_t cache_group = -1) {
-        if (regions && n_regions < kMaxRegions) {
-            std::snprintf(regions[n_regions].name, sizeof regions->name, "%s", name);
-            regions[n_regions].cache_group = cache_group;
-            regions[n_regions++].bytes = pieces.used() - begin;
-        }
+        add(name, pieces.used() - begin, cache_group, false);
         begin = pieces.used();
     };
     m.k.resize(program.cache_layers.size());
@@ -137,6 +149,9 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     close("scratch");
     m.gemm = Gemm::lay_out(program, limits.step, pieces);
     close("prefill workspace");
+    add("pinned step", step_bytes_of(limits.step), -1, true);
+    add("pinned logits", host_logits_bytes(program, limits), -1, true);
+    add("pinned best tokens", host_best_bytes(limits), -1, true);
     if (n) *n = n_regions;
     return m;
 }
@@ -145,9 +160,8 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
     : store(store_), chip(chip_of(store_.device)), program(copy_program(view)), stages(stages_of(program)),
       buffer_of(buffers_of(program).buffer_of), turns(program),
       host_step(step_bytes_of(limits.step), "memory for steps"),
-      host_logits(product(product(limits.step.max_outputs, program.vocab), sizeof(float)), "memory for logits"),
-      host_best(std::min(limits.step.max_outputs, kSelectRows) * sizeof(RowBest), "memory for the best tokens"),
-      context(limits.step.context) {
+      host_logits(host_logits_bytes(program, limits), "memory for logits"),
+      host_best(host_best_bytes(limits), "memory for the best tokens"), context(limits.step.context) {
     check_supported(program, limits);
     Pieces counted;
     lay_out(program, limits, counted, nullptr, nullptr);
@@ -162,6 +176,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
     gemm = std::make_unique<Gemm>(at.gemm, stream);
     matvec_prepare(chip);
     capture();
+    load_kernels();
 }
 
 Rope Executable::rope_of(const Op &op) const {
@@ -180,14 +195,6 @@ void Executable::copy(void *to, const void *from, size_t n, cudaMemcpyKind kind)
 void Executable::settle() const {
     check(cudaGetLastError(), kBetween);
     check(cudaStreamSynchronize(stream), kBetween);
-}
-
-template <typename Visit> void Executable::for_planes(uint32_t group, Visit visit) const {
-    for (size_t i = 0; i < at.k.size(); ++i) {
-        if (program.cache_layers[i].group != group) continue;
-        visit(at.k[i]);
-        visit(at.v[i]);
-    }
 }
 
 // One row may be the source of one and the target of another: page by page, in order.

@@ -21,7 +21,18 @@ class Stream {
     cudaStream_t stream_ = nullptr;
 };
 
-class Graph {
+class Recorded {  // what a stream was told to do
+  public:
+    explicit Recorded(cudaGraph_t graph) : graph_(graph) {}
+    Recorded(const Recorded &) = delete;
+    ~Recorded() { cudaGraphDestroy(graph_); }
+    operator cudaGraph_t() const { return graph_; }
+
+  private:
+    cudaGraph_t graph_;
+};
+
+class Graph {  // that, ready to be launched
   public:
     explicit Graph(cudaGraphExec_t graph) : graph_(graph) {}
     Graph(Graph &&other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
@@ -105,8 +116,10 @@ struct Executable {
 
     void copy(void *to, const void *from, size_t n, cudaMemcpyKind kind) const;
     void settle() const;  // waits, and throws what has gone wrong
+    template <typename Launches> Recorded record(Launches launches) const;
+    Recorded record_step(int32_t n_tokens) const;
     void capture();
-    Graph capture(const Step &host, size_t step_bytes) const;
+    void load_kernels() const;
     const Captured *captured_for(const Step &step) const;  // NULL: none
     void fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const;
     void launch_all(const Step &host, size_t step_bytes) const;
@@ -125,7 +138,13 @@ struct Executable {
     void launch(const Op &op, const Step &step) const;
     void launch_matrix(const Op &op, int n) const;
     void launch_recurrent(const Op &op, const Step &step) const;
-    template <typename Visit> void for_planes(uint32_t group, Visit visit) const;
+    template <typename Visit> void for_planes(uint32_t group, Visit visit) const {
+        for (size_t i = 0; i < at.k.size(); ++i) {
+            if (program.cache_layers[i].group != group) continue;
+            visit(at.k[i]);
+            visit(at.v[i]);
+        }
+    }
 };
 
 Program copy_program(const ProgramView &view);

@@ -104,11 +104,12 @@ bool Executable::best(uint32_t row, size_t n, BestTokens &out) {
     return true;
 }
 
-Graph Executable::capture(const Step &host, size_t step_bytes) const {
+// What `launches` sends to the stream, which does none of it.
+template <typename Launches> Recorded Executable::record(Launches launches) const {
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capturing a step");
     cudaGraph_t graph = nullptr;
     try {
-        launch_all(host, step_bytes);
+        launches();
     } catch (...) {
         cudaStreamEndCapture(stream, &graph);
         if (graph) cudaGraphDestroy(graph);
@@ -116,31 +117,49 @@ Graph Executable::capture(const Step &host, size_t step_bytes) const {
         throw;
     }
     check(cudaStreamEndCapture(stream, &graph), "capturing a step");
-    cudaGraphExec_t executable = nullptr;
-    const cudaError_t result = cudaGraphInstantiate(&executable, graph, 0);
-    cudaGraphDestroy(graph);
-    check(result, "preparing a captured step");
-    return Graph(executable);
+    return Recorded(graph);
+}
+
+Recorded Executable::record_step(int32_t n_tokens) const {
+    StepMemory pieces{host_step.data()};
+    Step step = lay_out_step(at.step.limits, pieces);
+    step.n_tokens = n_tokens;
+    step.n_outputs = std::min(n_tokens, int32_t(at.step.limits.max_outputs));
+    step.n_sequences = 1;
+    return record([&] { launch_all(step, pieces.used); });
 }
 
 // Kernels with recurrent state are launched for a number of sequences: captured for one, which has one token.
 void Executable::capture() {
-    const StepLimits &limits = at.step.limits;
-    StepMemory pieces{host_step.data()};
-    Step step = lay_out_step(limits, pieces);
-    const size_t bytes = pieces.used;
     for (int32_t n : {1, 2, 4, 8}) {
-        if (uint32_t(n) > limits.max_tokens) break;
+        if (uint32_t(n) > at.step.limits.max_tokens) break;
         if (n > 1 && !program.state_layers.empty()) break;
-        step.n_tokens = n;
-        step.n_outputs = std::min(n, int32_t(limits.max_outputs));
-        step.n_sequences = 1;
-        captured_.push_back({n, capture(step, bytes)});
-        check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
+        const Recorded recorded = record_step(n);
+        cudaGraphExec_t executable = nullptr;
+        check(cudaGraphInstantiate(&executable, recorded, 0), "preparing a captured step");
+        captured_.push_back({n, Graph(executable)});
+        check(cudaGraphUpload(executable, stream), "preparing a captured step");
     }
     select(0, 1, 2);  // kernels are loaded when they first run, which allocates
     selected_ = {};
     check(cudaStreamSynchronize(stream), "preparing a captured step");
+}
+
+// The driver loads a kernel, and takes memory for it, when it is first launched or recorded.
+void Executable::load_kernels() const {
+    const int32_t most = int32_t(at.step.limits.max_tokens);
+    for (int32_t n = 2; n < 2 * most; n *= 2)
+        if (n > kDecodeTokens || !program.state_layers.empty()) record_step(std::min(n, most));
+    record([&] {
+        for (uint32_t g = 0; g < program.cache_groups.size(); ++g)
+            for_planes(g, [&](const Plane &p) {
+                cuda::copy_rows(p, at.slots[0], at.slots[1], 1, stream);
+                for (bool to_plane : {false, true}) pack_rows(p, at.slots[0], 1, at.packed, 1, to_plane, stream);
+            });
+        for (size_t i = 0; i < at.k.size(); ++i)
+            if (turns.rope[i]) turn_rows(at.k[i], rope_of(*turns.rope[i]), at.slots[0], 1, 0, stream);
+        check(cudaGetLastError(), "loading kernels");
+    });
 }
 
 // The step comes from host_step.

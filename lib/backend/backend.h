@@ -56,6 +56,7 @@ struct MemoryRegion {
     std::string device, name;
     uint64_t bytes;
     int32_t cache_group = -1;  // whose rows it holds, and nothing else; -1: none
+    bool in_arena = true;      // false: the backend sees to it itself
 };
 
 // What is done to keys, values and state between steps. Slots are those of a cache group: page * kPageTokens + row.
@@ -127,10 +128,10 @@ class Backend {
     virtual std::unique_ptr<WeightStore> create_store(std::span<const WeightTensor> tensors,
                                                       const BackendOptions &options) const = 0;
 
-    // The memory that compile() will take from its arena, region by region. Throws kUnsupported for what it cannot run.
+    // The memory that compile() will take, region by region. Throws kUnsupported for what it cannot run.
     virtual std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits,
                                              int n_threads) const = 0;
-    // `store`, `arena` and `pool` outlive the executable. The arena has room for the sum of memory()'s regions.
+    // `store`, `arena` and `pool` outlive the executable. The arena has room for memory()'s regions that lie in it.
     virtual std::unique_ptr<Executable> compile(const Program &program, const ExecutableLimits &limits,
                                                 const WeightStore &store, Arena &arena, ThreadPool &pool) const = 0;
 };

@@ -17,6 +17,7 @@ struct PlannedRegion {
     bool load_only = false;              // given back when the model is loaded
     uint64_t row_bytes = 0, n_rows = 0;  // of a cache group; bytes is their product. 0: another region
     bool own_memory = false;             // of a device that shares none with the CPU: no part of the budget
+    bool in_arena = true;                // of a context: in its arena; false: the backend allocates it itself
 };
 
 uint64_t all_bytes(std::span<const PlannedRegion> regions);       // on all devices

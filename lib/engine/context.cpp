@@ -43,10 +43,11 @@ void Context::take_memory(const ContextPlan &plan) {
             fits ? fmt::format("context_tokens of {} would fit", fits)
                  : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
     }
-    uint64_t host_bytes = 0;  // other devices see to their own
+    memory_bytes_ = all_bytes(plan.regions);
+    uint64_t arena_bytes = 0;
     for (const PlannedRegion &region : plan.regions)
-        if (region.device == "cpu") host_bytes += region.bytes;
-    arena_ = Arena(host_bytes);
+        if (region.in_arena) arena_bytes += region.bytes;
+    arena_ = Arena(arena_bytes);
 }
 
 int64_t now_ns() {

@@ -36,7 +36,7 @@ class Context {
     const Model &model() const { return *model_; }
     const ContextOptions &options() const { return options_; }  // with the defaults resolved
     int n_threads() const { return pool_->size(); }
-    uint64_t memory_bytes() const { return arena_.bytes(); }
+    uint64_t memory_bytes() const { return memory_bytes_; }  // on all devices
 
     // One step, all or nothing: after a failure the lengths are as before and there are no outputs.
     Status decode(const Batch &batch, Report &report) noexcept;
@@ -96,6 +96,7 @@ class Context {
     ContextOptions options_;
     ExecutableLimits limits_;
     std::optional<ThreadPool> pool_;
+    uint64_t memory_bytes_ = 0;
     Arena arena_;
     std::optional<Cache> cache_;
     Step step_;

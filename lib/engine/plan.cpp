@@ -147,6 +147,7 @@ size_t state_buffer_bytes(const Program &program, const ExecutableLimits &limits
 
 PlannedRegion planned(const MemoryRegion &region, const Program &program, const ExecutableLimits &limits) {
     PlannedRegion result{region.device, region.name, region.bytes};
+    result.in_arena = region.in_arena;
     if (region.cache_group < 0) return result;
     const CacheGroup &group = program.cache_groups[size_t(region.cache_group)];
     result.name += fmt::format(" ({} layer{}, {})", group.n_layers, group.n_layers == 1 ? "" : "s",

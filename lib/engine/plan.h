@@ -41,7 +41,7 @@ struct ContextPlan {
     ExecutableLimits limits;
     int n_threads = 1;
     size_t text_bytes = 0, state_bytes = 0;
-    std::vector<PlannedRegion> regions;  // of one arena
+    std::vector<PlannedRegion> regions;
 };
 
 // The model has weights. Throws kInvalidArgument or kUnsupported, naming the option.

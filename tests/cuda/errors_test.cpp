@@ -75,6 +75,35 @@ TEST_CASE("a model and a context live on the fake GPU and leave nothing behind")
     CHECK(fake.live_bytes == 0);
 }
 
+TEST_CASE("the memory plan is what a model and a context take") {
+    FakeCuda &fake = fake_cuda();
+    Life life;
+    REQUIRE(life.load());
+    const int64_t weights = fake.live_bytes;
+    REQUIRE(life.create());
+    edgellm_model_options how = EDGELLM_MODEL_OPTIONS_INIT;
+    how.device = "cuda";
+    edgellm_memory_plan *plan = nullptr;
+    REQUIRE(edgellm_memory_plan_create(TINY_MODEL, &how, &life.options, &plan) == EDGELLM_OK);
+    int64_t planned_weights = 0, planned_context = 0, context_everywhere = 0;
+    bool context = false;
+    for (size_t i = 0;; ++i) {
+        edgellm_memory_region region = EDGELLM_MEMORY_REGION_INIT;
+        if (edgellm_memory_plan_get_region(plan, i, &region) != EDGELLM_OK) break;
+        const bool gpu = region.device == std::string("cuda");
+        context |= region.name == std::string("cache tables");
+        if (context) context_everywhere += int64_t(region.bytes);
+        if (region.flags & EDGELLM_MEMORY_LOAD_ONLY || !(gpu || contains(region.name, "pinned"))) continue;
+        (context ? planned_context : planned_weights) += int64_t(region.bytes);
+    }
+    edgellm_memory_plan_free(plan);
+    CHECK(weights == planned_weights);
+    CHECK(fake.live_bytes - weights == planned_context);
+    edgellm_context_info info = EDGELLM_CONTEXT_INFO_INIT;
+    REQUIRE(edgellm_context_get_info(life.context, &info) == EDGELLM_OK);
+    CHECK(int64_t(info.memory_bytes) == context_everywhere);
+}
+
 TEST_CASE("any allocation on the GPU may fail") {
     FakeCuda &fake = fake_cuda();
     int64_t k = 0;

@@ -10,7 +10,6 @@
 namespace {
 
 constexpr size_t kTotalBytes = size_t(8) << 30;
-constexpr size_t kGraphBytes = 4096, kHandleBytes = 16;
 
 FakeCuda fake;
 cudaError_t last_error = cudaSuccess;
@@ -57,7 +56,7 @@ void release(void *handle) {
     std::free(block);
 }
 template <typename Handle>
-cudaError_t make_handle(Handle *out, const char *name, const void *stream = nullptr, size_t bytes = kHandleBytes) {
+cudaError_t make_handle(Handle *out, const char *name, const void *stream = nullptr, size_t bytes = 0) {
     if (const cudaError_t error = allocation(name, stream)) return error;
     *out = static_cast<Handle>(make(bytes));
     return *out ? cudaSuccess : remember(cudaErrorMemoryAllocation);
@@ -88,7 +87,7 @@ cudaError_t synchronize(const char *name, cudaStream_t stream) {
 extern "C" {
 
 __attribute__((visibility("default"))) FakeCuda *fake_cuda() {
-    fake.make_stream = fake.make_event = [] { return make(kHandleBytes); };
+    fake.make_stream = fake.make_event = [] { return make(0); };
     fake.free_handle = release;
     return &fake;
 }
@@ -218,7 +217,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t, unsigned long long) {
     ++fake.instantiations;
-    return make_handle(out, "cudaGraphInstantiate", nullptr, kGraphBytes);
+    return make_handle(out, "cudaGraphInstantiate");
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t stream) { return allocation("cudaGraphUpload", stream); }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t stream) { return call("cudaGraphLaunch", stream); }
@@ -284,7 +283,7 @@ namespace {
 enum BlasStatus { kBlasOk = 0, kBlasNotInitialized = 1, kBlasExecutionFailed = 13 };
 
 int blas_create(void **out) {
-    const cudaError_t error = make_handle(out, "cublasCreate", nullptr, kGraphBytes);
+    const cudaError_t error = make_handle(out, "cublasCreate");
     return error ? kBlasNotInitialized : kBlasOk;
 }
 int blas_call(const char *name) { return call(name) ? kBlasExecutionFailed : kBlasOk; }

@@ -13,7 +13,7 @@ struct FakeCuda {
     int64_t lose_at = -1;                // the number of the call from which on the device is lost
     bool refused = false, lost = false;  // has happened
 
-    int64_t live_handles = 0, live_bytes = 0;  // streams, events, graphs, blocks of memory; what those take
+    int64_t live_handles = 0, live_bytes = 0;  // streams, events, graphs and blocks of memory; what the blocks take
     int64_t captures = 0, instantiations = 0;
 
     static constexpr size_t kRecorded = 1 << 14;

@@ -185,7 +185,8 @@ class CudaBackend final : public Backend {
         check(module_.executable_memory(&view, &limits_view, regions, &n, error), error);
         std::vector<MemoryRegion> out;
         for (size_t i = 0; i < n; ++i)
-            out.push_back({"cuda", regions[i].name, regions[i].bytes, regions[i].cache_group});
+            out.push_back({regions[i].on_host ? "cpu" : "cuda", regions[i].name, regions[i].bytes,
+                           regions[i].cache_group, false});
         return out;
     }
     std::unique_ptr<el::Executable> compile(const Program &program, const ExecutableLimits &limits,

@@ -32,6 +32,7 @@ struct Region {
     char name[32];
     uint64_t bytes;
     int32_t cache_group;  // -1: none
+    int32_t on_host;      // 1: pinned memory of the CPU
 };
 constexpr size_t kMaxRegions = 64;
 
