@@ -67,14 +67,18 @@ Blas::Blas(cudaStream_t stream, uint8_t *workspace) {
     check(l.create(&handle), "starting cuBLAS");
     handle_ = handle;
     try {
-        check(l.set_stream(handle, stream), "giving cuBLAS a stream");
-        // After the stream, as that takes the workspace away.
-        check(l.set_workspace(handle, workspace, kWorkspaceBytes), "giving cuBLAS memory");
+        use(stream, workspace);
         check(l.set_math_mode(handle, CUBLAS_DEFAULT_MATH), "setting cuBLAS to full precision");
     } catch (...) {
         l.destroy(handle);
         throw;
     }
+}
+
+void Blas::use(cudaStream_t stream, uint8_t *workspace) {
+    check(library().set_stream(as_handle(handle_), stream), "giving cuBLAS a stream");
+    // After the stream, as that takes the workspace away.
+    check(library().set_workspace(as_handle(handle_), workspace, kWorkspaceBytes), "giving cuBLAS memory");
 }
 
 Blas::~Blas() { library().destroy(as_handle(handle_)); }
@@ -104,6 +108,7 @@ namespace el::cuda {
 bool Blas::available() { return false; }
 Blas::Blas(cudaStream_t, uint8_t *) { throw Failure(kUnsupported, "the CUDA module was built without cuBLAS"); }
 Blas::~Blas() = default;
+void Blas::use(cudaStream_t, uint8_t *) {}
 void Blas::multiply(const Product &, const __half *, const __half *, float, float *) const {}
 void Blas::multiply(const Product &, const float *, const float *, float *) const {}
 

@@ -22,6 +22,7 @@ class Blas {
     Blas(const Blas &) = delete;
     ~Blas();
 
+    void use(cudaStream_t stream, uint8_t *workspace);
     void multiply(const Product &p, const __half *w, const __half *x, float factor, float *out) const;
     void multiply(const Product &p, const float *w, const float *x, float *out) const;  // without TF32
 

@@ -52,6 +52,12 @@ void fail_call(cudaError_t error, const char *what) {
     throw Failure(kInternal, "%s: %s", what, cudaGetErrorString(error));
 }
 
+void check_handle(cudaError_t error, const char *name) {
+    if (error != cudaErrorInvalidResourceHandle && error != cudaErrorInvalidValue) return check(error, name);
+    cudaGetLastError();
+    throw Failure(kInvalidArgument, "%s is no stream or event of this GPU: %s", name, cudaGetErrorString(error));
+}
+
 DeviceMemory::DeviceMemory(size_t bytes, const char *what) {
     if (bytes == 0) return;
     const cudaError_t error = cudaMalloc(&data_, bytes);

@@ -12,7 +12,15 @@
 namespace el::cuda {
 
 // Numbers of Status.
-enum : int32_t { kOk = 0, kOutOfMemory = 3, kUnsupported = 20, kNotFound = 21, kDeviceLost = 25, kInternal = 26 };
+enum : int32_t {
+    kOk = 0,
+    kInvalidArgument = 1,
+    kOutOfMemory = 3,
+    kUnsupported = 20,
+    kNotFound = 21,
+    kDeviceLost = 25,
+    kInternal = 26
+};
 
 class Failure : public std::exception {
   public:
@@ -40,6 +48,8 @@ constexpr char kLostAdvice[] =
 inline void check(cudaError_t error, const char *what) {
     if (error != cudaSuccess) fail_call(error, what);
 }
+// Of a call that was given the caller's stream or event.
+void check_handle(cudaError_t error, const char *name);
 
 class DeviceMemory {
   public:

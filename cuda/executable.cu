@@ -158,7 +158,7 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
 
 Executable::Executable(const Store &store_, const ProgramView &view, const LimitsView &limits)
     : store(store_), chip(chip_of(store_.device)), program(copy_program(view)), stages(stages_of(program)),
-      buffer_of(buffers_of(program).buffer_of), turns(program),
+      buffer_of(buffers_of(program).buffer_of), turns(program), own_stream(limits.priority), stream(own_stream),
       host_step(step_bytes_of(limits.step), "memory for steps"),
       host_logits(host_logits_bytes(program, limits), "memory for logits"),
       host_best(host_best_bytes(limits), "memory for the best tokens"), context(limits.step.context) {
@@ -177,6 +177,11 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
     matvec_prepare(chip);
     capture();
     load_kernels();
+    if (!limits.stream) return;
+    stream = static_cast<cudaStream_t>(limits.stream);
+    unsigned flags = 0;
+    check_handle(cudaStreamGetFlags(stream, &flags), "cuda_stream");
+    gemm->use(stream);
 }
 
 Rope Executable::rope_of(const Op &op) const {

@@ -8,11 +8,18 @@
 #include "stages.h"
 #include "store.h"
 
+#include <algorithm>
+
 namespace el::cuda {
 
 class Stream {
   public:
-    Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"); }
+    explicit Stream(int priority) {
+        int least = 0, greatest = 0;
+        check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for the priorities of streams");
+        check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, std::clamp(priority, greatest, least)),
+              "making a stream");
+    }
     Stream(const Stream &) = delete;
     ~Stream() { cudaStreamDestroy(stream_); }
     operator cudaStream_t() const { return stream_; }
@@ -67,7 +74,7 @@ struct Executable {
     };
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
 
-    void run(const Step &step, size_t step_bytes);
+    void run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done);
     size_t profile(const Step &step, size_t step_bytes, StageSpan *spans);  // runs it, too; [n_ops] spans
     void logits();                                                          // of the last step, to host_logits
     bool best(uint32_t row, size_t n, BestTokens &out);
@@ -89,7 +96,8 @@ struct Executable {
     const KeyTurns turns;
     DeviceMemory memory;
     Memory at;
-    Stream stream;
+    const Stream own_stream;  // what is captured is captured here: others may use a stream of the caller's meanwhile
+    cudaStream_t stream;      // of the steps
     std::unique_ptr<Gemm> gemm;
     HostMemory host_step, host_logits, host_best;
     uint32_t context;  // tokens of a sequence

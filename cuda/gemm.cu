@@ -118,6 +118,11 @@ Gemm::Gemm(const GemmMemory &memory, cudaStream_t stream)
     if (at_.blas) blas_ = std::make_unique<Blas>(stream, at_.blas);
 }
 
+void Gemm::use(cudaStream_t stream) {
+    stream_ = stream;
+    if (blas_) blas_->use(stream, at_.blas);
+}
+
 bool Gemm::linear(const LinearCall &c, ValueId input) {
     if (c.n <= kDecodeTokens) return false;
     const bool blas = blas_ && c.n >= blas_from_;

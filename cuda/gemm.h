@@ -26,6 +26,7 @@ class Gemm {
     static GemmMemory lay_out(const Program &program, const StepLimits &limits, Pieces &pieces);
 
     Gemm(const GemmMemory &memory, cudaStream_t stream);
+    void use(cudaStream_t stream);  // from now on
 
     // Values change from step to step: what was converted in the one before is not valid.
     void begin_step() { converted_ = sorted_ = kNoValue; }

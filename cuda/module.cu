@@ -65,6 +65,7 @@ template <typename Function> void between_steps(const Executable *executable, Fu
 int32_t device_count(int32_t *n, char *error) {
     return guard(is_lost(0), error, [&] {
         const cudaError_t result = cudaGetDeviceCount(n);
+        cudaGetLastError();  // for what comes later
         if (result == cudaErrorInsufficientDriver)
             throw Failure(kNotFound, "there is no NVIDIA driver, or it is too old for CUDA %d.%d: install a newer one",
                           CUDART_VERSION / 1000, CUDART_VERSION / 10 % 100);
@@ -130,11 +131,11 @@ int32_t executable_create(const Store *store, const ProgramView *program, const 
     const OnDevice on(store->device);
     return guard(on.lost(), error, [&] { *out = new Executable(*store, *program, *limits); });
 }
-int32_t executable_run(Executable *e, const Step *step, size_t step_bytes, char *error) {
+int32_t executable_run(Executable *e, const Step *step, size_t step_bytes, void *wait, void *done, char *error) {
     const OnDevice on(e->store.device);
     return guard(on.lost(), error, [&] {
         if (e->broken_status != kOk) throw Failure(e->broken_status, "%s", e->broken);
-        e->run(*step, step_bytes);
+        e->run(*step, step_bytes, static_cast<cudaEvent_t>(wait), static_cast<cudaEvent_t>(done));
     });
 }
 int32_t executable_profile(Executable *e, const Step *step, size_t step_bytes, StageSpan *spans, size_t *n,

@@ -42,8 +42,9 @@ const Executable::Captured *Executable::captured_for(const Step &step) const {
     return found == captured_.end() ? nullptr : &*found;
 }
 
-void Executable::run(const Step &step, size_t step_bytes) {
+void Executable::run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done) {
     try {
+        if (wait) check_handle(cudaStreamWaitEvent(stream, wait, 0), "wait_event");
         n_outputs_ = n_rows_ = 0;
         selected_ = {};
         const int32_t n_asked = std::exchange(n_asked_, 0);
@@ -56,6 +57,7 @@ void Executable::run(const Step &step, size_t step_bytes) {
             launch_all(host, step_bytes);
         n_rows_ = step.n_outputs;
         if (n_asked && n_rows_) select(0, n_rows_, n_asked);
+        if (done) check_handle(cudaEventRecord(done, stream), "done_event");
         check(cudaStreamSynchronize(stream), "running a step");
         n_outputs_ = n_rows_;
     } catch (...) {

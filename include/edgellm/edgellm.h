@@ -367,9 +367,18 @@ typedef struct edgellm_context_options {
     int64_t spin_ns;   /* how long an idle pool thread looks for work before it sleeps. Default 200,000 */
     edgellm_cache_policy cache_policy; /* other than FULL: context_tokens is at least 128, a step at most half of it */
     uint32_t flags;                    /* EDGELLM_CONTEXT_... */
+    void *cuda_stream; /* on a GPU: a cudaStream_t of its device that all work goes to, after what is there already; not
+                        * while it is being captured. It lives at least as long as the context. NULL (default): a
+                        * stream of the context's own, which waits for no other */
+    int32_t stream_priority; /* of the own stream, as CUDA counts: 0 (default) is what streams have that do not ask for
+                              * one, and the lowest; -1, -2, ... are more urgent. Beyond the GPU's range: its bound */
+    uint32_t reserved;       /* 0 */
 } edgellm_context_options;
 #define EDGELLM_CONTEXT_OPTIONS_INIT                                                                                   \
-    { sizeof(edgellm_context_options), 0, 1, 512, 0, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_F16, 0, 0, 200000, 0, 0 }
+    {                                                                                                                  \
+        sizeof(edgellm_context_options), 0, 1, 512, 0, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_F16, 0, 0, 200000, 0, 0,     \
+            NULL, 0, 0                                                                                                 \
+    }
 
 /* Allocates everything the context will ever use and touches it, and starts its threads. The context keeps the model
  * alive. Errors: NO_WEIGHTS, UNSUPPORTED, OUT_OF_MEMORY (also: beyond the model's budget, or a thread cannot be
@@ -417,9 +426,12 @@ typedef struct edgellm_decode_options {
     uint32_t struct_size;
     uint32_t flags;      /* 0: none are known */
     int64_t deadline_ns; /* of edgellm_now_ns(): the step does not begin after it; 0 (default): none */
+    /* On a GPU, cudaEvent_t of its device; NULL (default): none. Elsewhere UNSUPPORTED. */
+    void *wait_event; /* recorded by the caller: nothing of the step begins on the GPU before it has happened */
+    void *done_event; /* recorded where the step ends, also on what else waits for it; not after a failure */
 } edgellm_decode_options;
 #define EDGELLM_DECODE_OPTIONS_INIT                                                                                    \
-    { sizeof(edgellm_decode_options), 0, 0 }
+    { sizeof(edgellm_decode_options), 0, 0, NULL, NULL }
 
 /* The monotonic clock that deadlines are told by, in nanoseconds. */
 EDGELLM_API int64_t edgellm_now_ns(void);

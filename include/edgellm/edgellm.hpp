@@ -350,6 +350,8 @@ struct ContextOptions {
     int64_t spin_ns = 200'000;
     edgellm_cache_policy cache_policy = EDGELLM_CACHE_FULL;
     bool reuse_prefixes = true;
+    void *cuda_stream = nullptr;  // a cudaStream_t, which outlives the context; NULL: one of its own
+    int32_t stream_priority = 0;  // of the own one: 0 is the lowest, -1, -2, ... are more urgent
 };
 
 namespace detail {
@@ -367,6 +369,8 @@ inline edgellm_context_options to_c(const ContextOptions &options) {
     c.spin_ns = options.spin_ns;
     c.cache_policy = options.cache_policy;
     c.flags = options.reuse_prefixes ? 0 : EDGELLM_CONTEXT_NO_PREFIX_REUSE;
+    c.cuda_stream = options.cuda_stream;
+    c.stream_priority = options.stream_priority;
     return c;
 }
 
@@ -451,6 +455,9 @@ class Context {
     size_t decode(const edgellm_batch &batch, int64_t deadline_ns = 0) {
         edgellm_decode_options options = EDGELLM_DECODE_OPTIONS_INIT;
         options.deadline_ns = deadline_ns;
+        return decode(batch, options);
+    }
+    size_t decode(const edgellm_batch &batch, const edgellm_decode_options &options) {
         edgellm_decode_result result = EDGELLM_DECODE_RESULT_INIT;
         detail::check(edgellm_context_decode(get(), &batch, &options, &result));
         return static_cast<size_t>(result.n_outputs);

@@ -48,6 +48,11 @@ ContextOptions el::context_options(const edgellm_context_options *given) {
     options.eviction = static_cast<Eviction>(in.cache_policy);
     check_flags(in.flags, EDGELLM_CONTEXT_NO_PREFIX_REUSE, "options.flags");
     options.reuse_prefixes = !(in.flags & EDGELLM_CONTEXT_NO_PREFIX_REUSE);
+    if (in.cuda_stream && in.stream_priority != 0)
+        fail(Status::kInvalidArgument, "options.stream_priority is {}, but options.cuda_stream has a priority already",
+             in.stream_priority);
+    if (in.reserved != 0) fail(Status::kUnsupported, "options.reserved is {}; it must be 0", in.reserved);
+    options.stream = {in.cuda_stream, in.stream_priority};
     options.threads.threads = in.n_threads;
     options.threads.cpu_mask = in.cpu_mask;
     options.threads.spin_ns = in.spin_ns;
@@ -105,6 +110,8 @@ edgellm_status edgellm_context_decode(edgellm_context *context, const edgellm_ba
         step.outputs = in.outputs;
         step.parents = in.parents;
         step.deadline_ns = how.deadline_ns;
+        step.wait_event = how.wait_event;
+        step.done_event = how.done_event;
         step.n = count(in.n_tokens, "batch.n_tokens");
 
         Use use(*context);

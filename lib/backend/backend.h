@@ -45,10 +45,17 @@ class WeightStore {
     virtual void load(size_t tensor, uint64_t row_begin, uint64_t n_rows, const std::byte *rows) = 0;
 };
 
+// Of a GPU.
+struct StreamOptions {
+    void *given = nullptr;  // the caller's (cudaStream_t); NULL: one of its own
+    int32_t priority = 0;   // of its own: less is more urgent; clamped to what the device has
+};
+
 struct ExecutableLimits {
     StepLimits step;
     Format cache_k = Format::kF16, cache_v = Format::kF16;
     std::vector<uint32_t> n_pages;  // per cache group
+    StreamOptions stream;
 };
 
 // A part of the memory of an executable, for the memory plan.
@@ -97,7 +104,10 @@ struct DeviceRates {
 class Executable {
   public:
     virtual ~Executable() = default;
-    virtual Status run(const Step &step) noexcept = 0;         // allocates nothing
+    virtual Status run(const Step &step) noexcept = 0;  // allocates nothing
+    // For the next run(): events of the caller (cudaEvent_t) that it waits for before it begins, and records when it is
+    // done; NULL: none. Of a backend that has streams.
+    virtual void use_events(void * /*wait*/, void * /*done*/) noexcept {}
     virtual const char *error() const noexcept { return ""; }  // why run() failed; empty: there is no more to say
     virtual const float *logits() const noexcept = 0;          // [max_outputs, vocab] in host memory
     // The n <= kMaxBest best tokens of an output row, or all that there are; they stay until the next call or step.
@@ -121,6 +131,7 @@ class Backend {
         bool own_memory = false;  // that it does not share with the CPU
     };
     virtual Device device() const { return {}; }  // of a backend that is not the CPU's
+    virtual bool has_streams() const noexcept { return false; }
     // Takes part of a second, and a large piece of the device's memory for as long.
     virtual DeviceRates measure(const BackendOptions &, ThreadPool &) const { return {}; }
 

@@ -63,6 +63,7 @@ Status Context::decode(const Batch &batch, Report &report) noexcept {
         return report.set(Status::kDeadlineExceeded, "the deadline had passed before the step");
     if (make_room(batch, report) != Status::kOk) return report.status;
     fill_step(batch);
+    if (batch.wait_event || batch.done_event) executable_->use_events(batch.wait_event, batch.done_event);
     Status status = executable_->run(step_);
     if (status != Status::kOk)
         return report.set(status, "a step of {} tokens failed: {}", batch.n, executable_->error());
@@ -89,6 +90,10 @@ Status Context::check(const Batch &batch, Report &report) noexcept {
                           options_.max_batch_tokens);
     if (batch.parents && recurrent())
         return report.set(Status::kUnsupported, "a tree of drafts: the model's recurrent state follows one path only");
+    if ((batch.wait_event || batch.done_event) && !model_->backend().has_streams())
+        return report.set(Status::kUnsupported,
+                          "wait_event and done_event are for models on a GPU; this one is on the device '{}'",
+                          model_->backend().name());
     std::fill_n(added_, options_.max_sequences, 0);
     size_t n_outputs = batch.outputs ? 0 : 1;
     for (size_t i = 0; i < batch.n; ++i) {

@@ -20,7 +20,8 @@ struct Batch {
     const int32_t *parents = nullptr;    // [n] NULL: none. The token before each in a tree of drafts; -1: the last row
     const uint8_t *outputs = nullptr;    // [n] NULL: the last one
     size_t n = 0;
-    int64_t deadline_ns = 0;  // of now_ns(): the step does not begin after it; 0: none
+    int64_t deadline_ns = 0;                            // of now_ns(): the step does not begin after it; 0: none
+    void *wait_event = nullptr, *done_event = nullptr;  // see Executable::use_events()
 };
 
 constexpr uint32_t kMaxTreeTokens = 64;  // of one sequence in a step

@@ -1,5 +1,6 @@
 // What a model and a context can be told.
 #pragma once
+#include "backend/backend.h"
 #include "base/cpu_info.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
@@ -35,6 +36,7 @@ struct ContextOptions {
     Eviction eviction = Eviction::kNone;
     bool reuse_prefixes = true;
     ThreadPoolOptions threads;
+    StreamOptions stream;
 };
 
 }  // namespace el

@@ -126,6 +126,7 @@ ExecutableLimits executable_limits(const ContextOptions &options, const CacheLim
     }
     limits.cache_k = options.cache_k;
     limits.cache_v = options.cache_v;
+    limits.stream = options.stream;
     return limits;
 }
 
@@ -195,6 +196,10 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
 }
 
 ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) {
+    if ((options.stream.given || options.stream.priority != 0) && !model.backend->has_streams())
+        fail(Status::kUnsupported,
+             "cuda_stream and stream_priority are for models on a GPU; the backend of this one is '{}'",
+             model.backend->name());
     ContextPlan plan;
     plan.options = resolve(options, model.spec);
     check_sinks(plan.options, model.program);

@@ -62,6 +62,9 @@ LAYOUT_MEMBER(edgellm_context_options, cpu_mask, 32);
 LAYOUT_MEMBER(edgellm_context_options, spin_ns, 40);
 LAYOUT_MEMBER(edgellm_context_options, cache_policy, 48);
 LAYOUT_MEMBER(edgellm_context_options, flags, 52);
+LAYOUT_MEMBER(edgellm_context_options, cuda_stream, 56);
+LAYOUT_MEMBER(edgellm_context_options, stream_priority, 64);
+LAYOUT_MEMBER(edgellm_context_options, reserved, 68);
 
 LAYOUT_SIZE(edgellm_context_info, 40);
 LAYOUT_MEMBER(edgellm_context_info, context_tokens, 4);
@@ -86,6 +89,8 @@ LAYOUT_MEMBER(edgellm_batch, parents, 40);
 LAYOUT_SIZE(edgellm_decode_options, 8);
 LAYOUT_MEMBER(edgellm_decode_options, flags, 4);
 LAYOUT_MEMBER(edgellm_decode_options, deadline_ns, 8);
+LAYOUT_MEMBER(edgellm_decode_options, wait_event, 16);
+LAYOUT_MEMBER(edgellm_decode_options, done_event, 24);
 LAYOUT_SIZE(edgellm_decode_result, 8);
 LAYOUT_MEMBER(edgellm_decode_result, n_outputs, 4);
 LAYOUT_SIZE(edgellm_sequence_info, 8);

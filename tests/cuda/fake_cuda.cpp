@@ -175,6 +175,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned) {
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned, int priority) {
     return make_handle(out, "cudaStreamCreateWithPriority", reinterpret_cast<void *>(intptr_t(priority)));
 }
+cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned *flags) {
+    *flags = 0;
+    return call("cudaStreamGetFlags", stream);
+}
 cudaError_t cudaStreamDestroy(cudaStream_t stream) { return free_handle(stream, "cudaStreamDestroy"); }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return synchronize("cudaStreamSynchronize", stream); }
 cudaError_t cudaStreamQuery(cudaStream_t stream) { return synchronize("cudaStreamQuery", stream); }

@@ -39,7 +39,8 @@ ProgramView view_of(const Program &p) {
 }
 
 LimitsView view_of(const ExecutableLimits &limits) {
-    return {limits.step, limits.cache_k, limits.cache_v, limits.n_pages.data()};
+    return {limits.step,           limits.cache_k,      limits.cache_v,
+            limits.n_pages.data(), limits.stream.given, limits.stream.priority};
 }
 
 class CudaStore final : public WeightStore {
@@ -84,8 +85,13 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
         if (times_) spans_.resize(n_ops_);
     }
     Status run(const Step &step) noexcept override {
+        void *const wait = std::exchange(wait_, nullptr), *const done = std::exchange(done_, nullptr);
         if (times_) return run_timed(step);
-        return static_cast<Status>(module_.executable_run(handle_, &step, step_bytes_, error_));
+        return static_cast<Status>(module_.executable_run(handle_, &step, step_bytes_, wait, done, error_));
+    }
+    void use_events(void *wait, void *done) noexcept override {
+        wait_ = wait;
+        done_ = done;
     }
     const char *error() const noexcept override { return error_; }
     const float *logits() const noexcept override { return module_.executable_logits(handle_); }
@@ -141,6 +147,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     std::vector<StageTime> *times_ = nullptr;
     std::vector<StageSpan> spans_;
     const size_t step_bytes_;
+    void *wait_ = nullptr, *done_ = nullptr;
     mutable char error_[kErrorBytes] = "";
 };
 
@@ -148,6 +155,7 @@ class CudaBackend final : public Backend {
   public:
     explicit CudaBackend(const Module &module) : module_(module) {}
     const char *name() const noexcept override { return "cuda"; }
+    bool has_streams() const noexcept override { return true; }
     Device device() const override {
         DeviceInfo info;
         char error[kErrorBytes] = "";

@@ -52,6 +52,8 @@ struct LimitsView {
     StepLimits step;
     Format cache_k, cache_v;
     const uint32_t *n_pages;  // [n_cache_groups]
+    void *stream;             // the caller's; NULL: one of its own
+    int32_t priority;         // of its own
 };
 
 // Ops [begin, end), which a step that is timed has launched as one.
@@ -87,7 +89,9 @@ struct Module {
     int32_t (*executable_create)(const Store *store, const ProgramView *program, const LimitsView *limits,
                                  Executable **out, char *error);
     // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
-    int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, char *error);
+    // `wait`, `done`: events that it waits for and records; NULL: none.
+    int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, void *wait, void *done,
+                              char *error);
     // The same, timed. `spans` has room for one of each op.
     int32_t (*executable_profile)(Executable *executable, const Step *step, size_t step_bytes, StageSpan *spans,
                                   size_t *n, char *error);
