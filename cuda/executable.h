@@ -9,12 +9,13 @@
 #include "store.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace el::cuda {
 
 class Stream {
   public:
-    explicit Stream(int priority) {
+    explicit Stream(int priority = 0) {
         int least = 0, greatest = 0;
         check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "asking for the priorities of streams");
         check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, std::clamp(priority, greatest, least)),
@@ -124,7 +125,8 @@ struct Executable {
 
     void copy(void *to, const void *from, size_t n, cudaMemcpyKind kind) const;
     void settle() const;  // waits, and throws what has gone wrong
-    template <typename Launches> Recorded record(Launches launches) const;
+    Recorded record(const std::function<void()> &launches) const;
+    static Graph ready(const Recorded &recorded);
     Recorded record_step(int32_t n_tokens) const;
     void capture();
     void load_kernels() const;

@@ -90,7 +90,7 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
         launch_all(host, step_bytes);
         check(cudaStreamSynchronize(stream), "running a step");
         if (captured) {
-            const Graph graph = capture(host, step_bytes);
+            const Graph graph = ready(record([&] { launch_all(host, step_bytes); }));
             check(cudaGraphLaunch(graph, stream), "starting a step");
             check(cudaStreamSynchronize(stream), "running a step");
         }

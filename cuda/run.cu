@@ -107,7 +107,7 @@ bool Executable::best(uint32_t row, size_t n, BestTokens &out) {
 }
 
 // What `launches` sends to the stream, which does none of it.
-template <typename Launches> Recorded Executable::record(Launches launches) const {
+Recorded Executable::record(const std::function<void()> &launches) const {
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capturing a step");
     cudaGraph_t graph = nullptr;
     try {
@@ -120,6 +120,12 @@ template <typename Launches> Recorded Executable::record(Launches launches) cons
     }
     check(cudaStreamEndCapture(stream, &graph), "capturing a step");
     return Recorded(graph);
+}
+
+Graph Executable::ready(const Recorded &recorded) {
+    cudaGraphExec_t executable = nullptr;
+    check(cudaGraphInstantiate(&executable, recorded, 0), "preparing a captured step");
+    return Graph(executable);
 }
 
 Recorded Executable::record_step(int32_t n_tokens) const {
@@ -136,11 +142,8 @@ void Executable::capture() {
     for (int32_t n : {1, 2, 4, 8}) {
         if (uint32_t(n) > at.step.limits.max_tokens) break;
         if (n > 1 && !program.state_layers.empty()) break;
-        const Recorded recorded = record_step(n);
-        cudaGraphExec_t executable = nullptr;
-        check(cudaGraphInstantiate(&executable, recorded, 0), "preparing a captured step");
-        captured_.push_back({n, Graph(executable)});
-        check(cudaGraphUpload(executable, stream), "preparing a captured step");
+        captured_.push_back({n, ready(record_step(n))});
+        check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
     }
     select(0, 1, 2);  // kernels are loaded when they first run, which allocates
     selected_ = {};

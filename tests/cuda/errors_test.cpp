@@ -4,24 +4,10 @@
 
 #include <doctest/doctest.h>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 
 extern unsigned skipped_cases;
 
 namespace {
-
-bool contains(const char *text, const char *words) { return std::strstr(text, words) != nullptr; }
-
-// Runs `body` in a child process, as a lost device stays lost. Returns what it returned; 99: it crashed.
-template <typename Body> int in_child(Body body) {
-    std::fflush(nullptr);
-    const pid_t child = fork();
-    if (child == 0) _exit(body());
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
-}
 
 // A life whose device is lost at call `k`. Returns 0; 1 if it ended before that call; else the number of the line that
 // is not as it should be.
@@ -84,7 +70,7 @@ TEST_CASE("the memory plan is what a model and a context take") {
     edgellm_model_options how = EDGELLM_MODEL_OPTIONS_INIT;
     how.device = "cuda";
     edgellm_memory_plan *plan = nullptr;
-    REQUIRE(edgellm_memory_plan_create(TINY_MODEL, &how, &life.options, &plan) == EDGELLM_OK);
+    REQUIRE(edgellm_memory_plan_create(kModelPath, &how, &life.options, &plan) == EDGELLM_OK);
     int64_t planned_weights = 0, planned_context = 0, context_everywhere = 0;
     bool context = false;
     for (size_t i = 0;; ++i) {

@@ -89,6 +89,8 @@ extern "C" {
 __attribute__((visibility("default"))) FakeCuda *fake_cuda() {
     fake.make_stream = fake.make_event = [] { return make(0); };
     fake.free_handle = release;
+    fake.free_bytes = [] { return int64_t(kTotalBytes) - fake.live_bytes; };
+    fake.lose_device = [] { fake.lost = true; };
     return &fake;
 }
 

@@ -26,6 +26,8 @@ struct FakeCuda {
     void *(*make_stream)() = nullptr;
     void *(*make_event)() = nullptr;
     void (*free_handle)(void *) = nullptr;
+    int64_t (*free_bytes)() = nullptr;  // on the GPU
+    void (*lose_device)() = nullptr;    // at once, or by a kernel that writes where nothing is
 };
 
 // Of the module that the environment variable EDGELLM_CUDA_MODULE names.

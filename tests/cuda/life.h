@@ -7,13 +7,23 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <edgellm/edgellm.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <vector>
+
+// Where the tests were built, or where the environment says.
+inline const char *path_of(const char *variable, const char *built) {
+    const char *given = std::getenv(variable);
+    return given ? given : built;
+}
+inline const char *const kModulePath = path_of("EDGELLM_TEST_MODULE", CUDA_TEST_MODULE);
+inline const char *const kModelPath = path_of("EDGELLM_TEST_MODEL", TINY_MODEL);
 
 // The state of the runtime that the module is linked with; it is loaded by this.
 inline FakeCuda &fake_cuda() {
     static FakeCuda *const fake = [] {
-        setenv("EDGELLM_CUDA_MODULE", FAKE_CUDA_MODULE, 1);
-        void *library = dlopen(FAKE_CUDA_MODULE, RTLD_NOW | RTLD_LOCAL);
+        setenv("EDGELLM_CUDA_MODULE", kModulePath, 1);
+        void *library = dlopen(kModulePath, RTLD_NOW | RTLD_LOCAL);
         const auto function = library ? reinterpret_cast<FakeCudaFunction>(dlsym(library, kFakeCudaName)) : nullptr;
         if (!function) std::fprintf(stderr, "%s\n", dlerror()), std::exit(1);
         return function();
@@ -21,11 +31,30 @@ inline FakeCuda &fake_cuda() {
     return *fake;
 }
 
+// A sentence has these words.
+inline bool contains(const char *text, const char *words) { return std::strstr(text, words) != nullptr; }
+
+// Runs `body` in a child process, as a lost device stays lost. Returns what it returned; 99: it crashed.
+template <typename Body> int in_child(Body body) {
+    std::fflush(nullptr);
+    const pid_t child = fork();
+    if (child == 0) _exit(body());
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
 class Life {
   public:
     static constexpr int32_t kPrompt = 20;
 
-    explicit Life(const char *device = "cuda") : device_(device) { fake_cuda(); }
+    explicit Life(const char *device = "cuda") : device_(device) {
+        fake_cuda();
+        options.n_threads = 1;
+        options.context_tokens = 128;
+        options.max_batch_tokens = 32;
+        options.max_sequences = 2;
+    }
     ~Life() { free(); }
     Life(const Life &) = delete;
 
@@ -54,13 +83,9 @@ class Life {
     bool load() {
         edgellm_model_options how = EDGELLM_MODEL_OPTIONS_INIT;
         how.device = device_;
-        return done(edgellm_model_load(TINY_MODEL, &how, &model));
+        return done(edgellm_model_load(kModelPath, &how, &model));
     }
     bool create() {
-        options.n_threads = 1;
-        if (options.context_tokens == 0) options.context_tokens = 128;
-        options.max_batch_tokens = 32;
-        options.max_sequences = 2;
         edgellm_sampler_options greedy = EDGELLM_SAMPLER_OPTIONS_INIT;
         greedy.temperature = 0;
         return done(edgellm_context_create(model, &options, &context)) &&
@@ -78,7 +103,7 @@ class Life {
     }
     // A prompt, an answer, and what is done to sequences between steps.
     bool use() {
-        static char saved[1 << 16];
+        static std::vector<char> saved;
         size_t n = 0;
         edgellm_token token = 0;
         float logprob = 0;
@@ -88,8 +113,9 @@ class Life {
         const edgellm_token prompt[] = {5, 6, 7};
         return decode(kPrompt) && done(edgellm_context_get_top(context, 0, 1, &token, &logprob, nullptr)) &&
                decode(1) && done(edgellm_sampler_sample(sampler, context, 0, &token)) && decode(5) &&
-               done(edgellm_sequence_save(context, 0, saved, sizeof saved, &n)) &&
-               done(edgellm_sequence_restore(context, 1, saved, n)) && decode(1, 1) &&
+               (edgellm_sequence_save(context, 0, nullptr, 0, &n), saved.resize(n), true) &&
+               done(edgellm_sequence_save(context, 0, saved.data(), n, &n)) &&
+               done(edgellm_sequence_restore(context, 1, saved.data(), n)) && decode(1, 1) &&
                done(edgellm_sequence_fork(context, 0, 1)) && done(edgellm_sequence_remove(context, 1, 2, 5)) &&
                done(edgellm_sequence_shift(context, 1, 2, -1, 3)) &&
                done(edgellm_context_generate(context, 0, sampler, prompt, 3, &generate, nullptr, nullptr, nullptr));

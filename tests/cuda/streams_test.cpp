@@ -141,7 +141,6 @@ TEST_CASE("what makes no sense is refused") {
 TEST_CASE("programs that know neither streams nor events go on as before") {
     Life life;
     REQUIRE_MESSAGE(life.load(), std::string(life.error));
-    life.options.n_threads = 1;
     life.options.struct_size = offsetof(edgellm_context_options, cuda_stream);
     REQUIRE(life.done(edgellm_context_create(life.model, &life.options, &life.context)));
     edgellm_decode_options how = EDGELLM_DECODE_OPTIONS_INIT;
