@@ -6,6 +6,7 @@
 #include "sample/sampler.h"
 #include "sample/softmax.h"
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 namespace el {
@@ -65,33 +66,34 @@ size_t nucleus_size(const BestTokens &best, double p) {
 
 }  // namespace
 
-size_t Sampler::count_wanted() const noexcept {
-    if (n_vocab_ <= kMaxBest) return n_vocab_;
-    bool changed = false;
+void Sampler::count_wanted() noexcept {
+    best_wanted_ = n_vocab_ <= kMaxBest ? n_vocab_ : options_.temperature > 0 ? 0 : 1;
+    if (n_vocab_ <= kMaxBest) return;
     for (const Stage *stage : stages_) {
-        switch (stage->scope(options_)) {
-        case Scope::kEach:
-            changed = true;
-            break;
-        case Scope::kTopK:
-            if (static_cast<size_t>(options_.top_k) > kMaxBest) return 0;
-            return changed ? kMaxBest : static_cast<size_t>(options_.top_k);
-        case Scope::kTopP:
-            return changed ? 0 : kMaxBest;
-        case Scope::kMinP:
-            return kMaxBest;
-        case Scope::kAll:
-            return 0;
+        const Scope scope = stage->scope(options_);
+        if (scope == Scope::kEach) {
+            changes_first_ = true;
+            continue;
         }
+        const auto k = static_cast<size_t>(options_.top_k);
+        best_wanted_ = kMaxBest;
+        if (scope == Scope::kAll || (scope == Scope::kTopP && changes_first_)) best_wanted_ = 0;
+        if (scope == Scope::kTopK) best_wanted_ = k > kMaxBest ? 0 : k;
+        return;
     }
-    if (options_.temperature > 0) return 0;
-    return changed ? kMaxBest : 1;
+}
+
+size_t Sampler::best_wanted() const noexcept {
+    if (best_wanted_ == 0 || !changes_first_) return best_wanted_;
+    if (n_guesses() > kMostGuesses) return 0;
+    // As many more as may fall behind others; rounded, as what is asked for is found soonest if it is as much as
+    // before.
+    return std::min(kMaxBest, std::bit_ceil(std::max(best_wanted_ + n_guesses(), kMaxBest / 4)));
 }
 
 // The best tokens and the guesses, by id.
 bool Sampler::gather(const BestTokens &best, Candidates &known) noexcept {
-    const size_t n_guesses = options_.logit_bias.size() + (looks_back_ ? history_.size() : 0);
-    if (n_guesses > kMostGuesses) return false;  // they would cost as much as the row
+    if (n_guesses() > kMostGuesses) return false;  // they would cost as much as the row
     const float most = best.logits[best.n - 1];
     for (size_t i = 0; i < best.n; ++i) known.data[known.n++] = {best.ids[i], best.logits[i]};
     for (const LogitBias &bias : options_.logit_bias) known.data[known.n++] = {bias.id, most};

@@ -39,7 +39,7 @@ std::vector<const Stage *> stages_of(const SamplerOptions &options) {
 Sampler::Sampler(size_t n_vocab, const SamplerOptions &options) : n_vocab_(n_vocab), options_(options) {
     check_options(options, n_vocab);
     stages_ = stages_of(options);
-    best_wanted_ = count_wanted();
+    count_wanted();
     storage_.resize(std::max(n_vocab, kMostKnown));
     bool has_dry = find_stage("dry")->enabled(options);
     looks_back_ = has_dry || find_stage("penalties")->enabled(options);

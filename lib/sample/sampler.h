@@ -24,7 +24,7 @@ class Sampler {
     // The same by the best tokens of the row, best_wanted() of them or more; false where they do not tell which token
     // the whole row would give. Of best_wanted() 0 that is known in advance.
     bool sample(const BestTokens &best, int32_t *token, Status &status) noexcept;
-    size_t best_wanted() const noexcept { return best_wanted_; }
+    size_t best_wanted() const noexcept;
 
     // Adds a token to what the penalties look at and moves on in the random numbers: those of a sample depend on the
     // seed and on how many tokens have been accepted, on nothing else. Mirostat learns from a token only if it is the
@@ -57,7 +57,8 @@ class Sampler {
     }
     Status choose(Candidates candidates, std::span<const Stage *const> stages, int32_t *token) noexcept;
     Status settle(Choice choice, int32_t *token) noexcept;
-    size_t count_wanted() const noexcept;
+    void count_wanted() noexcept;
+    size_t n_guesses() const noexcept { return options_.logit_bias.size() + (looks_back_ ? history_.size() : 0); }
     bool gather(const BestTokens &best, Candidates &known) noexcept;
     bool decide(const BestTokens &best, Candidates &known, std::span<const Stage *const> &stages) noexcept;
 
@@ -65,7 +66,8 @@ class Sampler {
     SamplerOptions options_;
     std::vector<const Stage *> stages_;
     DryBreakers breakers_;
-    size_t best_wanted_ = 0;
+    size_t best_wanted_ = 0;          // where no logit is changed before the best are told apart from the others
+    bool changes_first_ = false;      // otherwise
     bool looks_back_ = false;         // whether a stage changes the logits of accepted tokens
     std::vector<Candidate> storage_;  // [n_vocab, and some best and guessed ones], of one call of sample
     std::vector<uint64_t> scratch_;   // [the longest window], of one stage
