@@ -20,7 +20,8 @@ struct BestOfRow {
         ids.resize(n_vocab);
         std::iota(ids.begin(), ids.end(), 0);
         std::erase_if(ids, [&](int32_t id) { return usable(id) == kMinusInfinity; });
-        std::stable_sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return usable(a) > usable(b); });
+        std::sort(ids.begin(), ids.end(),
+                  [&](int32_t a, int32_t b) { return usable(a) != usable(b) ? usable(a) > usable(b) : a < b; });
         for (int32_t id : ids) tokens.sum += std::exp(double(usable(id)) - usable(ids[0]));
         tokens.all = ids.size() <= n;
         if (!tokens.all) ids.resize(n);
