@@ -149,6 +149,7 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     close("scratch");
     m.gemm = Gemm::lay_out(program, limits.step, pieces);
     close("prefill workspace");
+    if (m.gemm.uses_blas) add("cuBLAS", Blas::kOwnBytes, -1, false);
     add("pinned step", step_bytes_of(limits.step), -1, true);
     add("pinned logits", host_logits_bytes(program, limits), -1, true);
     add("pinned best tokens", host_best_bytes(limits), -1, true);

@@ -102,6 +102,7 @@ GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Piece
     m.undo = pieces.take<float>(n);
     m.n_weights = std::min(weights, std::max(blas ? kBlasChunk : kFusedChunk, widest_row));
     m.weights = pieces.take<__half>(m.n_weights);
+    m.uses_blas = blas;
     if (blas) m.blas = pieces.take<uint8_t>(Blas::kWorkspaceBytes);
     if (n_pairs > 0) {
         m.pairs.order = pieces.take<int32_t>(n_pairs);

@@ -19,6 +19,7 @@ struct GemmMemory {
     __half *weights = nullptr;
     size_t n_weights = 0;  // that fit there
     uint8_t *blas = nullptr;
+    bool uses_blas = false;
 };
 
 class Gemm {

@@ -713,13 +713,15 @@ EDGELLM_API edgellm_status edgellm_memory_plan_create(const char *path, const ed
                                                       edgellm_memory_plan **out);
 EDGELLM_API void edgellm_memory_plan_free(edgellm_memory_plan *plan);
 
-#define EDGELLM_MEMORY_FITS 0x1u /* loading the model and creating the context stay within the budget */
+/* Loading the model and creating the context stay within the budget, and on a GPU with memory of its own within what is
+ * free there now. */
+#define EDGELLM_MEMORY_FITS 0x1u
 
 typedef struct edgellm_memory_summary {
     uint32_t struct_size;
     uint32_t flags;             /* EDGELLM_MEMORY_... */
     int32_t context_tokens;     /* that the plan is for; 0: without weights */
-    int32_t max_context_tokens; /* the most that fits the budget, with all other options the same; 0: not even one */
+    int32_t max_context_tokens; /* the most that fits, with all other options the same; 0: not even one */
     uint64_t n_regions;
     uint64_t total_bytes;     /* of all regions */
     uint64_t resident_bytes;  /* the same without those that are given back when the model is loaded */

@@ -30,7 +30,7 @@ edgellm_status edgellm_memory_plan_get_summary(const edgellm_memory_plan *plan, 
         check_out(summary, "summary");
         const MemoryPlan &from = plan->plan;
         edgellm_memory_summary result = EDGELLM_MEMORY_SUMMARY_INIT;
-        if (from.peak_bytes() <= from.budget_bytes) result.flags |= EDGELLM_MEMORY_FITS;
+        if (from.fits) result.flags |= EDGELLM_MEMORY_FITS;
         result.context_tokens = static_cast<int32_t>(from.context_tokens);
         result.max_context_tokens = static_cast<int32_t>(from.max_context);
         result.n_regions = from.regions.size();

@@ -127,7 +127,7 @@ class Backend {
     virtual const char *name() const noexcept = 0;
     struct Device {
         std::string description;  // "NVIDIA H200, compute capability 9.0, 132 multiprocessors"
-        uint64_t memory_bytes = 0;
+        uint64_t memory_bytes = 0, free_bytes = 0;
         bool own_memory = false;  // that it does not share with the CPU
     };
     virtual Device device() const { return {}; }  // of a backend that is not the CPU's

@@ -26,12 +26,12 @@ uint64_t all_bytes(std::span<const PlannedRegion> regions) {
     return sum(regions, [](const PlannedRegion &) { return true; });
 }
 
-uint64_t peak_bytes(std::span<const PlannedRegion> regions) {
-    return sum(regions, [](const PlannedRegion &region) { return !region.own_memory; });
+uint64_t peak_bytes(std::span<const PlannedRegion> regions, bool own) {
+    return sum(regions, [own](const PlannedRegion &region) { return region.own_memory == own; });
 }
 
-uint64_t resident_bytes(std::span<const PlannedRegion> regions) {
-    return sum(regions, [](const PlannedRegion &region) { return !region.own_memory && !region.load_only; });
+uint64_t resident_bytes(std::span<const PlannedRegion> regions, bool own) {
+    return sum(regions, [own](const PlannedRegion &region) { return region.own_memory == own && !region.load_only; });
 }
 
 uint64_t Budget::available_besides(uint64_t own_claim) const {
@@ -41,19 +41,27 @@ uint64_t Budget::available_besides(uint64_t own_claim) const {
     return system - std::min(system, std::clamp(system / kReserveShare, kLeastReserve, kMostReserve));
 }
 
-void refuse(std::span<const PlannedRegion> regions, uint64_t available, std::string_view what,
-            std::string_view advice) {
+void refuse(std::span<const PlannedRegion> regions, const Room &room, std::string_view what, std::string_view advice) {
+    const bool own = peak_bytes(regions) <= room.budget;  // what is too small
+    const uint64_t available = own ? room.device : room.budget;
     uint64_t used = 0;
     const PlannedRegion *broke = &regions.back();
     for (const PlannedRegion &region : regions) {
-        if (region.own_memory) continue;
+        if (region.own_memory != own) continue;
         if (__builtin_add_overflow(used, region.bytes, &used) || used > available) {
             broke = &region;
             break;
         }
     }
+    const double needed = megabytes(peak_bytes(regions, own)), most = megabytes(available);
+    if (own)
+        fail(
+            Status::kOutOfMemory,
+            "{} needs {:.1f} MB on the device '{}', of which {:.1f} MB are free: there is no room for '{}', {:.1f} MB; "
+            "{}",
+            what, needed, broke->device, most, broke->name, megabytes(broke->bytes), advice);
     fail(Status::kOutOfMemory, "{} needs {:.1f} MB and may take {:.1f} MB: there is no room for '{}', {:.1f} MB; {}",
-         what, megabytes(peak_bytes(regions)), megabytes(available), broke->name, megabytes(broke->bytes), advice);
+         what, needed, most, broke->name, megabytes(broke->bytes), advice);
 }
 
 }  // namespace el

@@ -20,9 +20,18 @@ struct PlannedRegion {
     bool in_arena = true;                // of a context: in its arena; false: the backend allocates it itself
 };
 
-uint64_t all_bytes(std::span<const PlannedRegion> regions);       // on all devices
-uint64_t peak_bytes(std::span<const PlannedRegion> regions);      // that the budget bounds
-uint64_t resident_bytes(std::span<const PlannedRegion> regions);  // the same without those that are load_only
+uint64_t all_bytes(std::span<const PlannedRegion> regions);  // on all devices
+// That the budget bounds, or with `own` of a device's own memory.
+uint64_t peak_bytes(std::span<const PlannedRegion> regions, bool own = false);
+uint64_t resident_bytes(std::span<const PlannedRegion> regions, bool own = false);  // without those that are load_only
+
+// Bytes that may be taken: of the budget, and of a device's own memory.
+struct Room {
+    uint64_t budget = 0, device = UINT64_MAX;
+    bool holds(std::span<const PlannedRegion> regions) const {
+        return peak_bytes(regions) <= budget && peak_bytes(regions, true) <= device;
+    }
+};
 
 // What the system and the control groups have available at the time, less a reserve.
 constexpr uint64_t kBudgetAvailable = UINT64_MAX;
@@ -67,8 +76,9 @@ class BudgetClaim {
     uint64_t bytes_ = 0;
 };
 
-// Throws kOutOfMemory, naming the first region for which there is no room after those before it.
-[[noreturn]] void refuse(std::span<const PlannedRegion> regions, uint64_t available, std::string_view what,
+// Throws kOutOfMemory, naming the first region for which there is no room after those before it. `room` does not hold
+// them all.
+[[noreturn]] void refuse(std::span<const PlannedRegion> regions, const Room &room, std::string_view what,
                          std::string_view advice);
 
 }  // namespace el

@@ -35,10 +35,10 @@ void Context::take_memory(const ContextPlan &plan) {
     const uint64_t bytes = peak_bytes(plan.regions);
     const std::unique_lock lock = model_->budget().exclusive();
     claim_ = BudgetClaim(model_->budget(), bytes);
-    if (const uint64_t most = claim_.available(); bytes > most) {
-        const uint32_t fits = max_context(model_->plan(), options_, most);
+    if (const Room room = model_->plan().room(claim_.available()); !room.holds(plan.regions)) {
+        const uint32_t fits = max_context(model_->plan(), options_, room);
         refuse(
-            plan.regions, most,
+            plan.regions, room,
             fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens, options_.max_sequences),
             fits ? fmt::format("context_tokens of {} would fit", fits)
                  : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");

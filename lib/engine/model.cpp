@@ -16,8 +16,8 @@ Model::Model(GgufFile file, const ModelOptions &options)
       vocabulary_(Vocabulary::from_metadata(metadata(), options.log)),
       plan_(plan_model(file_, vocabulary_.get(), options)) {
     claim_ = BudgetClaim(budget_, resident_bytes(plan_.regions));
-    if (const uint64_t most = claim_.available(); peak_bytes(plan_.regions) > most)
-        refuse(plan_.regions, most, "the model", "choose a smaller one or a stronger quantization");
+    if (const Room room = plan_.room(claim_.available()); !room.holds(plan_.regions))
+        refuse(plan_.regions, room, "the model", "choose a smaller one or a stronger quantization");
     if (plan_.backend) {
         store_ = plan_.backend->create_store(plan_.weights, {plan_.isa});
         hash_ = read_weights(file_, plan_.weights, plan_.layout.row_granularity, options, *store_);

@@ -222,11 +222,11 @@ ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options) 
     return plan;
 }
 
-uint32_t max_context(const ModelPlan &model, ContextOptions options, uint64_t bytes) {
+uint32_t max_context(const ModelPlan &model, ContextOptions options, const Room &room) {
     auto fits = [&](uint64_t tokens) {
         options.context_tokens = static_cast<uint32_t>(tokens);
         try {
-            return peak_bytes(plan_context(model, options).regions) <= bytes;
+            return room.holds(plan_context(model, options).regions);
         } catch (const Error &error) {
             if (error.status() != Status::kOutOfMemory) throw;
             return false;  // more than the address space holds
@@ -252,11 +252,17 @@ MemoryPlan plan_memory(const std::string &path, const ModelOptions &model_option
     plan.regions = std::move(model.regions);
     plan.load_peak_bytes = peak_bytes(plan.regions);
     plan.resident_bytes = resident_bytes(plan.regions);
+    Room room = model.room(plan.budget_bytes);
+    plan.fits = room.holds(plan.regions);
     if (!model.backend) return plan;
     const ContextPlan context = plan_context(model, context_options);
     plan.context_tokens = context.options.context_tokens;
-    if (plan.load_peak_bytes <= plan.budget_bytes)
-        plan.max_context = max_context(model, context_options, plan.budget_bytes - plan.resident_bytes);
+    if (plan.fits) {
+        room.budget -= plan.resident_bytes;
+        if (model.own_memory) room.device -= resident_bytes(plan.regions, true);
+        plan.fits = room.holds(context.regions);
+        plan.max_context = max_context(model, context_options, room);
+    }
     plan.regions.insert(plan.regions.end(), context.regions.begin(), context.regions.end());
     plan.resident_bytes = resident_bytes(plan.regions);
     return plan;

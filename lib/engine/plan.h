@@ -28,6 +28,9 @@ struct ModelPlan {
     WeightLayout layout;
     bool own_memory = false;  // the backend's device shares none with the CPU
     std::vector<PlannedRegion> regions;
+
+    // That there is now, with so much left of the budget.
+    Room room(uint64_t budget) const { return {budget, own_memory ? backend->device().free_bytes : UINT64_MAX}; }
 };
 
 // `vocabulary`, and `file` for the tensors' names, outlive the plan. Throws as loading does.
@@ -47,8 +50,8 @@ struct ContextPlan {
 // The model has weights. Throws kInvalidArgument or kUnsupported, naming the option.
 ContextPlan plan_context(const ModelPlan &model, const ContextOptions &options);
 
-// The largest context_tokens whose context takes at most so many bytes; 0 if there is none.
-uint32_t max_context(const ModelPlan &model, ContextOptions options, uint64_t bytes);
+// The largest context_tokens for whose context there is room; 0 if there is none.
+uint32_t max_context(const ModelPlan &model, ContextOptions options, const Room &room);
 
 // What a context keeps in its arena before the executable's part.
 struct ContextMemory {
@@ -90,9 +93,8 @@ struct MemoryPlan {
     uint64_t load_peak_bytes = 0;
     uint64_t budget_bytes = 0;
     uint32_t context_tokens = 0;  // 0: without weights
-    uint32_t max_context = 0;     // the largest context_tokens that fits the budget; 0: none
-
-    uint64_t peak_bytes() const { return std::max(resident_bytes, load_peak_bytes); }
+    uint32_t max_context = 0;     // the largest context_tokens that fits; 0: none
+    bool fits = false;            // the budget, and what is free of a device's own memory
 };
 
 // Reads only headers. Throws as loading and creating a context do, except that what does not fit is no error.

@@ -76,7 +76,7 @@ TEST_CASE("the memory plan is what a model and a context take") {
     for (size_t i = 0;; ++i) {
         edgellm_memory_region region = EDGELLM_MEMORY_REGION_INIT;
         if (edgellm_memory_plan_get_region(plan, i, &region) != EDGELLM_OK) break;
-        const bool gpu = region.device == std::string("cuda");
+        const bool gpu = region.device == std::string("cuda") && region.name != std::string("cuBLAS");
         context |= region.name == std::string("cache tables");
         if (context) context_everywhere += int64_t(region.bytes);
         if (region.flags & EDGELLM_MEMORY_LOAD_ONLY || !(gpu || contains(region.name, "pinned"))) continue;
@@ -146,6 +146,53 @@ TEST_CASE("a failed allocation of memory says what was needed") {
     fake.fail_allocation_at = -1;
     CHECK(device);
     CHECK(host);
+}
+
+TEST_CASE("what does not fit the GPU is refused before anything is allocated, and the plan says so") {
+    FakeCuda &fake = fake_cuda();
+    auto plan = [](const edgellm_context_options &options) {
+        edgellm_model_options how = EDGELLM_MODEL_OPTIONS_INIT;
+        how.device = "cuda";
+        edgellm_memory_plan *plan = nullptr;
+        edgellm_memory_summary summary = EDGELLM_MEMORY_SUMMARY_INIT;
+        REQUIRE(edgellm_memory_plan_create(kModelPath, &how, &options, &plan) == EDGELLM_OK);
+        REQUIRE(edgellm_memory_plan_get_summary(plan, &summary) == EDGELLM_OK);
+        edgellm_memory_plan_free(plan);
+        return summary;
+    };
+    Life life;
+    CHECK(plan(life.options).flags == EDGELLM_MEMORY_FITS);
+    CHECK(plan(life.options).max_context_tokens == 128);
+    const int64_t all = fake.total_bytes, allocations = fake.allocations;
+    fake.total_bytes = 50'000;
+    CHECK(plan(life.options).flags == 0);
+    CHECK(plan(life.options).max_context_tokens == 0);
+    CHECK(!life.load());
+    CHECK(life.status == EDGELLM_OUT_OF_MEMORY);
+    CHECK(contains(life.error, "the model needs 0.1 MB on the device 'cuda', of which 0.1 MB are free"));
+    CHECK(contains(life.error, "'weights Q"));
+    CHECK(fake.allocations == allocations);
+    fake.total_bytes = all;
+    REQUIRE(life.load());
+
+    // So much that half of the cache has room.
+    const int64_t loaded = fake.live_bytes;
+    REQUIRE(life.create());
+    const int64_t context = fake.live_bytes - loaded;
+    edgellm_context_free(life.context);
+    edgellm_sampler_free(life.sampler);
+    life.context = nullptr;
+    life.sampler = nullptr;
+    const bool blas = plan(life.options).total_bytes > 60u << 20;
+    fake.total_bytes = loaded + context + (blas ? 66 << 20 : 0) - 20'000;
+    CHECK(!life.create());
+    CHECK(life.status == EDGELLM_OUT_OF_MEMORY);
+    INFO(std::string(life.error));
+    CHECK(contains(life.error, " MB on the device 'cuda', of which "));
+    CHECK(contains(life.error, "context_tokens of "));
+    CHECK(fake.live_bytes == loaded);
+    fake.total_bytes = all;
+    CHECK(life.create());
 }
 
 TEST_CASE("a GPU may be lost at any call") {

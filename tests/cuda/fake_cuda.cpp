@@ -1,5 +1,6 @@
 #include "fake_cuda.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <cuda_runtime_api.h>
@@ -8,8 +9,6 @@
 // ---- state
 
 namespace {
-
-constexpr size_t kTotalBytes = size_t(8) << 30;
 
 FakeCuda fake;
 cudaError_t last_error = cudaSuccess;
@@ -89,7 +88,7 @@ extern "C" {
 __attribute__((visibility("default"))) FakeCuda *fake_cuda() {
     fake.make_stream = fake.make_event = [] { return make(0); };
     fake.free_handle = release;
-    fake.free_bytes = [] { return int64_t(kTotalBytes) - fake.live_bytes; };
+    fake.free_bytes = [] { return fake.total_bytes - fake.live_bytes; };
     fake.lose_device = [] { fake.lost = true; };
     return &fake;
 }
@@ -116,7 +115,7 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     std::memset(p, 0, sizeof *p);
     std::strcpy(p->name, "Fake GPU");
-    p->totalGlobalMem = kTotalBytes;
+    p->totalGlobalMem = size_t(fake.total_bytes);
     p->major = 9;
     p->multiProcessorCount = 8;
     p->sharedMemPerBlockOptin = 227 << 10;
@@ -132,8 +131,8 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     return call("cudaDeviceGetStreamPriorityRange");
 }
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
-    *total = kTotalBytes;
-    *available = kTotalBytes - size_t(fake.live_bytes);
+    *total = size_t(fake.total_bytes);
+    *available = size_t(std::max<int64_t>(fake.total_bytes - fake.live_bytes, 0));
     return call("cudaMemGetInfo");
 }
 cudaError_t cudaDeviceSynchronize() { return synchronize("cudaDeviceSynchronize", nullptr); }

@@ -14,6 +14,7 @@ struct FakeCuda {
     bool refused = false, lost = false;  // has happened
 
     int64_t live_handles = 0, live_bytes = 0;  // streams, events, graphs and blocks of memory; what the blocks take
+    int64_t total_bytes = int64_t(8) << 30;
     int64_t captures = 0, instantiations = 0;
 
     static constexpr size_t kRecorded = 1 << 14;

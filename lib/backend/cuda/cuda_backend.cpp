@@ -162,7 +162,7 @@ class CudaBackend final : public Backend {
         check(module_.device_info(0, &info, error), error);
         return {fmt::format("{}, compute capability {}.{}, {} multiprocessors", info.name, info.compute_capability / 10,
                             info.compute_capability % 10, info.n_multiprocessors),
-                info.memory_bytes, info.integrated == 0};
+                info.memory_bytes, info.free_bytes, info.integrated == 0};
     }
 
     DeviceRates measure(const BackendOptions &, ThreadPool &) const override {
