@@ -62,6 +62,12 @@ static void test_decode(void) {
     CHECK_STATUS(edgellm_context_get_logits(context, 0, &row0, &n), EDGELLM_NOT_FOUND, "no output row 0");
     options.flags = 1;
     CHECK_STATUS(edgellm_context_decode(context, &batch, &options, NULL), EDGELLM_UNSUPPORTED, "options.flags");
+    options.flags = 0;
+    options.wait_event = &batch;
+    CHECK_STATUS(edgellm_context_decode(context, &batch, &options, NULL), EDGELLM_UNSUPPORTED, "wait_event");
+    options.wait_event = NULL;
+    options.done_event = &batch;
+    CHECK_STATUS(edgellm_context_decode(context, &batch, &options, NULL), EDGELLM_UNSUPPORTED, "done_event");
     batch.n_tokens = -1;
     CHECK_STATUS(edgellm_context_decode(context, &batch, NULL, NULL), EDGELLM_INVALID_ARGUMENT, "n_tokens");
     CHECK_STATUS(decode(context, 0, top, 0), EDGELLM_INVALID_ARGUMENT, "");
@@ -92,6 +98,8 @@ static void test_context_options(void) {
     REFUSED(cache_policy, 3, EDGELLM_INVALID_ARGUMENT);
     REFUSED(cache_policy, -1, EDGELLM_INVALID_ARGUMENT);
     REFUSED(flags, 0x40u, EDGELLM_UNSUPPORTED);
+    REFUSED(stream_priority, -1, EDGELLM_UNSUPPORTED); /* on the CPU */
+    REFUSED(reserved, 1, EDGELLM_UNSUPPORTED);
 #undef REFUSED
     edgellm_model_free(model);
 }

@@ -88,6 +88,8 @@ TEST_CASE("decode, logits, top, sample") {
     greedy.reset();
     context.sequence_remove(1);
     CHECK(context.sequence_length(1) == 0);
+    CHECK_THROWS_WITH(Context(model, {.stream_priority = -1}), doctest::Contains("stream_priority"));  // on the CPU
+    CHECK_THROWS_WITH(Context(model, {.cuda_stream = &model}), doctest::Contains("cuda_stream"));
 }
 
 TEST_CASE("a memory plan says what a context will take") {

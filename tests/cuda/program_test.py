@@ -5,6 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from case import Case, run_tests, scratch  # noqa: E402
+from program import TINY  # noqa: E402
 
 
 class Measured(Case):
@@ -37,6 +38,17 @@ class Measured(Case):
                                result["decode_percent_of_read"], places=6)
         self.assertEqual([one["sequences"] for one in result["sequences"]], [1, 2, 4, 8])
         self.assertEqual(self.ok(*bench).text.count("together"), 4)
+
+
+class Missing(Case):
+    def test_the_reason_is_told(self):
+        for error, reason in ("35", "there is no NVIDIA driver, or it is too old"), ("100", "the driver knows no GPU"):
+            env = {**os.environ, "FAKE_CUDA_NO_DEVICE": error}
+            self.assertIn(reason, self.ok("devices", env=env).text)
+            self.assertIn(reason, json.loads(self.ok("devices", "--json", env=env).text)["gpu"]["reason"])
+            self.ok("logits", "-m", TINY, "--tokens", "1,2", "-o", scratch("one.npy"), env=env)  # on the CPU
+            self.fails(1, reason, "logits", "-m", TINY, "--tokens", "1,2", "-o", scratch("two.npy"), "--device", "cuda",
+                       env=env)
 
 
 if __name__ == "__main__":
