@@ -37,7 +37,8 @@
  * edgellm_last_error() is a sentence about it: what, which file, key or tensor, what to do. The library never prints,
  * aborts, exits or throws. Every function can return EDGELLM_INVALID_ARGUMENT (a NULL or a number that makes no sense;
  * the sentence names it), EDGELLM_OUT_OF_MEMORY and EDGELLM_INTERNAL (a bug of the library), and with a GPU
- * EDGELLM_DEVICE_LOST; the comments below list the other ones. After a failure every handle is as usable as before, and can be freed.
+ * EDGELLM_DEVICE_LOST; the comments below list the other ones. After a failure every handle is as usable as before, and
+ * can be freed.
  *
  * Handles. edgellm_model, _context, _sampler, _text_stream and _memory_plan are made by *_create or edgellm_model_load
  * and freed by *_free, in any order: what is used by another handle lives on inside. Freeing NULL does nothing. When
