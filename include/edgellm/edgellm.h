@@ -429,7 +429,7 @@ typedef struct edgellm_decode_options {
     int64_t deadline_ns; /* of edgellm_now_ns(): the step does not begin after it; 0 (default): none */
     /* On a GPU, cudaEvent_t of its device; NULL (default): none. Elsewhere UNSUPPORTED. */
     void *wait_event; /* recorded by the caller: nothing of the step begins on the GPU before it has happened */
-    void *done_event; /* recorded where the step ends, also on what else waits for it; not after a failure */
+    void *done_event; /* recorded where the step ends, for others to wait for; not if the step fails */
 } edgellm_decode_options;
 #define EDGELLM_DECODE_OPTIONS_INIT                                                                                    \
     { sizeof(edgellm_decode_options), 0, 0, NULL, NULL }
