@@ -36,6 +36,46 @@ __device__ inline void wait_for_copies(int open) {
 // Until at most kOpen of the closed groups are under way.
 template <int kOpen> __device__ void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory"); }
 
+// ---- runs of bytes by the copy engine, where the chip has one (sm_90 and later)
+
+#if __CUDA_ARCH__ >= 900
+constexpr bool kHasBulkCopies = true;
+#else
+constexpr bool kHasBulkCopies = false;
+#endif
+
+// By one thread, once, before the threads that will use the barrier meet.
+__device__ inline void init_arrivals(uint64_t *barrier) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
+                 "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(barrier))
+                 : "memory");
+#endif
+}
+
+// By one thread. Addresses and bytes: multiples of 16.
+__device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n"
+                 "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
+#endif
+}
+
+// Until the copy has arrived: parity 0 for the first on this barrier, 1 for the second, 0 for the third.
+__device__ inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) {
+#if __CUDA_ARCH__ >= 900
+    uint32_t done = 0;
+    while (!done)
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                     : "=r"(done)
+                     : "r"(shared_address(barrier)), "r"(parity)
+                     : "memory");
+#endif
+}
+
 // Past the first-level cache; what follows in memory is wanted too.
 __device__ inline uint4 load16(const void *from) {
     uint4 x;

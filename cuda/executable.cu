@@ -164,6 +164,9 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
       host_logits(host_logits_bytes(program, limits), "memory for logits"),
       host_best(host_best_bytes(limits), "memory for the best tokens"), context(limits.step.context) {
     check_supported(program, limits);
+    for (const Stage &stage : stages)
+        for (int i = 0; i < stage.n_linears; ++i)
+            product_formats |= uint64_t{1} << uint32_t(program.ops[size_t(stage.first_linear + i)].weight[0].format);
     Pieces counted;
     lay_out(program, limits, counted, nullptr, nullptr);
     memory = DeviceMemory(counted.used(), "a context");
@@ -175,7 +178,6 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
                           cudaMemcpyHostToDevice, stream),
           "copying constants");
     gemm = std::make_unique<Gemm>(at.gemm, stream);
-    matvec_prepare(chip);
     capture();
     load_kernels();
     if (!limits.stream) return;

@@ -48,6 +48,12 @@ template <typename... Params> void allow_shared(void (*kernel)(Params...), size_
           "preparing a kernel");
 }
 
+template <typename... Params> int registers_of(void (*kernel)(Params...)) {
+    cudaFuncAttributes attributes = {};
+    check(cudaFuncGetAttributes(&attributes, kernel), "preparing a kernel");
+    return attributes.numRegs;
+}
+
 // `early`: the chip has programmatic dependent launch.
 template <typename... Params, typename... Args>
 void launch_early(void (*kernel)(Params...), const Grid &grid, cudaStream_t stream, bool early, Args &&...args) {

@@ -180,9 +180,9 @@ template <typename F> struct Unit {
             if constexpr (kBits == 8) c = nibbles[r][j];
             if constexpr (kBits >= 4 && kBits < 8) c = nibbles[r][j % 4] >> 4 * (j / 4) & 0x0f0f0f0f;
             if constexpr (kBits == 2 || kBits == 3) c = pairs[r][j / 4] >> 2 * (j % 4) & 0x03030303;
-            if constexpr (kBits == 6) c |= (pairs[r][j / 4] >> 2 * (j % 4) & 0x03030303) << 4;
-            if constexpr (kBits == 3) c |= (bits[r] >> j & 0x01010101) << 2;
-            if constexpr (kBits == 5) c |= (bits[r] >> j & 0x01010101) << 4;
+            if constexpr (kBits == 6) c |= shifted(pairs[r][j / 4], 4 - 2 * (j % 4)) & 0x30303030;
+            if constexpr (kBits == 3) c |= shifted(bits[r], 2 - j) & 0x04040404;
+            if constexpr (kBits == 5) c |= shifted(bits[r], 4 - j) & 0x10101010;
             out[j] = kTable ? iq4_levels(c) : int(c);
         }
     }
@@ -198,6 +198,7 @@ template <typename F> struct Unit {
     }
 
   private:
+    static __device__ uint32_t shifted(uint32_t x, int left) { return left >= 0 ? x << left : x >> -left; }
     template <int N> static __device__ void words(const uint8_t *from, uint32_t *to) {
         if constexpr (N == 4) {
             const uint4 v = *reinterpret_cast<const uint4 *>(from);

@@ -227,6 +227,8 @@ bool Executable::launch_products(const Stage &stage, int n) const {
         c.part[0].out = data(op.out);
     }
     c.quantized = at.quantized;
+    c.odd = stage.odd;
+    c.formats = product_formats;
     matvec(c, chip, stream);
     return true;
 }

@@ -137,7 +137,11 @@ class Finder {
 }  // namespace
 
 std::vector<Stage> find_stages(const Program &program, const StageRules &rules) {
-    return Finder(program, rules).find();
+    std::vector<Stage> stages = Finder(program, rules).find();
+    bool odd = false;
+    for (Stage &s : stages)
+        if (s.kind == Stage::kProducts) s.odd = odd = !odd;
+    return stages;
 }
 
 std::vector<uint32_t> done_with(const std::vector<Stage> &stages, size_t n_ops) {

@@ -6,7 +6,8 @@
 
 namespace el::cuda {
 
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+__device__ inline float tanh_of(float x) { return 1.0f - __fdividef(2.0f, 1.0f + __expf(2.0f * x)); }
+__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 
 __device__ inline float activate(ActivationKind kind, float x) {
     switch (kind) {
@@ -15,7 +16,7 @@ __device__ inline float activate(ActivationKind kind, float x) {
     case ActivationKind::kSilu:
         return x * sigmoid(x);
     case ActivationKind::kGelu:
-        return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+        return 0.5f * x * (1.0f + tanh_of(0.79788456f * (x + 0.044715f * x * x * x)));
     case ActivationKind::kReluSquared:
         return x > 0 ? x * x : 0.0f * x;
     case ActivationKind::kSigmoid:

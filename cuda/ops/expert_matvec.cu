@@ -29,10 +29,11 @@ struct Place {
     __device__ bool last(const Args &a) const { return slot + 1 == a.slots; }
 };
 
-__global__ void __launch_bounds__(kMostThreads, 2) expert_matvec_kernel(const __grid_constant__ Args a) {
+__global__ void __launch_bounds__(32 * kMatvecWarps, 2) expert_matvec_kernel(const __grid_constant__ Args a) {
     __shared__ uint32_t experts[kMostPairs];
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-    uint8_t *ring = dynamic_shared() + warp * a.n_stages * a.stage_bytes;
+    __shared__ RingBarriers barriers[kMatvecWarps];
+    SlotCopies copies(dynamic_shared() + warp * a.n_stages * a.stage_bytes, a.n_stages, a.stage_bytes, barriers[warp]);
     float *sums = reinterpret_cast<float *>(dynamic_shared() + a.sums_at);
     const uint64_t all = uint64_t(a.n_pairs) * a.tiles;
     const uint32_t first = uint32_t(all * blockIdx.x / gridDim.x), end = uint32_t(all * (blockIdx.x + 1) / gridDim.x),
@@ -43,34 +44,32 @@ __global__ void __launch_bounds__(kMostThreads, 2) expert_matvec_kernel(const __
     __syncthreads();
 
     uint32_t asked = first * a.slots + warp;
-    auto ask = [&](uint8_t *to) {
+    auto ask = [&](uint32_t stage) {
         if (asked < last_unit) {
             const Place p(a, asked);
             const size_t tile = size_t(experts[p.pair(a)]) * a.tiles + p.tile % a.tiles;
-            copy_slot(to, a.data + tile * a.tile_bytes + p.slot * a.slot_bytes,
-                      p.last(a) ? a.last_bytes : a.slot_bytes);
+            copies.ask(stage, a.data + tile * a.tile_bytes + p.slot * a.slot_bytes,
+                       p.last(a) ? a.last_bytes : a.slot_bytes);
             asked += warps;
         } else {
+            copies.ask_nothing();
             let_successor_start();
         }
-        close_copies();
     };
-    for (uint32_t i = 0; i < a.n_stages; ++i) ask(ring + i * a.stage_bytes);
-    uint32_t stage = 0;
+    for (uint32_t i = 0; i < a.n_stages; ++i) ask(i);
     with_packed_format(a.format, [&](auto f) {
         for (uint32_t unit = first * a.slots + warp; unit < last_unit; unit += warps) {
-            wait_for_copies(int(a.n_stages) - 1);
-            __syncwarp();
+            const uint8_t *slot = copies.wait();
             const Place p(a, unit);
             const uint32_t row = a.own_input ? p.pair(a) : p.pair(a) / a.n_used;
             float sum[4] = {};
-            multiply<typename decltype(f)::type, 1>(ring + stage, p.last(a) ? a.last_lanes : kSlotLanes,
+            multiply<typename decltype(f)::type, 1>(slot, p.last(a) ? a.last_lanes : kSlotLanes,
                                                     a.input + size_t(row) * a.row_bytes + p.slot * kInputSlotBytes,
                                                     a.row_bytes, sum, [&] {
                                                         __syncwarp();
-                                                        ask(ring + stage);
+                                                        ask(copies.stage());
                                                     });
-            stage = stage + a.stage_bytes == a.n_stages * a.stage_bytes ? 0 : stage + a.stage_bytes;
+            copies.next();
             const float total = reduce<4>(sum);
             if (lane < 4) sums[(unit - first * a.slots) * 4 + lane] = total;
         }
@@ -120,15 +119,14 @@ bool expert_matvec(const ExpertCall &e, uint8_t *quantized, const Chip &chip, cu
     auto sum_bytes = [&](uint32_t blocks) { return size_t(all / blocks + 1) * a.slots * 4 * sizeof(float); };
     uint32_t blocks = std::min(round, all);
     while (sum_bytes(blocks) > kMostSums && blocks < all) blocks = std::min(blocks + round, all);
-    const Ring ring(a.stage_bytes, sum_bytes(blocks), most_shared_bytes(chip));
+    const Ring ring(kMatvecWarps, a.stage_bytes, sum_bytes(blocks), most_shared_bytes(chip), 80 << 10);
     a.n_stages = ring.n_stages;
     a.sums_at = uint32_t(ring.bytes());
     quantize_rows({c.x, c.cols, n_inputs, false, nullptr, 0, quantized}, chip.early, stream);
+    allow_shared(expert_matvec_kernel, most_shared_bytes(chip));
     launch_early(expert_matvec_kernel, {blocks, 32 * ring.warps, ring.bytes() + sum_bytes(blocks)}, stream, chip.early,
                  a);
     return true;
 }
-
-void expert_matvec_prepare(const Chip &chip) { allow_shared(expert_matvec_kernel, most_shared_bytes(chip)); }
 
 }  // namespace el::cuda

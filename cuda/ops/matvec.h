@@ -29,6 +29,9 @@ struct MatvecCall {
     const float *residual = nullptr;  // [n, rows] is added to part 0; NULL: none
     bool gate = false;                // part 0's out = activation(part 0) * part 1
     ActivationKind activation = ActivationKind::kNone;
+
+    bool odd = false;      // every other one of those that follow each other on a stream
+    uint64_t formats = 0;  // of all of these: bits 1 << format
 };
 
 struct Chip {
@@ -49,8 +52,5 @@ bool expert_matvec(const ExpertCall &call, uint8_t *quantized, const Chip &chip,
 
 // The same for matrices of F16, BF16 or F32, without anything before or after.
 bool dense_matvec(const LinearCall &call, const Chip &chip, cudaStream_t stream);
-
-void expert_matvec_prepare(const Chip &chip);
-void matvec_prepare(const Chip &chip);  // both, once, on the current device, before any launch
 
 }  // namespace el::cuda

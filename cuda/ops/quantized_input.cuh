@@ -6,18 +6,19 @@
 
 namespace el::cuda {
 
-constexpr int kMostWarps = 12, kMostThreads = 32 * kMostWarps;
+constexpr uint32_t kMatvecWarps = 12, kMostWarps = 20;  // of a block: that multiply; at most
 
 // For each slot: 16 bytes of each group's first half, of its second half, and GroupScale of each group.
-struct GroupScale {
+struct alignas(8) GroupScale {
     float scale;
     int16_t sum[2];  // of the halves' integers
 };
 constexpr uint32_t kInputSlotBytes = kSlotCols + kSlotLanes * sizeof(GroupScale);
 
 // Eight values from memory, as far as they exist.
-struct Eight {
+struct alignas(16) Eight {
     float v[8];
+    Eight() = default;
     __device__ Eight(const float *from, uint32_t i, uint32_t n, float otherwise) {
 #pragma unroll
         for (float &one : v) one = otherwise;
@@ -26,11 +27,6 @@ struct Eight {
         *reinterpret_cast<float4 *>(v + 4) = *reinterpret_cast<const float4 *>(from + i + 4);
     }
 };
-
-// The first of a row that a thread takes; weights may be read before x is there.
-__device__ inline Eight first_weights(const float *weight, uint32_t n) {
-    return Eight(weight, 8 * threadIdx.x, n, 1.0f);
-}
 
 // Quantizes eight values of a row, a quarter of a group; the other quarters are those of the next three lanes. Returns
 // the sum of their squares before `factors`. A group with a NaN gets the scale NaN.
@@ -46,14 +42,18 @@ __device__ inline float quantize_eight(Eight values, const Eight &factors, uint3
     }
     largest = max(largest, __shfl_xor_sync(~0u, largest, 1));
     largest = max(largest, __shfl_xor_sync(~0u, largest, 2));
-    const float most = __uint_as_float(largest), inverse = most > 0 ? 127.0f / most : 0.0f;
-    uint32_t bytes[2] = {};
+    const float most = __uint_as_float(largest), inverse = most > 0 ? __fdividef(127.0f, most) : 0.0f;
+    uint32_t bytes[2];
     int sum = 0;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-        const int q = __float2int_rn(v[j] * inverse);
-        sum += q;
-        bytes[j / 4] |= uint32_t(q & 255) << 8 * (j % 4);
+    for (int j = 0; j < 2; ++j) {
+        // The sum's last bits are the integer nearest to the product.
+        constexpr float kMagic = 12582912.0f;
+        uint32_t q[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) q[k] = __float_as_uint(fmaf(v[4 * j + k], inverse, kMagic));
+        bytes[j] = __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
+        sum = __dp4a(int(bytes[j]), 0x01010101, sum);
     }
     sum += __shfl_xor_sync(~0u, sum, 1);
     const int other = __shfl_xor_sync(~0u, sum, 2);
@@ -62,35 +62,71 @@ __device__ inline float quantize_eight(Eight values, const Eight &factors, uint3
     uint8_t *slot = out + i / kSlotCols * kInputSlotBytes;
     *reinterpret_cast<uint2 *>(slot + half * (kSlotCols / 2) + lane * 16 + i % 16) = {bytes[0], bytes[1]};
     if (i % kGroup == 0)
-        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {most / 127.0f, {int16_t(sum), int16_t(other)}};
+        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {most * (1.0f / 127.0f),
+                                                                  {int16_t(sum), int16_t(other)}};
     return squares;
 }
 
-// Quantizes a row of n floats by all threads of the block, and returns this thread's part of the sum of their squares.
-// What a row needs from far memory is asked for at once.
-__device__ inline float quantize_row(const float *x, const float *weight, const Eight &weights, uint32_t n,
-                                     uint8_t *out) {
-    constexpr int kTurns = 4;
-    float squares = 0;
-    const uint32_t turn = 8 * blockDim.x;
-    for (uint32_t begin = 0; begin < n; begin += kTurns * turn) {
-        auto place = [&](int k) { return begin + uint32_t(k) * turn + 8 * threadIdx.x; };
-        const Eight values[kTurns] = {
-            {x, place(0), n, 0.0f}, {x, place(1), n, 0.0f}, {x, place(2), n, 0.0f}, {x, place(3), n, 0.0f}};
+// By the threads of a block, eight values each at a time. What a row needs from far memory is asked for early: the
+// first weights before x is there, then several values. Loops stay loops, as this runs once in a kernel.
+class RowQuantizer {
+  public:
+    __device__ RowQuantizer(const float *weight, uint32_t n) : weight_(weight), n_(n) {
 #pragma unroll
-        for (int k = 0; k < kTurns; ++k) {
-            if (begin + uint32_t(k) * turn >= n) break;
-            const bool first = begin == 0 && k == 0;
-            squares += quantize_eight(values[k], first ? weights : Eight(weight, place(k), n, 1.0f), place(k), n, out);
-        }
+        for (uint32_t k = 0; k < kWeights; ++k) weights_[k] = Eight(weight, place(k), n, 1.0f);
     }
-    return squares;
-}
 
-__device__ inline float norm_factor(const float *squares_of_warps, uint32_t n, float epsilon) {
+    // Returns this thread's part of the sum of the squares of x [n].
+    __device__ float run(const float *x, uint8_t *out) {
+        float squares = 0;
+        if (weight_) {
+            Eight values[3];
+            load(values, x);
+#pragma unroll 1
+            for (uint32_t turn = 0; exists(turn); ++turn) {
+                squares += quantize_eight(values[0], weights_[0], place(turn), n_, out);
+                shift(values, x, turn);
+                shift(weights_, weight_, turn);
+            }
+        } else {
+            Eight values[5];
+            load(values, x);
+#pragma unroll 1
+            for (uint32_t turn = 0; exists(turn); ++turn) {
+                squares += quantize_eight(values[0], Eight(nullptr, 0, 0, 1.0f), place(turn), n_, out);
+                shift(values, x, turn);
+            }
+        }
+        return squares;
+    }
+
+  private:
+    static constexpr uint32_t kWeights = 2;
+    static __device__ uint32_t place(uint32_t turn) { return 8 * (blockDim.x * turn + threadIdx.x); }
+    __device__ bool exists(uint32_t turn) const { return 8 * blockDim.x * turn < n_; }
+    template <uint32_t N> __device__ void load(Eight (&of)[N], const float *from) const {
+#pragma unroll
+        for (uint32_t k = 0; k < N; ++k) of[k] = Eight(from, place(k), n_, 0.0f);
+    }
+    // The next one first; one more is asked for.
+    template <uint32_t N> __device__ void shift(Eight (&of)[N], const float *from, uint32_t turn) const {
+#pragma unroll
+        for (uint32_t k = 1; k < N; ++k) of[k - 1] = of[k];
+        if (exists(turn + N)) of[N - 1] = Eight(from, place(turn + N), n_, 0.0f);
+    }
+
+    const float *weight_;
+    uint32_t n_;
+    Eight weights_[kWeights];
+};
+
+// One sum of squares of each warp of a block, zeros where there are none.
+constexpr int kSquares = kMostWarps / 4;
+__device__ inline float norm_factor(const float4 (&squares)[kSquares], float inverse_cols, float epsilon) {
     float sum = 0;
-    for (unsigned w = 0; w < blockDim.x / 32; ++w) sum += squares_of_warps[w];
-    return rsqrtf(sum / float(n) + epsilon);
+#pragma unroll
+    for (const float4 &four : squares) sum += (four.x + four.y) + (four.z + four.w);
+    return rsqrtf(sum * inverse_cols + epsilon);
 }
 
 // A quantized row in global memory ends with the factor that its values still want.

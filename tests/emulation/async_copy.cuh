@@ -14,6 +14,16 @@ inline void close_copies() { emulation::close_copies(); }
 inline void wait_for_copies(int open) { emulation::wait_for_copies(open); }
 template <int kOpen> void wait_copies() { emulation::wait_for_copies(kOpen); }
 
+inline const bool &kHasBulkCopies = emulation::has_bulk_copies;
+inline void init_arrivals(uint64_t *barrier) { emulation::begin_copies(barrier); }
+inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
+    emulation::check_alignment(to, 16);
+    emulation::check_alignment(from, 16);
+    if (bytes % 16) emulation::stop("a copy is not of whole 16 bytes");
+    emulation::copy_bulk(to, from, bytes, barrier);
+}
+inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) { emulation::wait_for_bulk(barrier, parity); }
+
 inline uint4 load16(const void *from) {
     emulation::check_alignment(from, 16);
     uint4 x;

@@ -15,6 +15,7 @@
 #define __grid_constant__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __maxnreg__(...)
 
 struct alignas(8) uint2 {
     uint32_t x, y;
@@ -70,6 +71,12 @@ template <typename T> const T *of_warp(const T &mine) {
 void copy_async(void *to, const void *from, size_t bytes);  // from NULL: zeros
 void close_copies();
 void wait_for_copies(int open);
+
+// Of runs of bytes, announced by a barrier, whose first wait gets them.
+extern bool has_bulk_copies;  // whether kernels use them
+void begin_copies(uint64_t *barrier);
+void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
+void wait_for_bulk(const uint64_t *barrier, unsigned parity);
 
 // ---- of clusters
 void arrive_in_cluster();
@@ -130,6 +137,7 @@ inline unsigned atomicAdd(unsigned *p, unsigned x) { return std::exchange(*p, *p
 
 template <typename T> T __ldcg(const T *p) { return *p; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __cosf(float x) { return std::cos(x); }

@@ -13,6 +13,7 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace emulation {
 
 size_t shared_bytes = 0;
+bool has_bulk_copies = false;
 
 namespace {
 
@@ -39,6 +40,12 @@ struct Warp {
     alignas(16) uint8_t exchanged[2][32 * kMaxExchangedBytes];  // by turns, so that one wait is enough
 };
 
+// Copies of runs of bytes on their way.
+struct Arrivals {
+    std::deque<Copy> copies;
+    unsigned n_asked = 0, n_arrived = 0;
+};
+
 struct Block {
     dim3 index;
     unsigned running = 0;  // threads
@@ -46,6 +53,7 @@ struct Block {
     std::vector<Warp> warps;
     std::vector<uint4> shared;
     int counts[2] = {};  // by turns, so that one wait is enough
+    std::map<const uint64_t *, Arrivals> arrivals = {};
 
     uint8_t *memory() { return reinterpret_cast<uint8_t *>(shared.data()); }
 };
@@ -213,6 +221,27 @@ void wait_for_copies(int open) {
             else
                 std::memset(copy.to, 0, copy.bytes);
         }
+}
+
+void begin_copies(uint64_t *barrier) {
+    if (!current->block->arrivals.emplace(barrier, Arrivals{}).second) stop("a barrier begins twice");
+}
+void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
+    const auto found = current->block->arrivals.find(barrier);
+    if (found == current->block->arrivals.end()) stop("a copy is for a barrier that has not begun");
+    if (!found->second.copies.empty()) stop("a copy is asked for before the one before it was waited for");
+    found->second.copies.push_back({to, from, bytes});
+    ++found->second.n_asked;
+}
+void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
+    const auto found = current->block->arrivals.find(barrier);
+    if (found == current->block->arrivals.end()) stop("a thread waits for a barrier that has not begun");
+    Arrivals &a = found->second;
+    if (a.n_arrived % 2 == parity && a.copies.empty()) wait_for_change(a.n_asked, a.n_asked);
+    if (a.n_arrived % 2 != parity) return;
+    std::memcpy(a.copies.front().to, a.copies.front().from, a.copies.front().bytes);
+    a.copies.pop_front();
+    ++a.n_arrived;
 }
 
 void arrive_in_cluster() { current->cluster_generation = cluster->all.arrive(); }

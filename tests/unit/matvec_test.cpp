@@ -86,7 +86,11 @@ std::vector<double> rounded(const float *x, const float *weight, uint32_t n, boo
     return out;
 }
 
-void check(const Shape &s) {
+struct Way {
+    bool bulk, early, odd;
+};
+
+void check(const Shape &s, const Way &way) {
     std::mt19937 random(7);
     std::vector<std::unique_ptr<Weights>> weights;
     const size_t n_parts = s.formats.size(), n = size_t(s.n);
@@ -113,8 +117,12 @@ void check(const Shape &s) {
     c.residual = s.residual ? residual.data() : nullptr;
     c.gate = s.gate;
     c.activation = ActivationKind::kSilu;
-    matvec(c, {s.n_multiprocessors, s.block_shared_bytes, false}, nullptr);
-    CHECK(emulation::shared_bytes <= s.block_shared_bytes);
+    c.odd = way.odd;
+    c.formats = way.odd ? uint64_t{1} << uint32_t(Format::kQ6_K) : 0;
+    const size_t shared_bytes = way.early ? 227 << 10 : s.block_shared_bytes;
+    emulation::has_bulk_copies = way.bulk;
+    matvec(c, {s.n_multiprocessors, shared_bytes, way.early}, nullptr);
+    CHECK(emulation::shared_bytes <= shared_bytes);
 
     for (size_t t = 0; t < n; ++t) {
         const std::vector<double> input = rounded(x.data() + t * s.cols, c.norm_weight, s.cols, s.norm);
@@ -140,6 +148,11 @@ void check(const Shape &s) {
             CHECK(std::sqrt(error / size) < 1e-5);
         }
     }
+}
+
+void check(const Shape &s) {
+    check(s, {false, false, false});
+    for (bool odd : {false, true}) check(s, {true, true, odd});
 }
 
 const std::vector<Format> kFormats = [] {
@@ -230,6 +243,7 @@ TEST_CASE("experts that routes have chosen") {
                 std::vector<uint8_t> quantized(n_inputs * matvec_scratch(cols));
                 const LinearCall linear = {w.matrix,    0,          rows,          0, cols, x.data(),
                                            bias.data(), out.data(), int(n * kUsed)};
+                emulation::has_bulk_copies = n == 3;
                 REQUIRE(expert_matvec({linear, route.data(), kUsed, own_input}, quantized.data(), {3, 99 << 10, false},
                                       nullptr));
                 double error = 0, size = 0;
