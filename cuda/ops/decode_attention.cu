@@ -20,7 +20,8 @@ struct Params {
     int n_blocks;
 };
 
-template <int kDim> constexpr int kWarps = kDim > 128 ? 4 : 8;
+// No more, so that its blocks find room beside those of products.
+template <int kDim> constexpr int kWarps = 4;
 constexpr int kUnits = 2;  // that a warp holds as they lie in a quantized cache
 
 // Shared memory of a block. kQuantized: Q8_0 or Q4_0; otherwise both planes are F16.
@@ -37,8 +38,7 @@ template <int kDim, bool kQuantized, bool kClustered> struct Shared {
     alignas(16) uint8_t own[2][2 * kDim + 16];  // K and V row of this step
     float2 turns[kDim / 2];
     float head[kWarps<kDim>][kDim];
-    static constexpr int kTasks = (kPartHeads + 2 + kWarps<kDim> - 1) / kWarps<kDim>;  // of a warp
-    float weight[kWarps<kDim>][2][kDim];                                               // of norms, for the first tasks
+    float weight[kWarps<kDim>][2][kDim];  // of norms, for the first tasks
 };
 
 // What one block looks at.
@@ -73,9 +73,9 @@ __device__ Work find_work(const HeadsCall &call, int cluster_blocks, int block_w
     w.pages = c.step.block_table + (size_t(c.group) * limits.max_sequences + size_t(sequence)) * limits.max_pages;
     const int32_t first_unit = w.begin / kUnitRows,
                   last = w.end > w.begin ? (w.end + kUnitRows - 1) / kUnitRows : first_unit, n = last - first_unit;
-    // Two units for a warp cost less than another cluster's part.
+    // Four units for a warp cost less than another cluster's part.
     w.group = int(blockIdx.x) / cluster_blocks;
-    w.n_groups = max(1, min(int(gridDim.x) / cluster_blocks, n / (2 * cluster_blocks * block_warps)));
+    w.n_groups = max(1, min(int(gridDim.x) / cluster_blocks, n / (4 * cluster_blocks * block_warps)));
     const int32_t n_blocks = w.n_groups * cluster_blocks, each = (n + n_blocks - 1) / n_blocks;
     w.unit_begin = min(first_unit + int32_t(blockIdx.x) * each, last);
     w.unit_end = min(w.unit_begin + each, last);
@@ -111,11 +111,12 @@ template <int kDim> struct Way {
 // ---- units of an F16 cache: in registers, those of the next while this one is used
 
 template <int kDim, typename S> struct DirectReader {
-    static constexpr bool kHoldsBoth = kDim <= 128;  // large heads leave registers for one of the two
+    static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded at once
+    static constexpr bool kHoldsBoth = kDim <= 128;     // large heads leave registers for one of the two
     Way<kDim> &way;
     S &shared;
-    Keys<kDim> k;
-    Values<kDim> v;
+    Keys<kDim> k[kAhead];
+    Values<kDim> v[kAhead];
 
     __device__ DirectReader(Way<kDim> &way_, S &shared_) : way(way_), shared(shared_) {}
     template <typename Rows> __device__ void load(Rows &rows, const Plane &plane, int i) {
@@ -123,31 +124,35 @@ template <int kDim, typename S> struct DirectReader {
         const uint8_t *from = way.data(plane, i);
         fill(rows, [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
     }
-    // The first unit, before what this step makes is known.
+    // The first units, before what this step makes is known.
     __device__ void prefetch() {
-        load(k, way.call.attention.k, 0);
-        if constexpr (kHoldsBoth) load(v, way.call.attention.v, 0);
+#pragma unroll
+        for (int j = 0; j < kAhead; ++j) {
+            load(k[j], way.call.attention.k, j);
+            if constexpr (kHoldsBoth) load(v[j], way.call.attention.v, j);
+        }
     }
     __device__ void settle() {}
     // After that.
     __device__ void start() {
-        if constexpr (!kHoldsBoth) load(v, way.call.attention.v, 0);
+        if constexpr (!kHoldsBoth) load(v[0], way.call.attention.v, 0);
     }
     __device__ void begin(int) {}
     __device__ void middle(int) {}
-    __device__ void next_keys(int i) { load(k, way.call.attention.k, i); }
-    __device__ void next_values(int i) { load(v, way.call.attention.v, i); }
+    template <int kSlot> __device__ void next_keys(int i) { load(k[kSlot], way.call.attention.k, i + kAhead); }
+    template <int kSlot> __device__ void next_values(int i) { load(v[kSlot], way.call.attention.v, i + kAhead); }
     __device__ uint4 own(int p, int chunk) const { return reinterpret_cast<const uint4 *>(shared.own[p])[chunk]; }
 };
 
 // ---- units of other caches: as they are in shared memory, those of the next while this one is used
 
 template <int kDim, typename S> struct DecodingReader {
+    static constexpr int kAhead = 1;
     Way<kDim> &way;
     S &shared;
     typename S::Warp &memory;
-    Keys<kDim> k;
-    Values<kDim> v;
+    Keys<kDim> k[1];
+    Values<kDim> v[1];
 
     __device__ DecodingReader(Way<kDim> &way_, S &shared_)
         : way(way_), shared(shared_), memory(shared_.warp[threadIdx.x / 32]) {}
@@ -171,8 +176,8 @@ template <int kDim, typename S> struct DecodingReader {
     __device__ void settle() {
         wait_copies<0>();
         __syncwarp();
-        decode(k, way.call.attention.k, 0, 0);
-        decode(v, way.call.attention.v, 0, 1);
+        decode(k[0], way.call.attention.k, 0, 0);
+        decode(v[0], way.call.attention.v, 0, 1);
     }
     __device__ void start() { copy(1); }
     __device__ void begin(int i) {
@@ -180,15 +185,15 @@ template <int kDim, typename S> struct DecodingReader {
         copy(i + 1);
         wait_copies<1>();
         __syncwarp();
-        decode(k, way.call.attention.k, i, 0);
+        decode(k[0], way.call.attention.k, i, 0);
     }
     __device__ void middle(int i) {
         if (i == 0) return;
-        decode(v, way.call.attention.v, i, 1);
+        decode(v[0], way.call.attention.v, i, 1);
         __syncwarp();
     }
-    __device__ void next_keys(int) {}
-    __device__ void next_values(int) {}
+    template <int kSlot> __device__ void next_keys(int) {}
+    template <int kSlot> __device__ void next_values(int) {}
     __device__ uint4 own(int p, int chunk) const {
         uint4 values;
         const Plane &plane = p ? way.call.attention.v : way.call.attention.k;
@@ -207,15 +212,22 @@ template <typename Reader, typename Rows> __device__ void finish(Reader &reader,
 
 // ---- the queries, and the rows of this step
 
-// Heads of q are tasks 0 .. n_heads - 1, then K and V; a warp has every kWarps-th. All are loaded before any is used.
+// Heads of q are tasks 0 .. n_heads - 1, then K and V; a warp has every kWarps-th. Two are loaded ahead.
 template <int kDim, typename S> struct Preparation {
-    HeadValues<kDim> x[S::kTasks];
+    static constexpr uint32_t kAhead = 2;  // tasks whose values are on their way
+    HeadValues<kDim> x[kAhead];
     const HeadsCall &call;
     const Work &work;
     S &shared;
+    int32_t slot = -1;  // where this step's rows go
+    bool together;      // K and V are made by all warps at once, which is sooner than by two of them after their q
 
     __device__ Preparation(const HeadsCall &call_, const Work &work_, S &shared_)
         : call(call_), work(work_), shared(shared_) {
+        const AttentionCall &c = call.attention;
+        together = work.owner && kDim <= 32 * kWarps<kDim> && !call.k_norm.exists && !call.v_norm.exists &&
+                   c.k.format == Format::kF16 && c.v.format == Format::kF16 && !c.k.rotated && !c.v.rotated;
+        if (work.owner) slot = __ldcg(c.step.slot + size_t(c.group) * c.step.limits.max_tokens + work.token);
 #pragma unroll 1
         for (uint32_t i = 0; i < 2 && task(i) < n_tasks(); ++i) {
             const float *weight = global_weight(task(i));
@@ -223,8 +235,12 @@ template <int kDim, typename S> struct Preparation {
                 shared.weight[threadIdx.x / 32][i][d] = weight[d];
         }
     }
+    __device__ bool writes() const {
+        const AttentionArgs &a = call.attention.args;
+        return slot >= 0 && work.first_head % (a.n_heads / a.n_kv_heads) == 0;
+    }
     __device__ uint32_t task(uint32_t i) const { return threadIdx.x / 32 + i * kWarps<kDim>; }
-    __device__ uint32_t n_tasks() const { return work.n_heads + (work.owner ? 2 : 0); }
+    __device__ uint32_t n_tasks() const { return work.n_heads + (work.owner && !together ? 2 : 0); }
     __device__ bool is_q(uint32_t t) const { return t < work.n_heads; }
     __device__ bool is_k(uint32_t t) const { return t == work.n_heads; }
     __device__ const HeadNorm &norm(uint32_t t) const {
@@ -241,8 +257,9 @@ template <int kDim, typename S> struct Preparation {
 
     __device__ void run() {
         float *head = shared.head[threadIdx.x / 32];
+        const OwnPair pair(*this);
 #pragma unroll
-        for (uint32_t i = 0; i < S::kTasks; ++i)
+        for (uint32_t i = 0; i < kAhead; ++i)
             if (task(i) < n_tasks()) load_head<kDim>(source(task(i)), x[i]);
 #pragma unroll 1
         for (uint32_t i = 0, t; (t = task(i)) < n_tasks(); ++i) {
@@ -257,11 +274,45 @@ template <int kDim, typename S> struct Preparation {
             else
                 put_row(plane, head, shared.own[t - work.n_heads]);
             __syncwarp();
-#pragma unroll
-            for (int next = 1; next < S::kTasks; ++next)
-                for (int j = 0; j < kPerLane<kDim>; ++j) x[next - 1][j] = x[next][j];
+            for (int j = 0; j < kPerLane<kDim>; ++j) x[0][j] = x[1][j];
+            if (task(i + kAhead) < n_tasks()) load_head<kDim>(source(task(i + kAhead)), x[1]);
         }
+        pair.put();
     }
+
+    // Two values of K that are turned together, or two neighbours of V: a thread's part where all make them.
+    struct OwnPair {
+        const Preparation &all;
+        bool is_v;
+        uint32_t at[2];
+        float2 turn = {1, 0};
+        float value[2] = {};
+
+        __device__ explicit OwnPair(const Preparation &all_) : all(all_), is_v(threadIdx.x >= kDim / 2) {
+            if (!exists()) return;
+            const RopeArgs &rope = all.call.k_rope.args;
+            const uint32_t i = threadIdx.x - (is_v ? kDim / 2 : 0), half = is_v ? 0 : rope.dims / 2;
+            const bool neighbours = i >= half || rope.pairs == RopePairs::kInterleaved;
+            at[0] = neighbours ? 2 * i : i;
+            at[1] = neighbours ? 2 * i + 1 : i + half;
+            if (i < half) turn = all.shared.turns[i];
+            const float *from = all.source(all.work.n_heads + is_v);
+            for (int j = 0; j < 2; ++j) value[j] = from[at[j]];
+        }
+        __device__ bool exists() const { return all.together && threadIdx.x < kDim; }
+        __device__ void put() const {
+            if (!exists()) return;
+            const uint32_t both =
+                pack_halves(value[0] * turn.x - value[1] * turn.y, value[0] * turn.y + value[1] * turn.x);
+            const Plane &plane = is_v ? all.call.attention.v : all.call.attention.k;
+            uint8_t *row = all.writes() ? plane.row(all.slot, all.work.kv_head) : nullptr;
+            for (int j = 0; j < 2; ++j) {
+                const auto half = uint16_t(both >> 16 * j);
+                reinterpret_cast<uint16_t *>(all.shared.own[is_v])[at[j]] = half;
+                if (row) reinterpret_cast<uint16_t *>(row)[at[j]] = half;
+            }
+        }
+    };
 
     __device__ void put_query(const float *head, uint8_t *q) const {
         const AttentionArgs &a = call.attention.args;
@@ -270,10 +321,7 @@ template <int kDim, typename S> struct Preparation {
             *reinterpret_cast<uint32_t *>(q + 2 * i) = pack_halves(head[i] * scale, head[i + 1] * scale);
     }
     __device__ void put_row(const Plane &plane, const float *head, uint8_t *own) const {
-        const AttentionCall &c = call.attention;
-        const int32_t slot = c.step.slot[size_t(c.group) * c.step.limits.max_tokens + work.token];
-        const bool writes = slot >= 0 && work.first_head % (c.args.n_heads / c.args.n_kv_heads) == 0;
-        encode_row<kDim>(plane.format, head, writes ? plane.row(slot, work.kv_head) : nullptr, own);
+        encode_row<kDim>(plane.format, head, writes() ? plane.row(slot, work.kv_head) : nullptr, own);
     }
 };
 
@@ -324,19 +372,24 @@ template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_b
     if (way.n > 0) {
         reader.start();
         Part<kDim> part(shared.q[0], sizeof shared.q[0]);
-#pragma unroll 1
-        for (int i = 0; i < way.n; ++i) {
+        auto use = [&](auto slot, int i) {
             float score[4];
             reader.begin(i);
-            finish(reader, reader.k, way.rows(i), 0);
-            part.scores(reader.k, score);
-            reader.next_keys(i + 1);
+            finish(reader, reader.k[slot], way.rows(i), 0);
+            part.scores(reader.k[slot], score);
+            reader.template next_keys<slot>(i);
             mask(work, call.attention.args.soft_cap, way.first_row(i), score);
             part.soften(score);
             reader.middle(i);
-            finish(reader, reader.v, way.rows(i), 1);
-            part.add(reader.v, score);
-            reader.next_values(i + 1);
+            finish(reader, reader.v[slot], way.rows(i), 1);
+            part.add(reader.v[slot], score);
+            reader.template next_values<slot>(i);
+        };
+#pragma unroll 1
+        for (int i = 0; i < way.n; i += reader.kAhead) {
+            use(std::integral_constant<int, 0>(), i);
+            if constexpr (reader.kAhead > 1)
+                if (i + 1 < way.n) use(std::integral_constant<int, 1>(), i + 1);
         }
         __syncwarp();
         part.put(shared.warp[threadIdx.x / 32].result, S::Join::kStride, shared.join.states[threadIdx.x / 32]);
@@ -376,7 +429,7 @@ template <int kDim, bool kQuantized, bool kClustered> void start(const DecodeAtt
     allow_shared(kernel, bytes);
     // As many blocks as multiprocessors: clusters find no place for more.
     const uint32_t rows = blocks_per_token(c.args) * uint32_t(c.n),
-                   wanted = uint32_t(call.n_multiprocessors) * (kClustered ? 9 : 16) / 8;
+                   wanted = uint32_t(call.n_multiprocessors) * (kClustered ? 9 : 32) / 8;
     uint32_t n_blocks = kClustered ? kMaxClusterBlocks : 1;
     while (n_blocks > 1 && n_blocks * rows > wanted) n_blocks /= 2;
     const uint32_t n_groups = std::clamp(wanted / (n_blocks * rows), 1u, uint32_t(kMaxGroups));

@@ -74,15 +74,15 @@ template <int kDim> struct Part {
     }
 
     __device__ void scores(const Keys<kDim> &k, float (&sum)[4]) const {
-        float other[4] = {};  // two chains of products
+        float other[4] = {};  // a second chain of products, where there are registers for it
         for (float &s : sum) s = 0;
 #pragma unroll
         for (int j = 0; j < kKeySteps; ++j) {
             const uint4 a = k.data[0][j], b = k.data[1][j], x = kHoldsQueries ? q[j] : read_query(j);
             multiply_add(sum, {a.x, b.x, a.y, b.y}, x.x, x.y);
-            multiply_add(other, {a.z, b.z, a.w, b.w}, x.z, x.w);
+            multiply_add(kHoldsQueries ? other : sum, {a.z, b.z, a.w, b.w}, x.z, x.w);
         }
-        for (int i = 0; i < 4; ++i) sum[i] += other[i];
+        for (int i = 0; i < 4 && kHoldsQueries; ++i) sum[i] += other[i];
     }
 
     // Turns scores into shares.
