@@ -5,15 +5,19 @@
 
 // Two blocks, of which one follows the other, share a multiprocessor.
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
-#define EL_BOUNDS __maxnreg__(72)
+#define EL_REGISTERS(n) __maxnreg__(n)
 #else
-#define EL_BOUNDS __launch_bounds__(32 * kMostWarps, 1)
+#define EL_REGISTERS(n) __launch_bounds__(32 * kMostWarps, 1)
 #endif
 
 namespace el::cuda {
 namespace {
 
-template <typename Formats> __global__ void EL_BOUNDS matvec_kernel(const __grid_constant__ MatvecArgs a) {
+template <typename Formats> constexpr int kRegisters = 72;
+template <> constexpr int kRegisters<PackedFormats> = 80;
+
+template <typename Formats> __global__ void EL_REGISTERS(kRegisters<Formats>)
+    matvec_kernel(const __grid_constant__ MatvecArgs a) {
     matvec_block<1, Formats>(a);
 }
 
