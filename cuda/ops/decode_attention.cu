@@ -14,10 +14,11 @@ constexpr uint32_t kMaxTokenHeads = 1024;  // blocks along y and z
 
 struct Params {
     HeadsCall call;
-    uint8_t *scratch;  // for each blockIdx.z and y: kMaxTokenHeads JoinCounters, then JoinScratch
-    // Blocks along x are clusters of this size for the rows that a token sees; those behind the first work where
-    // contexts are long.
-    int n_blocks;
+    uint8_t *scratch;  // for each token and blockIdx.y: kMaxTokenHeads JoinCounters, then JoinScratch
+    // Blocks along x are a cluster for the rows that a token sees. All tokens come once for each group of clusters:
+    // those behind the first work where contexts are long.
+    int n_groups;
+    int least_units;  // of a warp, before another group works
 };
 
 // No more, so that its blocks find room beside those of products.
@@ -53,12 +54,13 @@ struct Work {
     int group, n_groups;  // of blocks: this one's, and those that work
 };
 
-__device__ Work find_work(const HeadsCall &call, int cluster_blocks, int block_warps) {
+__device__ Work find_work(const Params &p, int block_warps) {
+    const HeadsCall &call = p.call;
     const AttentionCall &c = call.attention;
     const StepLimits &limits = c.step.limits;
     const uint32_t group = c.args.n_heads / c.args.n_kv_heads, parts = (group + kPartHeads - 1) / kPartHeads;
     Work w;
-    w.token = blockIdx.z;
+    w.token = blockIdx.z % uint32_t(c.n);
     w.kv_head = blockIdx.y / parts;
     const uint32_t first = blockIdx.y % parts * kPartHeads;
     w.first_head = w.kv_head * group + first;
@@ -73,11 +75,12 @@ __device__ Work find_work(const HeadsCall &call, int cluster_blocks, int block_w
     w.pages = c.step.block_table + (size_t(c.group) * limits.max_sequences + size_t(sequence)) * limits.max_pages;
     const int32_t first_unit = w.begin / kUnitRows,
                   last = w.end > w.begin ? (w.end + kUnitRows - 1) / kUnitRows : first_unit, n = last - first_unit;
-    // Four units for a warp cost less than another cluster's part.
-    w.group = int(blockIdx.x) / cluster_blocks;
-    w.n_groups = max(1, min(int(gridDim.x) / cluster_blocks, n / (4 * cluster_blocks * block_warps)));
+    // Some units for a warp cost less than another cluster's part.
+    const int cluster_blocks = int(gridDim.x);
+    w.group = int(blockIdx.z / uint32_t(c.n));
+    w.n_groups = max(1, min(p.n_groups, n / (p.least_units * cluster_blocks * block_warps)));
     const int32_t n_blocks = w.n_groups * cluster_blocks, each = (n + n_blocks - 1) / n_blocks;
-    w.unit_begin = min(first_unit + int32_t(blockIdx.x) * each, last);
+    w.unit_begin = min(first_unit + (w.group * cluster_blocks + int32_t(blockIdx.x)) * each, last);
     w.unit_end = min(w.unit_begin + each, last);
     w.owner = call.k && w.unit_begin < w.unit_end && w.unit_end == last;
     return w;
@@ -348,15 +351,15 @@ template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_b
     S &shared = dynamic_shared_as<S>();
     const HeadsCall &call = p.call;
     let_successor_start();
-    const Work work = find_work(call, p.n_blocks, kWarps<kDim>);
+    const Work work = find_work(p, kWarps<kDim>);
     if (work.group >= work.n_groups) return;
-    const int rank = int(blockIdx.x) % p.n_blocks;
-    if constexpr (kClustered) Join::begin(shared.join, int(work.n_heads), rank, p.n_blocks);
+    const int rank = int(blockIdx.x), n_blocks = int(gridDim.x);
+    if constexpr (kClustered) Join::begin(shared.join, int(work.n_heads), rank, n_blocks);
     Way<kDim> way(call, work);
     std::conditional_t<kQuantized, DecodingReader<kDim, S>, DirectReader<kDim, S>> reader(way, shared);
 
     // Rows that this step makes lie behind these, at most one for each of its tokens.
-    const int32_t old_rows = call.k ? work.end : work.end - int32_t(gridDim.z);
+    const int32_t old_rows = call.k ? work.end : work.end - call.attention.n;
     if (min(way.first_row(0) + kUnitRows, work.end) > old_rows) wait_for_predecessor();
     if (way.n > 0) reader.prefetch();
     const Rope &rope = call.q_rope.args.dims ? call.q_rope : call.k_rope;
@@ -396,7 +399,7 @@ template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_b
     }
     __syncthreads();
     const AttentionCall &c = call.attention;
-    const uint32_t at = blockIdx.z * gridDim.y + blockIdx.y;
+    const uint32_t at = work.token * gridDim.y + blockIdx.y;
     auto *counters = reinterpret_cast<JoinCounters *>(p.scratch);
     auto *scratch = reinterpret_cast<JoinScratch<kDim> *>(counters + kMaxTokenHeads);
     Join{shared.join,
@@ -407,7 +410,7 @@ template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_b
          work.group,
          work.n_groups,
          rank,
-         p.n_blocks,
+         n_blocks,
          c.out + (size_t(work.token) * c.args.n_heads + work.first_head) * kDim,
          c.sinks ? c.sinks + work.first_head : nullptr,
          scratch + at,
@@ -427,17 +430,20 @@ template <int kDim, bool kQuantized, bool kClustered> void start(const DecodeAtt
     const auto kernel = decode_kernel<kDim, kQuantized, kClustered>;
     static_assert(bytes <= 99 * 1024);
     allow_shared(kernel, bytes);
-    // As many blocks as multiprocessors: clusters find no place for more.
-    const uint32_t rows = blocks_per_token(c.args) * uint32_t(c.n),
-                   wanted = uint32_t(call.n_multiprocessors) * (kClustered ? 9 : 32) / 8;
+    // One block for each multiprocessor, or two where they are small: clusters find no place for more.
+    const uint32_t rows = blocks_per_token(c.args) * uint32_t(c.n), wanted = uint32_t(call.n_multiprocessors) *
+                                                                             (!kClustered  ? 32
+                                                                              : kQuantized ? 17
+                                                                                           : 9) /
+                                                                             8;
     uint32_t n_blocks = kClustered ? kMaxClusterBlocks : 1;
     while (n_blocks > 1 && n_blocks * rows > wanted) n_blocks /= 2;
     const uint32_t n_groups = std::clamp(wanted / (n_blocks * rows), 1u, uint32_t(kMaxGroups));
-    const Grid grid{{n_groups * n_blocks, blocks_per_token(c.args), unsigned(c.n)},
+    const Grid grid{{n_blocks, blocks_per_token(c.args), n_groups * unsigned(c.n)},
                     32 * kWarps<kDim>,
                     bytes,
                     kClustered ? n_blocks : 0};
-    launch_early(kernel, grid, stream, call.early, Params{call.heads, call.scratch, int(n_blocks)});
+    launch_early(kernel, grid, stream, call.early, Params{call.heads, call.scratch, int(n_groups), kQuantized ? 2 : 4});
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ template <int kDim, int kWarps, bool kClustered> struct JoinMemory {
     bool is_last;
 };
 
-// What the clusters of a KV head meet in, for each blockIdx.z and y. Counters lie apart, as layers with heads of
+// What the clusters of a KV head meet in, for each token and blockIdx.y. Counters lie apart, as layers with heads of
 // different sizes use the same memory.
 template <int kDim> struct JoinScratch {
     float parts[kMaxGroups][kPartHeads * kDim];
