@@ -137,7 +137,6 @@ void compare(Context &c, const std::string &name, const Model &model, Setup setu
 Tokens tokens(int n, int sequence = 0);
 std::vector<Tokens> conversation();
 double tolerance_of(Format format);
-// Values that differ a little may be rounded to different quants: then they are off by a step, for n layers.
 double tolerance_of_cache(Format k, Format v, int n_layers);
 constexpr Format kCacheFormats[] = {Format::kF32, Format::kF16, Format::kQ8_0, Format::kQ4_0};
 std::vector<float> flat(const std::vector<std::vector<float>> &parts);
