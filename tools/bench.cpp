@@ -347,7 +347,7 @@ void bench(const Options &options) {
     check_room(tokens, model, options);
     const auto most = sequences.empty() ? 1 : *std::max_element(sequences.begin(), sequences.end());
     Bench bench(options, model, tokens, static_cast<size_t>(most));
-    const edgellm_device_info device = device_info(options.compute.device);
+    const edgellm_device_info device = device_info(model.info().device);
     const std::string kernels = options.compute.kernels == "reference" ? "reference"
                                 : options.compute.isa.empty()          ? device.isa
                                                                        : options.compute.isa;
@@ -359,7 +359,7 @@ void bench(const Options &options) {
                 : fmt::format("{}: {}, {}\n", name, device.name, device.description));
     flush();
     bench.warm_up();
-    const double read_bytes_per_s = measure_device(options.compute).read_bytes_per_s;
+    const double read_bytes_per_s = measure_device(options.compute, device.name).read_bytes_per_s;
     if (!options.json && read_bytes_per_s > 0) put(fmt::format("reads {:.1f} GB/s\n", read_bytes_per_s / 1e9));
     double first_decode = 0;
     for (int32_t depth : depths) {

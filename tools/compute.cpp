@@ -135,8 +135,7 @@ edgellm_device_info device_info(const std::string &name) {
     return found == all.end() ? all.front() : *found;
 }
 
-el::DeviceRates measure_device(const ComputeOptions &options) {
-    const std::string device = device_info(options.device).name;
+el::DeviceRates measure_device(const ComputeOptions &options, const std::string &device) {
     el::ThreadPoolOptions threads;
     threads.threads = options.threads;
     el::ThreadPool pool(threads);

@@ -32,10 +32,9 @@ edgellm::Model load(const ComputeOptions &options);
 uint64_t budget_of(const ComputeOptions &options);
 std::pair<edgellm_format, edgellm_format> cache_formats_of(const ComputeOptions &options);
 
-// The device that a model has been loaded to: "auto" takes the first.
 edgellm_device_info device_info(const std::string &name);
 // What it does at most with these threads and kernels.
-el::DeviceRates measure_device(const ComputeOptions &options);
+el::DeviceRates measure_device(const ComputeOptions &options, const std::string &device);
 
 // Of a model and a context of -c tokens, or as many as the model was trained with.
 edgellm::MemoryPlan memory_plan(const ComputeOptions &options);

@@ -82,7 +82,7 @@ double median(std::vector<double> values) {
 
 el::ModelOptions model_options(const ComputeOptions &from) {
     el::ModelOptions options;
-    if (from.device != "auto") options.device = from.device;
+    options.device = from.device;
     options.reference_kernels = from.kernels == "reference";
     if (!from.isa.empty()) options.isa = el::parse_isa(from.isa);
     options.budget_bytes = budget_of(from);
@@ -110,7 +110,8 @@ class Profiler {
           context_(model, context_options(options.compute, *model,
                                           options.depth + std::max({options.prefill, options.decode, size_t{1}}),
                                           options.prefill)),
-          rates_(measure_device(options.compute)), any_token_(0, static_cast<int32_t>(model->n_vocab()) - 1) {
+          rates_(measure_device(options.compute, model->device())),
+          any_token_(0, static_cast<int32_t>(model->n_vocab()) - 1) {
         begin();
         step(1);  // so that nothing happens for the first time below
     }
@@ -325,7 +326,7 @@ void profile(const Options &options) {
     if (!options.prefill && !options.decode) throw UsageError("-p 0 and -n 0 leave nothing to measure");
     edgellm::devices();  // makes backends known
     const std::shared_ptr<const el::Model> model = load_model(options.compute);
-    const edgellm_device_info device = device_info(options.compute.device);
+    const edgellm_device_info device = device_info(model->device());
     Profiler profiler(options, model);
     const el::DeviceRates &rates = profiler.rates();
     const std::string name = std::filesystem::path(options.compute.model).filename();

@@ -196,9 +196,11 @@ enum { EDGELLM_KERNELS_AUTO = 0, EDGELLM_KERNELS_REFERENCE = 1 };
 
 typedef struct edgellm_model_options {
     uint32_t struct_size;
-    uint32_t flags;     /* EDGELLM_MODEL_... */
-    const char *device; /* edgellm_device_info.name; NULL or "auto": the best one */
-    const char *isa;    /* caps the CPU's instruction set: "scalar", "avx2", ...; NULL: whatever the CPU has */
+    uint32_t flags; /* EDGELLM_MODEL_... */
+    /* edgellm_device_info.name; NULL or "auto": what the environment variable EDGELLM_DEVICE names, else a GPU whose
+     * free memory the weights fit, else the CPU, which is also taken if `kernels` or `isa` ask for it */
+    const char *device;
+    const char *isa; /* caps the CPU's instruction set: "scalar", "avx2", ...; NULL: whatever the CPU has */
     edgellm_kernels kernels;
     edgellm_log_level log_level; /* the least that is sent to log. Default EDGELLM_LOG_INFO */
     edgellm_progress_fn progress;
@@ -243,9 +245,10 @@ typedef struct edgellm_model_info {
     uint64_t n_parameters;
     uint64_t weight_bytes; /* that the weights take in memory */
     char architecture[64]; /* "llama" */
+    char device[32];       /* that runs it: edgellm_device_info.name; "" without weights */
 } edgellm_model_info;
 #define EDGELLM_MODEL_INFO_INIT                                                                                        \
-    { sizeof(edgellm_model_info), 0, 0, 0, 0, 0, EDGELLM_NO_TOKEN, EDGELLM_NO_TOKEN, 0, 0, 0, "" }
+    { sizeof(edgellm_model_info), 0, 0, 0, 0, 0, EDGELLM_NO_TOKEN, EDGELLM_NO_TOKEN, 0, 0, 0, "", "" }
 
 EDGELLM_API edgellm_status edgellm_model_get_info(const edgellm_model *model, edgellm_model_info *info);
 

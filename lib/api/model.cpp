@@ -11,7 +11,7 @@ ModelOptions el::model_options(const edgellm_model_options *given) {
     edgellm_model_options in = read_struct<edgellm_model_options>(given, EDGELLM_MODEL_OPTIONS_INIT, "options");
     check_flags(in.flags, EDGELLM_MODEL_VOCABULARY_ONLY | EDGELLM_MODEL_MAP_FILE, "options.flags");
     ModelOptions options;
-    if (in.device && in.device != std::string_view("auto")) options.device = in.device;
+    if (in.device) options.device = in.device;
     if (in.kernels != EDGELLM_KERNELS_AUTO && in.kernels != EDGELLM_KERNELS_REFERENCE)
         fail(Status::kUnsupported, "options.kernels is {}, which this library does not know", in.kernels);
     options.reference_kernels = in.kernels == EDGELLM_KERNELS_REFERENCE;
@@ -37,6 +37,7 @@ edgellm_model_info describe(const Model &model) {
     info.n_metadata = model.metadata().entries().size();
     if (auto architecture = model.metadata().get_string("general.architecture"))
         copy_text(info.architecture, *architecture);
+    if (model.has_weights()) copy_text(info.device, model.device());
     if (const Vocabulary *vocabulary = model.vocabulary()) {
         info.flags |= EDGELLM_MODEL_HAS_VOCABULARY;
         if (!vocabulary->chat_template().empty()) info.flags |= EDGELLM_MODEL_HAS_CHAT_TEMPLATE;

@@ -20,6 +20,7 @@ class Model {
     const Log &log() const { return log_; }
 
     bool has_weights() const { return store_ != nullptr; }
+    const std::string &device() const { return plan_.device; }  // that runs it, if it has weights
     // Those below need weights.
     const ModelPlan &plan() const { return plan_; }
     const ModelSpec &spec() const { return plan_.spec; }

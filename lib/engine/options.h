@@ -14,7 +14,7 @@
 namespace el {
 
 struct ModelOptions {
-    std::string device = "cpu";
+    std::string device = "auto";  // or what BackendEntry.device says; auto: plan_model() chooses
     bool reference_kernels = false;
     std::optional<Isa> isa;  // caps what the CPU has; throws kUnsupported if the CPU lacks it
     bool map = false;        // map the file while it is read

@@ -6,6 +6,7 @@
 #include "text/text_stream.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <limits>
 #include <map>
@@ -20,15 +21,46 @@ constexpr uint64_t kCodeBytes = 3 << 20;
 
 // ---- model
 
-std::unique_ptr<Backend> create_backend(const ModelOptions &options) {
+std::unique_ptr<Backend> create_backend(const std::string &device, bool reference) {
     bool device_known = false;
     for (const BackendEntry &entry : backends()) {
-        if (options.device != entry.device) continue;
+        if (device != entry.device) continue;
         device_known = true;
-        if (entry.reference == options.reference_kernels) return entry.create();
+        if (entry.reference == reference) return entry.create();
     }
-    if (device_known) fail(Status::kUnsupported, "device '{:.32}' has no such kernels", options.device);
-    fail(Status::kNotFound, "there is no device '{:.32}'; see edgellm_device_get_info()", options.device);
+    if (device_known) fail(Status::kUnsupported, "device '{:.32}' has no such kernels", device);
+    fail(Status::kNotFound, "there is no device '{:.32}'; see edgellm_device_get_info()", device);
+}
+
+// What "auto" stands for: a GPU that the weights fit; the CPU where there is none, or where something is wanted that
+// only the CPU has. EDGELLM_DEVICE in the environment decides before all that.
+void choose_backend(ModelPlan &plan, const ModelOptions &options) {
+    const char *named = options.device == "auto" ? secure_getenv("EDGELLM_DEVICE") : options.device.c_str();
+    plan.device = named && *named ? named : "auto";
+    if (plan.device != "auto") {
+        plan.backend = create_backend(plan.device, options.reference_kernels);
+        return;
+    }
+    for (const BackendEntry &entry : backends()) {
+        if (options.reference_kernels || options.isa || entry.device == std::string_view("cpu")) continue;
+        try {
+            std::unique_ptr<Backend> backend = entry.create();
+            const uint64_t bytes = backend->layout(plan.weights, {plan.isa}).bytes();
+            const Backend::Device device = backend->device();
+            if (!device.own_memory || bytes <= device.free_bytes) {
+                plan.device = entry.device;
+                plan.backend = std::move(backend);
+                return;
+            }
+            options.log(LogLevel::kWarning, "{} is not used: the weights take {} bytes, of which it has {} free",
+                        device.description, bytes, device.free_bytes);
+        } catch (const Error &error) {
+            options.log(error.status() == Status::kNotFound ? LogLevel::kDebug : LogLevel::kWarning,
+                        "device {} is not used: {}", entry.device, error.what());
+        }
+    }
+    plan.device = "cpu";
+    plan.backend = create_backend(plan.device, options.reference_kernels);
 }
 
 Isa choose_isa(std::optional<Isa> cap) {
@@ -182,13 +214,13 @@ ModelPlan plan_model(const GgufFile &file, const Vocabulary *vocabulary, const M
              file.metadata().source(), vocabulary->size(), plan.spec.vocab);
     plan.program = build_program(plan.spec, file.tensors());
     plan.weights = weight_tensors(file, plan.program);
-    plan.backend = create_backend(options);
+    choose_backend(plan, options);
     plan.own_memory = plan.backend->device().own_memory;
     plan.layout = plan.backend->layout(plan.weights, {plan.isa});
     plan.regions.push_back({device, "metadata", header_bytes(file, plan.program)});
-    add_weights(plan, options.device);
+    add_weights(plan, plan.device);
     if (plan.layout.load_extra_bytes > 0)
-        plan.regions.push_back({options.device, "repacking", plan.layout.load_extra_bytes, true});
+        plan.regions.push_back({plan.device, "repacking", plan.layout.load_extra_bytes, true});
     plan.regions.push_back(
         {device, "staging", staging_bytes(file, plan.weights, plan.layout.row_granularity).all(), true});
     for (PlannedRegion &region : plan.regions) region.own_memory = plan.own_memory && region.device != "cpu";

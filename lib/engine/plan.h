@@ -20,6 +20,7 @@ namespace el {
 struct ModelPlan {
     const Vocabulary *vocabulary = nullptr;  // NULL: none
     std::unique_ptr<Backend> backend;        // NULL: no weights are wanted, or none are there
+    std::string device = "cpu";              // whose backend it is
     // Those below are empty then.
     Isa isa = Isa::kScalar;
     ModelSpec spec;

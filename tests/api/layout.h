@@ -34,7 +34,7 @@ LAYOUT_MEMBER(edgellm_model_options, log, 48);
 LAYOUT_MEMBER(edgellm_model_options, log_user, 56);
 LAYOUT_MEMBER(edgellm_model_options, budget_bytes, 64);
 
-LAYOUT_SIZE(edgellm_model_info, 120);
+LAYOUT_SIZE(edgellm_model_info, 152);
 LAYOUT_MEMBER(edgellm_model_info, flags, 4);
 LAYOUT_MEMBER(edgellm_model_info, n_vocab, 8);
 LAYOUT_MEMBER(edgellm_model_info, n_layers, 12);
@@ -46,6 +46,7 @@ LAYOUT_MEMBER(edgellm_model_info, n_metadata, 32);
 LAYOUT_MEMBER(edgellm_model_info, n_parameters, 40);
 LAYOUT_MEMBER(edgellm_model_info, weight_bytes, 48);
 LAYOUT_MEMBER(edgellm_model_info, architecture, 56);
+LAYOUT_MEMBER(edgellm_model_info, device, 120);
 
 LAYOUT_SIZE(edgellm_token_info, 8);
 LAYOUT_MEMBER(edgellm_token_info, flags, 4);

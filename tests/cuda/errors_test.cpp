@@ -61,6 +61,45 @@ TEST_CASE("a model and a context live on the fake GPU and leave nothing behind")
     CHECK(fake.live_bytes == 0);
 }
 
+TEST_CASE("auto is the GPU, unless something speaks for the CPU") {
+    FakeCuda &fake = fake_cuda();
+    auto device_of = [](edgellm_model_options how, std::string *said = nullptr) {
+        how.log_user = said;
+        how.log = [](void *user, edgellm_log_level, const char *text) {
+            if (user) *static_cast<std::string *>(user) += text;
+        };
+        edgellm_model *model = nullptr;
+        REQUIRE(edgellm_model_load(kModelPath, &how, &model) == EDGELLM_OK);
+        edgellm_model_info info = EDGELLM_MODEL_INFO_INIT;
+        REQUIRE(edgellm_model_get_info(model, &info) == EDGELLM_OK);
+        edgellm_model_free(model);
+        return std::string(info.device);
+    };
+    const edgellm_model_options any = EDGELLM_MODEL_OPTIONS_INIT;
+    edgellm_model_options how = any;
+    setenv("EDGELLM_DEVICE", "cpu", 1);
+    CHECK(device_of(any) == "cpu");
+    how.device = "cuda";
+    CHECK(device_of(how) == "cuda");
+    unsetenv("EDGELLM_DEVICE");
+    CHECK(device_of(any) == "cuda");
+    how.device = "auto";
+    CHECK(device_of(how) == "cuda");
+    how.kernels = EDGELLM_KERNELS_REFERENCE;
+    CHECK(device_of(how) == "cpu");
+    how = any;
+    how.isa = "scalar";
+    CHECK(device_of(how) == "cpu");
+
+    const int64_t total = fake.total_bytes;
+    fake.total_bytes = 1000;
+    std::string said;
+    CHECK(device_of(any, &said) == "cpu");
+    CHECK_MESSAGE(contains(said.c_str(), "bytes, of which it has 1000 free"), said);
+    fake.total_bytes = total;
+    setenv("EDGELLM_DEVICE", "cpu", 1);
+}
+
 TEST_CASE("the memory plan is what a model and a context take") {
     FakeCuda &fake = fake_cuda();
     Life life;
