@@ -360,7 +360,8 @@ template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_b
 
     // Rows that this step makes lie behind these, at most one for each of its tokens.
     const int32_t old_rows = call.k ? work.end : work.end - call.attention.n;
-    if (min(way.first_row(0) + kUnitRows, work.end) > old_rows) wait_for_predecessor();
+    const int32_t fetched_rows = way.first_row(min(reader.kAhead, way.n) - 1) + kUnitRows;
+    if (min(fetched_rows, work.end) > old_rows) wait_for_predecessor();
     if (way.n > 0) reader.prefetch();
     const Rope &rope = call.q_rope.args.dims ? call.q_rope : call.k_rope;
     if (rope.args.dims) make_turns(rope, __ldcg(call.attention.step.position + work.token), shared.turns);

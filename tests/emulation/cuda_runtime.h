@@ -54,6 +54,14 @@ struct Launch {
 };
 void run(const Launch &launch, const std::function<void()> &kernel);
 
+// What the kernels before are yet to write: run() calls `hide` before each cluster, and `show` when all threads that
+// still can do something wait for the kernel before; and at the end of the cluster.
+struct Predecessors {
+    std::function<void()> hide, show;
+};
+extern Predecessors predecessors;
+void wait_for_predecessor();
+
 extern size_t shared_bytes;  // of the last run
 uint8_t *dynamic_shared();
 void wait_for_block();

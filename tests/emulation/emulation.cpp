@@ -12,6 +12,7 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
 
+Predecessors predecessors;
 size_t shared_bytes = 0;
 bool has_bulk_copies = false;
 
@@ -84,6 +85,17 @@ struct Cluster {
     Barrier all;
     std::map<uintptr_t, Inbox> inboxes;
     const std::function<void()> *kernel = nullptr;
+    unsigned predecessors_done = 0;  // 1: yes
+
+    void hide() {
+        if (predecessors.hide) predecessors.hide();
+        predecessors_done = !predecessors.hide;
+    }
+    bool show() {  // false: everything is there already
+        if (predecessors_done) return false;
+        predecessors.show();
+        return predecessors_done = 1;
+    }
 };
 Cluster *cluster = nullptr;
 Fiber *current = nullptr;
@@ -144,6 +156,7 @@ void run_all(std::vector<Fiber> &fibers, size_t n_threads) {
         any = false;
         for (size_t first = 0; first < fibers.size(); first += n_threads)
             while (run_block(&fibers[first], n_threads)) any = true;
+        any |= cluster->show();
     }
     for (const Fiber &fiber : fibers)
         if (!fiber.done) stop("all threads wait");
@@ -171,6 +184,7 @@ void run(const Launch &launch, const std::function<void()> &kernel) {
         for (unsigned y = 0; y < gridDim.y; ++y)
             for (unsigned x = 0; x < gridDim.x; x += launch.cluster) {
                 mine.all = {launch.cluster * n_threads};
+                mine.hide();
                 mine.inboxes.clear();
                 for (unsigned b = 0; b < launch.cluster; ++b) {
                     Block &block = mine.blocks[b];
@@ -184,6 +198,8 @@ void run(const Launch &launch, const std::function<void()> &kernel) {
 }
 
 uint8_t *dynamic_shared() { return current->block->memory(); }
+
+void wait_for_predecessor() { wait_for_change(cluster->predecessors_done, 0); }
 
 void wait_for_block() {
     Barrier &all = current->block->all;

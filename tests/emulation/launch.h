@@ -4,7 +4,7 @@
 
 namespace el::cuda {
 
-inline void wait_for_predecessor() {}
+using emulation::wait_for_predecessor;
 inline void let_successor_start() {}
 inline uint8_t *dynamic_shared() { return emulation::dynamic_shared(); }
 template <typename T> T &dynamic_shared_as() { return *reinterpret_cast<T *>(dynamic_shared()); }
