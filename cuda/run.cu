@@ -139,9 +139,9 @@ Recorded Executable::record_step(int32_t n_tokens) const {
 
 // Kernels with recurrent state are launched for a number of sequences: captured for one, which has one token.
 void Executable::capture() {
-    for (int32_t n : {1, 2, 4, 8}) {
-        if (uint32_t(n) > at.step.limits.max_tokens) break;
-        if (n > 1 && !program.state_layers.empty()) break;
+    for (int32_t bucket : {1, 2, 4, kDecodeTokens}) {
+        const auto n = int32_t(std::min(uint32_t(bucket), at.step.limits.max_tokens));
+        if (!captured_.empty() && (captured_.back().tokens == n || !program.state_layers.empty())) break;
         captured_.push_back({n, ready(record_step(n))});
         check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
     }

@@ -2,8 +2,10 @@
 #include "../api/allocations.h"
 #include "life.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <string>
+#include <string_view>
 
 extern unsigned skipped_cases;
 
@@ -282,6 +284,26 @@ TEST_CASE("each bucket of few tokens is captured once") {
     REQUIRE(life.use());
     CHECK(fake.captures == captures);
     CHECK(fake.instantiations == 4);
+}
+
+TEST_CASE("contexts with steps of fewer than 8 tokens have a graph for each") {
+    FakeCuda &fake = fake_cuda();
+    for (const auto &[most, graphs] : {std::pair(1, 1), std::pair(2, 2), std::pair(3, 3), std::pair(6, 4)}) {
+        Life life;
+        life.options.max_batch_tokens = most;
+        REQUIRE(life.load());
+        fake.instantiations = 0;
+        REQUIRE(life.create());
+        CHECK(fake.instantiations == graphs);
+        for (int32_t n = 1; n <= most; ++n) {
+            fake.n_recorded = 0;
+            REQUIRE(life.decode(n));
+            const auto launched = [](const FakeCuda::Call &call) {
+                return std::string_view(call.name).find("cudaLaunchKernel") == 0;
+            };
+            CHECK(std::count_if(fake.record, fake.record + fake.n_recorded, launched) == 0);
+        }
+    }
 }
 
 TEST_CASE("10,000 steps allocate and capture nothing") {
