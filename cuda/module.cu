@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <iterator>
 #include <new>
 
 namespace el::cuda {
@@ -62,6 +63,30 @@ template <typename Function> void between_steps(const Executable *executable, Fu
     e.broken_status = guard(on.lost(), e.broken, [&] { function(e); });
 }
 
+__global__ void no_kernel() {}
+
+// Throws where the module has no code for the GPU. Asking the driver takes memory of the GPU, so it is not asked where
+// the answer is known.
+void check_code(int32_t device) {
+    constexpr int kCompiled[] = {__CUDA_ARCH_LIST__};
+    int major = 0, minor = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking a GPU what it is");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking a GPU what it is");
+    const int capability = 10 * major + minor;
+    if (std::find(std::begin(kCompiled), std::end(kCompiled), 10 * capability) != std::end(kCompiled)) return;
+    if (capability < 80)
+        throw Failure(kUnsupported, "the GPU has compute capability %d.%d; it must be 8.0 or later", major, minor);
+    const OnDevice on(device);
+    cudaFuncAttributes attributes;
+    const cudaError_t result = cudaFuncGetAttributes(&attributes, no_kernel);
+    if (result != cudaErrorNoKernelImageForDevice && result != cudaErrorInvalidDeviceFunction)
+        return check(result, "asking for the module's code");
+    cudaGetLastError();  // for what comes later
+    throw Failure(kUnsupported,
+                  "the CUDA module has no code for the GPU, of compute capability %d.%d: build it with -Dgpu_arch=%d",
+                  major, minor, capability);
+}
+
 int32_t device_count(int32_t *n, char *error) {
     return guard(is_lost(0), error, [&] {
         const cudaError_t result = cudaGetDeviceCount(n);
@@ -72,6 +97,7 @@ int32_t device_count(int32_t *n, char *error) {
         if (result == cudaErrorNoDevice)
             throw Failure(kNotFound, "the driver knows no GPU (does CUDA_VISIBLE_DEVICES hide it?)");
         check(result, "looking for GPUs");
+        if (*n > 0) check_code(0);  // the only one that models are loaded to
     });
 }
 

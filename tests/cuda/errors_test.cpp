@@ -348,3 +348,23 @@ TEST_CASE("without a driver or a GPU the reason is told, and the CPU works") {
         unsetenv("FAKE_CUDA_NO_DEVICE");
     }
 }
+
+TEST_CASE("a GPU that the module has no code for is not used, and the reason told") {
+    fake_cuda();
+    for (const auto &[capability, reason] :
+         {std::pair("88", "no code for the GPU, of compute capability 8.8: build it with -Dgpu_arch=88"),
+          std::pair("75", "compute capability 7.5; it must be 8.0 or later")}) {
+        setenv("FAKE_CUDA_CAPABILITY", capability, 1);
+        unsetenv("EDGELLM_DEVICE");
+        Life life, any("auto");
+        size_t n = 0;
+        CHECK(edgellm_device_count(&n) == EDGELLM_OK);
+        CHECK(n == 1);
+        CHECK(!life.load());
+        CHECK(life.status == EDGELLM_UNSUPPORTED);
+        CHECK_MESSAGE(contains(life.error, reason), std::string(life.error));
+        CHECK(any.run());  // on the CPU
+        unsetenv("FAKE_CUDA_CAPABILITY");
+        setenv("EDGELLM_DEVICE", "cpu", 1);
+    }
+}

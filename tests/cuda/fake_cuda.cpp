@@ -122,7 +122,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     return call("cudaGetDeviceProperties");
 }
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
-    *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : attribute == cudaDevAttrMultiProcessorCount ? 8 : 0;
+    const char *given = std::getenv("FAKE_CUDA_CAPABILITY");
+    const int capability = given ? std::atoi(given) : 90;
+    *value = attribute == cudaDevAttrComputeCapabilityMajor   ? capability / 10
+             : attribute == cudaDevAttrComputeCapabilityMinor ? capability % 10
+             : attribute == cudaDevAttrMultiProcessorCount    ? 8
+                                                              : 0;
     return call("cudaDeviceGetAttribute");
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
@@ -234,6 +239,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return free_handle(gra
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) { return call("cudaFuncSetAttribute"); }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *) {
     std::memset(out, 0, sizeof *out);
+    if (std::getenv("FAKE_CUDA_CAPABILITY")) return remember(cudaErrorNoKernelImageForDevice);
     return call("cudaFuncGetAttributes");
 }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, int, size_t) {
