@@ -85,6 +85,13 @@ void test_attention_shapes(Context &c) {
             compare_caches(c, {dim, 3, 1, false, true, 1, 0, window}, {tokens(700), tokens(1), two, many, tokens(1, 1)},
                            " long", 768);
     }
+    // Rows of a step anywhere in what blocks and their warps take, behind others of the same warp.
+    if (gpu)
+        for (uint32_t dim : {64u, 128u}) {
+            std::vector<Tokens> steps(31, tokens(2));
+            steps[0] = tokens(599);
+            compare_caches(c, {dim, 3, 1}, steps, " pairs", 672);
+        }
     // So long that parts of it meet at last in the memory of the device.
     if (gpu)
         compare_caches(c, {64, 2, 1, false, false, 1}, {tokens(4500), tokens(1), tokens(2), tokens(1)}, " deep", 4544);
