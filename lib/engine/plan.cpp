@@ -28,7 +28,8 @@ std::unique_ptr<Backend> create_backend(const std::string &device, bool referenc
         device_known = true;
         if (entry.reference == reference) return entry.create();
     }
-    if (device_known) fail(Status::kUnsupported, "device '{:.32}' has no such kernels", device);
+    if (device_known)
+        fail(Status::kUnsupported, "device '{:.32}' has no reference kernels; choose 'cpu', which has them", device);
     fail(Status::kNotFound, "there is no device '{:.32}'; see edgellm_device_get_info()", device);
 }
 

@@ -39,6 +39,10 @@ class Measured(Case):
         self.assertEqual([one["sequences"] for one in result["sequences"]], [1, 2, 4, 8])
         self.assertEqual(self.ok(*bench).text.count("together"), 4)
 
+    def test_reference_kernels_are_on_the_cpu(self):
+        self.fails(1, "'cuda' has no reference kernels; choose 'cpu'", "logits", "-m", TINY, "--tokens", "1,2", "-o",
+                   scratch("none.npy"), "--device", "cuda", "--kernels", "reference")
+
 
 class Missing(Case):
     def test_the_reason_is_told(self):
