@@ -1,4 +1,4 @@
-// Ops on rows: norms, gates, scales, slices, rope, routes and sums of experts.
+// Ops on rows: gates, scales, slices, rope and sums of experts.
 #include "ops/activation.cuh"
 #include "ops/heads.cuh"
 
@@ -77,28 +77,6 @@ __global__ void rope_kernel(Rope r, const int32_t *position, const float *x, flo
     }
 }
 
-// One thread for a row: experts are few, and the order of equals must be the first's.
-__global__ void route_kernel(RouteArgs a, const float *logits, int n, float *out) {
-    const int row = int(blockIdx.x * blockDim.x + threadIdx.x);
-    if (row >= n) return;
-    logits += size_t(row) * a.n_experts;
-    out += size_t(row) * 2 * a.n_used;
-    float highest = -INFINITY, sum = 0, chosen = 0;
-    for (uint32_t e = 0; e < a.n_experts; ++e) highest = fmaxf(highest, logits[e]);
-    for (uint32_t e = 0; e < a.n_experts; ++e) sum += expf(logits[e] - highest);
-    for (uint32_t i = 0; i < a.n_used; ++i) {
-        uint32_t best = a.n_experts;
-        for (uint32_t e = 0; e < a.n_experts; ++e) {
-            bool taken = false;
-            for (uint32_t j = 0; j < i; ++j) taken |= out[j] == float(e);
-            if (!taken && (best == a.n_experts || logits[e] > logits[best] || logits[best] != logits[best])) best = e;
-        }
-        out[i] = float(best);
-        chosen += out[a.n_used + i] = expf(logits[best] - highest) / sum;
-    }
-    for (uint32_t i = 0; i < a.n_used; ++i) out[a.n_used + i] *= a.normalize ? a.scale / chosen : a.scale;
-}
-
 __global__ void expert_scale_kernel(ExpertScaleCall c, size_t n) {
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
@@ -150,9 +128,6 @@ void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, i
 }
 void rope(const Rope &r, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream) {
     rope_kernel<<<n, kThreads, r.args.dims / 2 * sizeof(float2), stream>>>(r, position, x, out);
-}
-void route(const RouteArgs &args, const float *logits, float *out, int n, cudaStream_t stream) {
-    route_kernel<<<(n + 31) / 32, 32, 0, stream>>>(args, logits, n, out);
 }
 void expert_scale(const ExpertScaleCall &c, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
