@@ -94,7 +94,8 @@ struct Cluster {
     bool show() {  // false: everything is there already
         if (predecessors_done) return false;
         predecessors.show();
-        return predecessors_done = 1;
+        predecessors_done = 1;
+        return true;
     }
 };
 Cluster *cluster = nullptr;
