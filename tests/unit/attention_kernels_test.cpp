@@ -1,4 +1,5 @@
 // The kernels of cuda/ops/decode_attention.cu, rope_and_write.cu and flash_attention.cu on emulated blocks.
+#include "emulation/late.h"
 #include "unit/attention_setup.h"
 
 #include "device.h"
@@ -19,40 +20,14 @@ void check_rows(const CacheRows &got, const CacheRows &wanted) {
     CHECK(others <= 4);  // some values lie between two of the format's numbers
 }
 
-// While this lives, what other kernels of the step make is no number until a kernel waits for them.
-class Late {
-  public:
-    explicit Late(Setup &s) {
-        add(s.q.data(), s.q.size() * sizeof(float));
-        add(s.q_out.data(), s.q_out.size() * sizeof(float));
-        add(s.own_k.data(), s.own_k.size() * sizeof(float));
-        add(s.own_v.data(), s.own_v.size() * sizeof(float));
-        for (uint32_t t = 0; t < s.n; ++t) {
-            const int32_t slot = s.slot[Setup::kGroup * s.limits.max_tokens + t];
-            for (uint32_t h = 0; slot >= 0 && h < s.c.n_kv_heads; ++h)
-                for (const Plane &plane : {s.k.plane, s.v.plane}) add(plane.row(slot, h), plane.row_bytes);
-        }
-        emulation::predecessors.hide = [this] {
-            for (Piece &piece : pieces_) std::memset(piece.at, 0xff, piece.bytes.size());
-        };
-        emulation::predecessors.show = [this] {
-            for (Piece &piece : pieces_) std::memcpy(piece.at, piece.bytes.data(), piece.bytes.size());
-        };
+void add_made_in_step(emulation::Late &late, Setup &s) {
+    for (auto *values : {&s.q, &s.q_out, &s.own_k, &s.own_v}) late.add(*values);
+    for (uint32_t t = 0; t < s.n; ++t) {
+        const int32_t slot = s.slot[Setup::kGroup * s.limits.max_tokens + t];
+        for (uint32_t h = 0; slot >= 0 && h < s.c.n_kv_heads; ++h)
+            for (const Plane &plane : {s.k.plane, s.v.plane}) late.add(plane.row(slot, h), plane.row_bytes);
     }
-    Late(const Late &) = delete;
-    ~Late() { emulation::predecessors = {}; }
-
-  private:
-    struct Piece {
-        uint8_t *at;
-        std::vector<uint8_t> bytes;
-    };
-    void add(void *from, size_t n) {
-        uint8_t *at = static_cast<uint8_t *>(from);
-        pieces_.push_back({at, {at, at + n}});
-    }
-    std::vector<Piece> pieces_;
-};
+}
 
 void check_outputs(const Case &c, const Setup &s) {
     for (uint32_t t = 0; t < s.n; ++t)
@@ -97,7 +72,8 @@ void check(const Case &c) {
     check_rows(s.v, v_wanted);
     check_outputs(c, s);
     if (c.kernel == Kernel::kFlash) return;
-    const Late late(s);
+    emulation::Late late;
+    add_made_in_step(late, s);
     std::fill(s.out.begin(), s.out.end(), NAN);
     start();
     check_outputs(c, s);
