@@ -30,7 +30,11 @@ std::unique_ptr<Backend> create_backend(const std::string &device, bool referenc
     }
     if (device_known)
         fail(Status::kUnsupported, "device '{:.32}' has no reference kernels; choose 'cpu', which has them", device);
-    fail(Status::kNotFound, "there is no device '{:.32}'; see edgellm_device_get_info()", device);
+    std::string known;
+    for (const BackendEntry &entry : backends())
+        if (known.find(entry.device) == known.npos) known += fmt::format("'{}', ", entry.device);
+    fail(Status::kNotFound, "there is no device '{:.32}'; choose {}or 'auto', for which EDGELLM_DEVICE may stand",
+         device, known);
 }
 
 // What "auto" stands for: a GPU that the weights fit; the CPU where there is none, or where something is wanted that

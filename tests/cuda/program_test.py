@@ -43,6 +43,10 @@ class Measured(Case):
         self.fails(1, "'cuda' has no reference kernels; choose 'cpu'", "logits", "-m", TINY, "--tokens", "1,2", "-o",
                    scratch("none.npy"), "--device", "cuda", "--kernels", "reference")
 
+    def test_devices_that_exist_are_told(self):
+        self.fails(1, "no device 'gpu'; choose 'cpu', 'cuda', or 'auto'", "plan", TINY,
+                   env={**os.environ, "EDGELLM_DEVICE": "gpu"})
+
 
 class Missing(Case):
     def test_the_reason_is_told(self):

@@ -29,7 +29,7 @@ Loaded open(const std::string &path) {
     const Sizes sizes;
     const Module *module = entry ? entry(&sizes) : nullptr;
     if (!module || module->struct_size != sizeof(Module) || std::strcmp(module->build, kBuildId) != 0)
-        return {nullptr, path + " belongs to another build of libedgellm"};
+        return {nullptr, path + " belongs to another build of libedgellm: take both from the same one"};
     return {module, ""};
 }
 
