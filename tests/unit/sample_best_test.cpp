@@ -184,8 +184,9 @@ TEST_CASE("where tokens that are not among the best could be equal to these, the
         {{.top_k = 0, .top_p = 1, .min_p = 1}, even},
         {{.top_k = 0, .top_p = 0.5f}, pair},
     };
-    for (const auto &[options, logits] : cases) {
-        CAPTURE(options.top_k);
+    for (const auto &one : cases) {
+        const auto &[options, logits] = one;
+        CAPTURE(one.options.top_k);
         Sampler sampler(300, options);
         REQUIRE(sampler.best_wanted() >= 64);
         const BestOfRow best(logits.data(), 300, 256);

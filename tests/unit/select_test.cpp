@@ -66,9 +66,10 @@ TEST_CASE("the kernels find the best tokens of rows, in order") {
         {151936, {Kind::kRandom, Kind::kEven}, 5}, {262147, {Kind::kRandom, Kind::kEven}, 256},
     };
     Selection selection(2);
-    for (const auto &[vocab, kinds, n] : cases) {
-        CAPTURE(vocab);
-        CAPTURE(n);
+    for (const auto &one : cases) {
+        const auto &[vocab, kinds, n] = one;
+        CAPTURE(one.vocab);
+        CAPTURE(one.n);
         std::vector<float> logits;
         for (Kind kind : kinds) {
             const std::vector<float> x = row(random, vocab, kind);
