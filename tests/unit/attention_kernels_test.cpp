@@ -6,10 +6,6 @@
 
 #include <doctest/doctest.h>
 
-namespace el::cuda {
-bool is_sticky(cudaError_t) { return false; }
-}  // namespace el::cuda
-
 namespace {
 
 using namespace attention_test;

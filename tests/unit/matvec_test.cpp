@@ -14,10 +14,6 @@
 using namespace el;
 using namespace el::cuda;
 
-namespace el::cuda {
-bool is_sticky(cudaError_t) { return false; }
-}  // namespace el::cuda
-
 namespace {
 
 std::vector<float> random_floats(std::mt19937 &random, size_t n) {

@@ -11,10 +11,6 @@
 #include <random>
 #include <vector>
 
-namespace el::cuda {
-bool is_sticky(cudaError_t) { return false; }
-}  // namespace el::cuda
-
 namespace {
 
 using namespace el;

@@ -12,10 +12,6 @@
 using namespace el;
 using namespace el::cuda;
 
-namespace el::cuda {
-bool is_sticky(cudaError_t) { return false; }
-}  // namespace el::cuda
-
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
