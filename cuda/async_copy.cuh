@@ -8,6 +8,13 @@ namespace el::cuda {
 
 __device__ inline uint32_t shared_address(const void *p) { return uint32_t(__cvta_generic_to_shared(p)); }
 
+// The same place, in a register: the compiler would compute it anew at each use, which takes long.
+template <typename T> __device__ T *hold_shared(T *p) {
+    uint32_t at = shared_address(p);
+    asm volatile("" : "+r"(at));
+    return static_cast<T *>(__cvta_shared_to_generic(at));
+}
+
 // 16 bytes, both sides aligned.
 __device__ inline void copy_async(void *to, const void *from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
@@ -44,6 +51,15 @@ constexpr bool kHasBulkCopies = true;
 constexpr bool kHasBulkCopies = false;
 #endif
 
+// One lane of a warp, all of which are here.
+__device__ inline bool is_elected() {
+    uint32_t elected = 0;
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(elected));
+#endif
+    return elected;
+}
+
 // By one thread, once, before the threads that will use the barrier meet.
 __device__ inline void init_arrivals(uint64_t *barrier) {
 #if __CUDA_ARCH__ >= 900
@@ -53,14 +69,17 @@ __device__ inline void init_arrivals(uint64_t *barrier) {
 #endif
 }
 
-// By one thread. Addresses and bytes: multiples of 16.
+// By one thread. Addresses and bytes: multiples of 16. What is read once shall not displace in the second-level cache
+// what is read again and again: x, norms, instructions.
 __device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n"
-                 "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     shared_address(to)),
-                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
-                 : "memory");
+    constexpr uint64_t kEvictFirst = 0x12f0000000000000;  // as createpolicy.fractional makes it
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n"
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+        "%4;" ::"r"(shared_address(to)),
+        "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(kEvictFirst)
+        : "memory");
 #endif
 }
 

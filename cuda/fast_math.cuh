@@ -1,5 +1,6 @@
 // What has no name in CUDA C++.
 #pragma once
+#include <cstdint>
 #include <cuda_runtime.h>
 
 namespace el::cuda {
@@ -7,6 +8,13 @@ namespace el::cuda {
 __device__ inline float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// The larger one; NaN if one is NaN.
+__device__ inline float max_or_nan(float a, float b) {
+    float y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
     return y;
 }
 

@@ -14,67 +14,72 @@ struct Affine {
 
 __device__ inline float half_bits(uint32_t bits) { return __half2float(__ushort_as_half(uint16_t(bits))); }
 
-// The scales of a format: as integers of group_bytes and super_bytes from a block of the file, and back as floats.
-// kOffset: offsets are not 0. kHalves: 2 if the halves of a group have their own scales.
+// Byte `at` of a word: the last bits of a float of 2^23 and more are an integer. `high`: kByteBits.
+constexpr uint32_t kByteBits = 0x4b000000;
+constexpr float kByteBase = 8388608;
+__device__ inline float byte_as_float(uint32_t word, int at, uint32_t high) {
+    return __uint_as_float(__byte_perm(word, high, uint32_t(0x7440 + at))) - kByteBase;
+}
+__device__ inline float signed_byte_as_float(uint32_t word, int at, uint32_t high) {
+    return __uint_as_float(__byte_perm(word ^ 0x80808080, high, uint32_t(0x7440 + at))) - (kByteBase + 128);
+}
+
+// The scales of a format: as integers of group_bytes and super_bytes from a block of the file, and back, from byte `at`
+// of a word on (`high`: as byte_as_float() has it). kMiddle: the code that stands for 0, for all groups; kMins: groups
+// have offsets of their own. kHalves: 2 if the halves of a group have their own scales, which are integers then.
 template <typename F> struct Scales;
 
 struct ScaleOfGroup {  // a float16 for the group
     static constexpr int kHalves = 1;
+    static constexpr bool kMins = false;
     template <typename Block> static __device__ uint32_t group(const Block &b, int) { return b.d; }
     template <typename Block> static __device__ uint32_t super(const Block &) { return 0; }
+    static __device__ float scale(uint32_t word, int at, uint32_t, uint32_t) { return half_bits(word >> 8 * at); }
 };
-template <int Middle> struct SymmetricScales : ScaleOfGroup {
-    static constexpr bool kOffset = Middle != 0;
-    static __device__ Affine affine(uint32_t group, uint32_t) {
-        const float d = half_bits(group);
-        return {{d, d}, {-Middle * d, -Middle * d}};
-    }
-};
+template <int Middle> struct SymmetricScales : ScaleOfGroup { static constexpr int kMiddle = Middle; };
 template <> struct Scales<Q4_0> : SymmetricScales<8> {};
 template <> struct Scales<Q5_0> : SymmetricScales<16> {};
 template <> struct Scales<Q8_0> : SymmetricScales<0> {};
 template <> struct Scales<IQ4_NL> : SymmetricScales<0> {};
 
 struct ScaleAndMinOfGroup {  // two float16
-    static constexpr int kHalves = 1;
-    static constexpr bool kOffset = true;
+    static constexpr int kHalves = 1, kMiddle = 0;
+    static constexpr bool kMins = true;
     template <typename Block> static __device__ uint32_t group(const Block &b, int) {
         return b.d | uint32_t(b.m) << 16;
     }
     template <typename Block> static __device__ uint32_t super(const Block &) { return 0; }
-    static __device__ Affine affine(uint32_t group, uint32_t) {
-        const float d = half_bits(group), m = half_bits(group >> 16);
-        return {{d, d}, {m, m}};
-    }
+    static __device__ float scale(uint32_t word, int, uint32_t, uint32_t) { return half_bits(word); }
+    static __device__ float offset(uint32_t word, int, uint32_t, uint32_t) { return half_bits(word >> 16); }
 };
 template <> struct Scales<Q4_1> : ScaleAndMinOfGroup {};
 template <> struct Scales<Q5_1> : ScaleAndMinOfGroup {};
 
 struct TwoScales6 {  // integers of 6 bits, two float16 for all groups
-    static constexpr int kHalves = 1;
-    static constexpr bool kOffset = true;
+    static constexpr int kHalves = 1, kMiddle = 0;
+    static constexpr bool kMins = true;
     template <typename Block> static __device__ uint32_t group(const Block &b, int group) {
         int scale, min;
         unpack_scale6(b.scales, group, scale, min);
         return uint32_t(scale | min << 8);
     }
     template <typename Block> static __device__ uint32_t super(const Block &b) { return b.d | uint32_t(b.dmin) << 16; }
-    static __device__ Affine affine(uint32_t group, uint32_t super) {
-        const float scale = half_bits(super) * float(group & 255), offset = -half_bits(super >> 16) * float(group >> 8);
-        return {{scale, scale}, {offset, offset}};
+    static __device__ float scale(uint32_t word, int at, uint32_t super, uint32_t high) {
+        return half_bits(super) * byte_as_float(word, at, high);
+    }
+    static __device__ float offset(uint32_t word, int at, uint32_t super, uint32_t high) {
+        return -half_bits(super >> 16) * byte_as_float(word, at + 1, high);
     }
 };
 template <> struct Scales<Q4_K> : TwoScales6 {};
 template <> struct Scales<Q5_K> : TwoScales6 {};
 
 template <int Middle> struct ScalesOfHalves {  // a signed byte for each, a float16 for all
-    static constexpr int kHalves = 2;
-    static constexpr bool kOffset = true;
+    static constexpr int kHalves = 2, kMiddle = Middle;
+    static constexpr bool kMins = false;
     template <typename Block> static __device__ uint32_t super(const Block &b) { return b.d; }
-    static __device__ Affine affine(uint32_t group, uint32_t super) {
-        const float d = half_bits(super), a = d * float(int8_t(group)), b = d * float(int8_t(group >> 8));
-        return {{a, b}, {-Middle * a, -Middle * b}};
-    }
+    static __device__ float super_scale(uint32_t super) { return half_bits(super); }
+    static __device__ int of_half(uint32_t word, int at, int half) { return int8_t(word >> 8 * (at + half)); }
 };
 template <> struct Scales<Q6_K> : ScalesOfHalves<32> {
     static __device__ uint32_t group(const Q6_K::Block &b, int group) {
@@ -94,27 +99,25 @@ template <> struct Scales<Q3_K> : ScalesOfHalves<4> {
 };
 
 template <> struct Scales<Q2_K> {
-    static constexpr int kHalves = 2;
-    static constexpr bool kOffset = true;
+    static constexpr int kHalves = 2, kMiddle = 0;
+    static constexpr bool kMins = true;
     static __device__ uint32_t group(const Q2_K::Block &b, int group) {
         return b.scales[2 * group] | uint32_t(b.scales[2 * group + 1]) << 8;
     }
     static __device__ uint32_t super(const Q2_K::Block &b) { return b.d | uint32_t(b.dmin) << 16; }
-    static __device__ Affine affine(uint32_t group, uint32_t super) {
-        const float d = half_bits(super), m = -half_bits(super >> 16);
-        return {{d * float(group & 15), d * float(group >> 8 & 15)},
-                {m * float(group >> 4 & 15), m * float(group >> 12)}};
-    }
+    static __device__ float super_scale(uint32_t super) { return half_bits(super); }
+    static __device__ float super_offset(uint32_t super) { return -half_bits(super >> 16); }
+    static __device__ int of_half(uint32_t word, int at, int half) { return word >> 8 * (at + half) & 15; }
+    static __device__ int min_of_half(uint32_t word, int at, int half) { return word >> (8 * (at + half) + 4) & 15; }
 };
 
 template <> struct Scales<IQ4_XS> {
-    static constexpr int kHalves = 1;
-    static constexpr bool kOffset = false;
+    static constexpr int kHalves = 1, kMiddle = 0;
+    static constexpr bool kMins = false;
     static __device__ uint32_t group(const IQ4_XS::Block &b, int group) { return uint8_t(IQ4_XS::scale(b, 2 * group)); }
     static __device__ uint32_t super(const IQ4_XS::Block &b) { return b.d; }
-    static __device__ Affine affine(uint32_t group, uint32_t super) {
-        const float scale = half_bits(super) * float(int8_t(group));
-        return {{scale, scale}, {0, 0}};
+    static __device__ float scale(uint32_t word, int at, uint32_t super, uint32_t high) {
+        return half_bits(super) * signed_byte_as_float(word, at, high);
     }
 };
 
@@ -155,6 +158,7 @@ template <typename F> struct Unit {
     uint32_t pairs[kRows][2];
     uint32_t bits[kRows];
     uint32_t group[kGroupWords], super[kSuperWords ? kSuperWords : 1];
+    uint32_t high = kByteBits;
 
     __device__ void load(const uint8_t *slot, uint32_t lanes, uint32_t lane) {
         constexpr PackedShape s = packed_shape(F::kFormat);
@@ -187,17 +191,37 @@ template <typename F> struct Unit {
         }
     }
 
+    // What Scales has for row r.
+    __device__ float scale(int r) const { return S::scale(word(r), at(r), super_of(r), high); }
+    __device__ float offset(int r) const { return S::offset(word(r), at(r), super_of(r), high); }
+    __device__ float super_scale(int r) const { return S::super_scale(super_of(r)); }
+    __device__ float super_offset(int r) const { return S::super_offset(super_of(r)); }
+    __device__ int of_half(int r, int half) const { return S::of_half(word(r), at(r), half); }
+    __device__ int min_of_half(int r, int half) const { return S::min_of_half(word(r), at(r), half); }
+
     __device__ Affine affine(int r) const {
-        uint32_t own, shared = 0;
-        if constexpr (kGroupBytes == 4) own = group[r];
-        if constexpr (kGroupBytes == 2) own = group[r / 2] >> 16 * (r % 2) & 0xffff;
-        if constexpr (kGroupBytes == 1) own = group[0] >> 8 * r & 0xff;
-        if constexpr (kSuperBytes == 4) shared = super[r];
-        if constexpr (kSuperBytes == 2) shared = super[r / 2] >> 16 * (r % 2) & 0xffff;
-        return Scales<F>::affine(own, shared);
+        Affine a;
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+            if constexpr (S::kHalves == 2) {
+                a.scale[h] = super_scale(r) * float(of_half(r, h));
+                if constexpr (S::kMins) a.offset[h] = super_offset(r) * float(min_of_half(r, h));
+            } else {
+                a.scale[h] = scale(r);
+                if constexpr (S::kMins) a.offset[h] = offset(r);
+            }
+            if constexpr (!S::kMins) a.offset[h] = -S::kMiddle * a.scale[h];
+        }
+        return a;
     }
 
   private:
+    using S = Scales<F>;
+    __device__ uint32_t word(int r) const { return group[r * kGroupBytes / 4]; }
+    __device__ static int at(int r) { return r * kGroupBytes % 4; }
+    __device__ uint32_t super_of(int r) const {
+        return kSuperBytes ? super[r * kSuperBytes / 4] >> r * kSuperBytes % 4 * 8 : 0;
+    }
     static __device__ uint32_t shifted(uint32_t x, int left) { return left >= 0 ? x << left : x >> -left; }
     template <int N> static __device__ void words(const uint8_t *from, uint32_t *to) {
         if constexpr (N == 4) {

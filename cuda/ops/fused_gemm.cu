@@ -66,7 +66,7 @@ template <typename F> class PackedWeights {
   private:
     using U = Unit<F>;
     static constexpr int kUnits = 4 / U::kRows;
-    static constexpr bool kOffset = Scales<F>::kOffset;
+    static constexpr bool kOffset = Scales<F>::kMins || Scales<F>::kMiddle;
 
     __device__ void fetch() {
         const uint32_t at = min(group_, last_), slot = at / kSlotLanes;

@@ -1,5 +1,6 @@
 // The input of integer products: 8 bits and a scale for each group of 32 columns, in slots as those of packed matrices.
 #pragma once
+#include "fast_math.cuh"
 #include "launch.h"
 #include "ops/reduce.cuh"
 #include "packed.h"
@@ -13,6 +14,8 @@ struct alignas(8) GroupScale {
     float scale;
     int16_t sum[2];  // of the halves' integers
 };
+// A scale has 18 bits, so that its product with a number of 6 bits is exact.
+__device__ inline float rounded_scale(float x) { return __uint_as_float(__float_as_uint(x) & ~63u); }
 constexpr uint32_t kInputSlotBytes = kSlotCols + kSlotLanes * sizeof(GroupScale);
 
 // Eight values from memory, as far as they exist.
@@ -33,16 +36,16 @@ struct alignas(16) Eight {
 __device__ inline float quantize_eight(Eight values, const Eight &factors, uint32_t i, uint32_t n, uint8_t *out) {
     float(&v)[8] = values.v;
     float squares = 0;
-    uint32_t largest = 0;  // as bits, among which NaN is the largest
+    float most = 0;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
         squares += v[j] * v[j];
         v[j] *= factors.v[j];
-        largest = max(largest, __float_as_uint(fabsf(v[j])));
+        most = max_or_nan(most, fabsf(v[j]));
     }
-    largest = max(largest, __shfl_xor_sync(~0u, largest, 1));
-    largest = max(largest, __shfl_xor_sync(~0u, largest, 2));
-    const float most = __uint_as_float(largest), inverse = most > 0 ? __fdividef(127.0f, most) : 0.0f;
+    most = max_or_nan(most, __shfl_xor_sync(~0u, most, 1));
+    most = max_or_nan(most, __shfl_xor_sync(~0u, most, 2));
+    const float inverse = most > 0 ? __fdividef(127.0f, most) : 0.0f;
     uint32_t bytes[2];
     int sum = 0;
 #pragma unroll
@@ -62,7 +65,7 @@ __device__ inline float quantize_eight(Eight values, const Eight &factors, uint3
     uint8_t *slot = out + i / kSlotCols * kInputSlotBytes;
     *reinterpret_cast<uint2 *>(slot + half * (kSlotCols / 2) + lane * 16 + i % 16) = {bytes[0], bytes[1]};
     if (i % kGroup == 0)
-        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {most * (1.0f / 127.0f),
+        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {rounded_scale(most * (1.0f / 127.0f)),
                                                                   {int16_t(sum), int16_t(other)}};
     return squares;
 }

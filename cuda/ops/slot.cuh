@@ -34,7 +34,7 @@ using RingBarriers = uint64_t[Ring::kMostStages];
 class SlotCopies {
   public:
     __device__ SlotCopies(uint8_t *ring, uint32_t n_stages, uint32_t stage_bytes, RingBarriers &barriers)
-        : ring_(ring), end_(n_stages * stage_bytes), stage_bytes_(stage_bytes), barriers_(barriers) {
+        : ring_(ring), end_(n_stages * stage_bytes), stage_bytes_(stage_bytes), barriers_(hold_shared(&barriers[0])) {
         if (kHasBulkCopies) {
             if (threadIdx.x % 32 < n_stages) init_arrivals(&barriers_[threadIdx.x % 32]);
             __syncwarp();
@@ -43,7 +43,7 @@ class SlotCopies {
     // Once for each stage, then each time one is free: with what comes there, or without.
     __device__ void ask(uint32_t stage, const uint8_t *from, uint32_t bytes) const {
         if (kHasBulkCopies) {
-            if (threadIdx.x % 32 == 0) copy_bulk(ring_ + stage * stage_bytes_, from, bytes, &barriers_[stage]);
+            if (is_elected()) copy_bulk(ring_ + stage * stage_bytes_, from, bytes, &barriers_[stage]);
             return;
         }
         const uint32_t at = threadIdx.x % 32 * 16;
@@ -77,26 +77,72 @@ class SlotCopies {
   private:
     uint8_t *ring_;
     uint32_t end_, stage_bytes_, stage_ = 0, parity_ = 0;
-    RingBarriers &barriers_;
+    uint64_t *barriers_;
 };
 
-// The products of a group of row r with an input in the same order, those of each half together.
-template <typename F> __device__ void multiply(const Unit<F> &unit, int r, const int x[8], int dot[2]) {
-    dot[0] = dot[1] = 0;
-    if constexpr (Unit<F>::kBits == 4 && !Unit<F>::kTable) {
+// A lane's group of the input. Sums of products are kept as floats of kMagic and more: their last bits are the integer.
+template <typename F> struct GroupInput {
+    static constexpr float kMagic = 12582912.0f;
+    static constexpr bool kNibbles = Unit<F>::kBits == 4 && !Unit<F>::kTable;
+    // What a sum begins with: kMagic, of the codes' second half a 16th of that.
+    static constexpr float kBegin = kNibbles ? kMagic + kMagic / 16 : kMagic;
+
+    int x[8];
+    float scale, scaled_sum, scaled_begin;
+    int begin[2], sum[2];  // of the halves: what sums of products begin with; of the integers
+
+    __device__ GroupInput(const uint8_t *row, uint32_t lane, bool exists) {
+        *reinterpret_cast<int4 *>(x) = *reinterpret_cast<const int4 *>(row + lane * 16);
+        *reinterpret_cast<int4 *>(x + 4) = *reinterpret_cast<const int4 *>(row + kSlotCols / 2 + lane * 16);
+        const auto own = reinterpret_cast<const uint2 *>(row + kSlotCols)[lane];  // a GroupScale, at once
+        const int sums[2] = {int16_t(own.y), int16_t(own.y >> 16)};
+        scale = exists ? __uint_as_float(own.x) : 0.0f;
+        if constexpr (Scales<F>::kHalves == 2) {
+            for (int h = 0; h < 2; ++h) begin[h] = -Scales<F>::kMiddle * sums[h];
+            for (int h = 0; h < 2; ++h) sum[h] = sums[h];
+        } else {
+            const int both = sums[0] + sums[1];
+            begin[0] = int(__float_as_uint(kMagic)) - Scales<F>::kMiddle * both;
+            scaled_sum = scale * float(both);
+            scaled_begin = scale * kBegin;  // exact: GroupScale's scale has no more bits than that allows
+        }
+    }
+};
+
+// The products of a group of row r with a group of the input, added to `sum`.
+template <typename F> __device__ float add_products(const Unit<F> &unit, int r, const GroupInput<F> &in, float sum) {
+    using S = Scales<F>;
+    if constexpr (GroupInput<F>::kNibbles && S::kHalves == 1) {
         // The codes of the second half where they are: 16 times as large.
+        int low = in.begin[0], high = int(__float_as_uint(GroupInput<F>::kMagic));
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-            dot[0] = __dp4a(int(unit.nibbles[r][j] & 0x0f0f0f0f), x[j], dot[0]);
-            dot[1] = dot4(unit.nibbles[r][j] & 0xf0f0f0f0, x[4 + j], dot[1]);
+            low = __dp4a(int(unit.nibbles[r][j] & 0x0f0f0f0f), in.x[j], low);
+            high = dot4(unit.nibbles[r][j] & 0xf0f0f0f0, in.x[4 + j], high);
         }
-        dot[1] >>= 4;
+        const float both = fmaf(__uint_as_float(uint32_t(high)), 0.0625f, __uint_as_float(uint32_t(low)));
+        sum = fmaf(unit.scale(r), fmaf(both, in.scale, -in.scaled_begin), sum);
     } else {
         int codes[8];
         unit.codes(r, codes);
+        int dot[2] = {in.begin[0], in.begin[1]};
 #pragma unroll
-        for (int j = 0; j < 8; ++j) dot[j / 4] = __dp4a(codes[j], x[j], dot[j / 4]);
+        for (int j = 0; j < 8; ++j) {
+            int &d = dot[S::kHalves == 2 ? j / 4 : 0];
+            d = __dp4a(codes[j], in.x[j], d);
+        }
+        if constexpr (S::kHalves == 2) {
+            sum = fmaf(in.scale * unit.super_scale(r), float(unit.of_half(r, 0) * dot[0] + unit.of_half(r, 1) * dot[1]),
+                       sum);
+            if constexpr (S::kMins)
+                sum = fmaf(in.scale * unit.super_offset(r),
+                           float(unit.min_of_half(r, 0) * in.sum[0] + unit.min_of_half(r, 1) * in.sum[1]), sum);
+        } else {
+            sum = fmaf(unit.scale(r), fmaf(__uint_as_float(uint32_t(dot[0])), in.scale, -in.scaled_begin), sum);
+        }
     }
+    if constexpr (S::kHalves == 1 && S::kMins) sum = fmaf(unit.offset(r), in.scaled_sum, sum);
+    return sum;
 }
 
 // Adds to sums [row][token] what one slot gives; there is memory for N tokens, however many there are. `release` is
@@ -106,32 +152,17 @@ template <typename F, int N, typename Release> __device__ void multiply(const ui
                                                                         float sums[4 * N], Release release) {
     const uint32_t lane = threadIdx.x % 32;
     Unit<F> unit;
-    unit.load(slot, lanes, min(lane, lanes - 1));
+    unit.high += threadIdx.y;  // 0, which the compiler does not know: it stays in a register
+    if (lanes == kSlotLanes)   // places that are known
+        unit.load(slot, kSlotLanes, lane);
+    else
+        unit.load(slot, lanes, min(lane, lanes - 1));
     release();
 #pragma unroll
     for (int t = 0; t < N; ++t) {
-        const uint8_t *row = input + size_t(t) * row_bytes;
-        int x[8];
-        *reinterpret_cast<int4 *>(x) = *reinterpret_cast<const int4 *>(row + lane * 16);
-        *reinterpret_cast<int4 *>(x + 4) = *reinterpret_cast<const int4 *>(row + kSlotCols / 2 + lane * 16);
-        const GroupScale s = reinterpret_cast<const GroupScale *>(row + kSlotCols)[lane];
-        const float scale = lane < lanes ? s.scale : 0.0f;
-        constexpr int kHalves = Scales<F>::kHalves;
-        const int of_halves[2] = {kHalves == 1 ? s.sum[0] + s.sum[1] : s.sum[0], s.sum[1]};
+        const GroupInput<F> in(input + size_t(t) * row_bytes, lane, lane < lanes);
 #pragma unroll
-        for (int r = 0; r < Unit<F>::kRows; ++r) {
-            int dot[2];
-            multiply(unit, r, x, dot);
-            if constexpr (kHalves == 1) dot[0] += dot[1];
-            const Affine a = unit.affine(r);
-            float sum = 0;
-#pragma unroll
-            for (int h = 0; h < kHalves; ++h) {
-                sum += a.scale[h] * float(dot[h]);
-                if constexpr (Scales<F>::kOffset) sum += a.offset[h] * float(of_halves[h]);
-            }
-            sums[r * N + t] += scale * sum;
-        }
+        for (int r = 0; r < Unit<F>::kRows; ++r) sums[r * N + t] = add_products(unit, r, in, sums[r * N + t]);
     }
 }
 

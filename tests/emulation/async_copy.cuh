@@ -9,12 +9,14 @@ inline void copy16(void *to, const void *from, bool exists = true) {
     emulation::check_alignment(from, 16);
     emulation::copy_async(to, exists ? from : nullptr, 16);
 }
+template <typename T> T *hold_shared(T *p) { return p; }
 inline void copy_async(void *to, const void *from) { copy16(to, from); }
 inline void close_copies() { emulation::close_copies(); }
 inline void wait_for_copies(int open) { emulation::wait_for_copies(open); }
 template <int kOpen> void wait_copies() { emulation::wait_for_copies(kOpen); }
 
 inline const bool &kHasBulkCopies = emulation::has_bulk_copies;
+inline bool is_elected() { return threadIdx.x % 32 == 0; }
 inline void init_arrivals(uint64_t *barrier) { emulation::begin_copies(barrier); }
 inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
     emulation::check_alignment(to, 16);

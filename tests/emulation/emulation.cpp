@@ -137,7 +137,7 @@ bool run_warp(Fiber *fibers) {
         any = true;
         fiber.waits_for = nullptr;
         current = &fiber;
-        threadIdx = dim3(fiber.thread);
+        threadIdx = dim3(fiber.thread, 0, 0);
         blockIdx = fiber.block->index;
         swapcontext(&scheduler, &fiber.context);
     }
