@@ -228,6 +228,7 @@ bool Executable::launch_products(const Stage &stage, int n) const {
     }
     c.quantized = at.quantized;
     c.odd = stage.odd;
+    c.amid = stage.amid;
     c.formats = product_formats;
     matvec(c, chip, stream);
     return true;

@@ -141,6 +141,8 @@ std::vector<Stage> find_stages(const Program &program, const StageRules &rules) 
     bool odd = false;
     for (Stage &s : stages)
         if (s.kind == Stage::kProducts) s.odd = odd = !odd;
+    for (size_t i = 1; i + 1 < stages.size(); ++i)
+        stages[i].amid = stages[i - 1].kind == Stage::kProducts && stages[i + 1].kind == Stage::kProducts;
     return stages;
 }
 

@@ -18,7 +18,8 @@ struct Stage {
 
     // kProducts: ops, -1: none
     int32_t norm = -1, first_linear = -1, n_linears = 0, gate = -1, add = -1;
-    bool odd = false;  // the first of its kind, the third, ...
+    bool odd = false;   // the first of its kind, the third, ...
+    bool amid = false;  // one of its kind comes right before and right after
     // kHeads: ops; -1: none
     int32_t q_norm = -1, k_norm = -1, v_norm = -1, q_rope = -1, k_rope = -1, write = -1, attention = -1;
     ValueId q = kNoValue, k = kNoValue, v = kNoValue;  // as they enter

@@ -87,13 +87,50 @@ struct Room {
     }
 };
 
-Grid grid_of(MatvecArgs &a, uint32_t blocks, size_t others, const Room &room) {
+void cut_tiles(MatvecArgs &a, uint32_t pieces) {
+    a.piece_slots = (a.slots + pieces - 1) / pieces;
+    a.pieces = (a.slots + a.piece_slots - 1) / a.piece_slots;
+    a.step_tiles = a.warps / a.pieces;
+    a.step_pieces = a.warps % a.pieces;
+}
+
+// Large pieces are summed up less often, small ones come out more even among the warps.
+void cut_for_least_work(MatvecArgs &a, uint32_t block_tiles) {
+    constexpr uint32_t kSlotCost = 3, kPieceCost = 1;  // about 50 instructions
+    uint32_t least = ~0u, best = 1;
+    for (uint32_t n = 1; n <= a.slots; ++n) {
+        cut_tiles(a, n);
+        const uint32_t rounds = (block_tiles * a.pieces + a.warps - 1) / a.warps,
+                       cost = rounds * (a.piece_slots * kSlotCost + kPieceCost);
+        if (cost < least) best = n;
+        least = std::min(least, cost);
+    }
+    cut_tiles(a, best);
+}
+
+// How a block goes about its work. One whose weights come through its ring many times over waits for memory, which is
+// fastest if all warps read next to each other. Otherwise weights are there when the input is: what counts is the work
+// for them, and that the last ones do not come behind those of the next kernel.
+void choose_ways(MatvecArgs &a, const MatvecCall &c, const Chip &chip, uint32_t blocks) {
+    const uint32_t tiles = share_out(a, blocks);
+    size_t bytes = 0;
+    for (int i = 0; i < a.n_parts; ++i) bytes += size_t(a.part[i].tiles) * a.part[i].tile_bytes / blocks;
+    const bool flows = chip.early && bytes > 2 * size_t(a.warps) * a.n_stages * a.stage_bytes;
+    a.late = c.amid && !flows;
+    if (flows)
+        cut_tiles(a, a.slots);
+    else
+        cut_for_least_work(a, tiles);
+}
+
+template <int N>
+Grid grid_of(MatvecArgs &a, const MatvecCall &c, const Chip &chip, uint32_t blocks, size_t others, const Room &room) {
     const Ring ring(room.warps, a.stage_bytes, others, room.most, room.enough);
     a.warps = ring.warps;
     a.n_stages = ring.n_stages;
-    a.step_tiles = ring.warps / a.slots;
-    a.step_slots = ring.warps % a.slots;
+    a.outputs = share_out(a, blocks) * 4 * N;
     a.sums_at = uint32_t(ring.bytes());
+    choose_ways(a, c, chip, blocks);
     return {blocks, 32 * std::max(ring.warps, room.least_warps), std::max(ring.bytes() + others, room.least)};
 }
 
@@ -116,7 +153,7 @@ template <int N> void start(MatvecArgs &a, const MatvecCall &c, const Chip &chip
         with_formats_of(a, c.formats, [&]<typename... F>(FormatList<F...>) {
             const auto kernel = matvec_kernel<FormatList<F...>>;
             allow_shared(kernel, most);
-            const Grid grid = grid_of(a, blocks, others, Room(chip, c.odd, registers_of(kernel)));
+            const Grid grid = grid_of<N>(a, c, chip, blocks, others, Room(chip, c.odd, registers_of(kernel)));
             a.input_at += a.sums_at;
             launch_early(kernel, grid, stream, chip.early, a);
         });
@@ -129,7 +166,7 @@ template <int N> void start(MatvecArgs &a, const MatvecCall &c, const Chip &chip
                 }
                 return;
             }
-        const Grid grid = grid_of(a, blocks, others, Room(chip));
+        const Grid grid = grid_of<N>(a, c, chip, blocks, others, Room(chip));
         start_tokens<N>(a, c.formats, grid, chip, stream);
     }
 }

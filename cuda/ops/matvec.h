@@ -31,6 +31,7 @@ struct MatvecCall {
     ActivationKind activation = ActivationKind::kNone;
 
     bool odd = false;      // every other one of those that follow each other on a stream
+    bool amid = false;     // one of these comes right before and right after
     uint64_t formats = 0;  // of all of these: bits 1 << format
 };
 

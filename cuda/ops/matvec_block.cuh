@@ -24,10 +24,13 @@ struct MatvecSpan {
 struct MatvecArgs {
     int n_parts, n;
     uint32_t cols, slots, last_lanes, n_stages, stage_bytes, sums_at, input_at;  // the latter two: in shared memory
-    uint32_t warps;                   // that take slots; others only help before and after
-    uint32_t step_tiles, step_slots;  // as many slots further
+    uint32_t pieces, piece_slots;      // of a tile: slots that follow each other go to one warp, which sums them up
+    uint32_t outputs;                  // of a block, at most
+    uint32_t warps;                    // that take pieces; others only help before and after
+    uint32_t step_tiles, step_pieces;  // as many pieces further
     uint32_t row_bytes;
     bool norm, gate;
+    bool late;  // lets the next kernel start only when this one has its input
     ActivationKind activation;
     float epsilon, inverse_cols;
     const float *x, *norm_weight, *residual;
@@ -35,8 +38,8 @@ struct MatvecArgs {
     MatvecSpan part[kMatvecParts];
 };
 
-// A block's share of the tiles of a part. Its slots, part after part, go to the block's warps in turn, so that together
-// they read long runs of memory.
+// A block's share of the tiles of a part. Its pieces, part after part, go to the block's warps in turn, so that
+// together they read long runs of memory.
 struct Share {
     uint32_t first, n;
     __device__ explicit Share(const MatvecSpan &p) {
@@ -46,32 +49,27 @@ struct Share {
     }
 };
 
-// Walks through a warp's slots of a block's share.
+// Walks through a warp's pieces of a block's share.
 struct Cursor {
     int part = -1;
-    uint32_t tile, end = 0, slot;  // tiles of the part
-    __device__ Cursor(const MatvecArgs &a, uint32_t warp) : tile(warp / a.slots), slot(warp % a.slots) {
+    Format format = Format::kF32;   // of the part
+    uint32_t tile, end = 0, piece;  // tiles of the part
+    __device__ Cursor(const MatvecArgs &a, uint32_t warp) : tile(warp / a.pieces), piece(warp % a.pieces) {
         if (warp >= a.warps) part = a.n_parts;
         find_part(a);
     }
     __device__ void next(const MatvecArgs &a) {
         tile += a.step_tiles;
-        slot += a.step_slots;
-        if (slot >= a.slots) {
-            slot -= a.slots;
+        piece += a.step_pieces;
+        if (piece >= a.pieces) {
+            piece -= a.pieces;
             ++tile;
         }
         if (tile >= end) find_part(a);
     }
     __device__ bool exists(const MatvecArgs &a) const { return part < a.n_parts; }
-    __device__ bool last(const MatvecArgs &a) const { return slot + 1 == a.slots; }
-    __device__ const uint8_t *data(const MatvecArgs &a) const {
-        const MatvecSpan &p = a.part[part];
-        return p.data + size_t(tile) * p.tile_bytes + slot * p.slot_bytes;
-    }
-    __device__ uint32_t bytes(const MatvecArgs &a) const {
-        return last(a) ? a.part[part].last_bytes : a.part[part].slot_bytes;
-    }
+    __device__ uint32_t first_slot(const MatvecArgs &a) const { return piece * a.piece_slots; }
+    __device__ uint32_t end_slot(const MatvecArgs &a) const { return min(first_slot(a) + a.piece_slots, a.slots); }
 
   private:
     __device__ void find_part(const MatvecArgs &a) {
@@ -80,119 +78,162 @@ struct Cursor {
             const Share share(a.part[part]);
             tile = tile - end + share.first;
             end = share.first + share.n;
+            format = a.part[part].format;
         }
     }
 };
 
-// Asks for a slot, if there is one left, and goes on to the next.
-__device__ inline void ask(const MatvecArgs &a, Cursor &ahead, const SlotCopies &copies, uint32_t stage) {
-    if (!ahead.exists(a)) return copies.ask_nothing();
-    copies.ask(stage, ahead.data(a), ahead.bytes(a));
-    ahead.next(a);
-}
+// Asks for the slots of a warp's pieces, one at a time, if there is one left.
+class Ahead {
+  public:
+    __device__ explicit Ahead(const Cursor &first) : piece_(first) {}
+    __device__ void ask(const MatvecArgs &a, const SlotCopies &copies, uint32_t stage) {
+        if (left_ == 0) {
+            if (!piece_.exists(a)) return copies.ask_nothing();
+            begin(a);
+        }
+        --left_;
+        ++open_;
+        copies.ask(stage, from_, left_ ? bytes_ : end_bytes_);
+        from_ += bytes_;
+    }
+    __device__ void used() { --open_; }
+    __device__ bool open() const { return open_; }  // slots that were asked for and are not used
 
-// The sum of row r for token t of a tile over its slots.
-template <int N> __device__ float tile_sum(const MatvecArgs &a, const float *sums, uint32_t tile, int r, int t) {
-    float sum = 0;
-#pragma unroll 2
-    for (uint32_t s = 0; s < a.slots; ++s) sum += sums[(tile * a.slots + s) * 4 * N + r * N + t];
-    return sum;
-}
+  private:
+    __device__ void begin(const MatvecArgs &a) {
+        const MatvecSpan &p = a.part[piece_.part];
+        const uint32_t first = piece_.first_slot(a), end = piece_.end_slot(a);
+        left_ = end - first;
+        bytes_ = p.slot_bytes;
+        end_bytes_ = end == a.slots ? p.last_bytes : p.slot_bytes;
+        from_ = p.data + size_t(piece_.tile) * p.tile_bytes + first * p.slot_bytes;
+        piece_.next(a);
+    }
 
-// One value to finish: `index` counts those of the block.
+    Cursor piece_;  // the next
+    const uint8_t *from_ = nullptr;
+    uint32_t left_ = 0, bytes_ = 0, end_bytes_ = 0;  // of this one: slots; bytes of a slot, of the last
+    uint32_t open_ = 0;
+};
+
+// One value to finish: `index` counts those of the block. What it takes from far memory is fetched early.
 template <int N> struct Output {
-    uint32_t tile, row = 0;
-    int part = 0, r, t;
-    bool exists = false;
+    float *out = nullptr;   // NULL: there is none
+    uint32_t at, other_at;  // of the sums of its pieces, of those of what it is a gate for: the first
+    float added = 0, other_added = 0;
 
-    __device__ Output(const MatvecArgs &a, uint32_t index)
-        : tile(index / (4 * N)), r(int(index / N % 4)), t(int(index % N)) {
-        uint32_t in_part = tile;
+    __device__ Output(const MatvecArgs &a, uint32_t index) {
+        uint32_t tile = index / (4 * N), in_part = tile;
+        const uint32_t r = index / N % 4, t = index % N;
 #pragma unroll 1
-        for (; part < (a.gate ? 1 : a.n_parts); ++part) {
-            const Share share(a.part[part]);
-            if (in_part < share.n) {
-                row = (share.first + in_part) * a.part[part].tile_rows + uint32_t(r);
-                exists = t < a.n && r < a.part[part].tile_rows && row < a.part[part].rows;
-                return;
+        for (int i = 0; i < (a.gate ? 1 : a.n_parts); ++i) {
+            const MatvecSpan &p = a.part[i];
+            const Share share(p);
+            if (in_part >= share.n) {
+                in_part -= share.n;
+                continue;
             }
-            in_part -= share.n;
+            const uint32_t row = (share.first + in_part) * p.tile_rows + r;
+            if (t >= uint32_t(a.n) || r >= p.tile_rows || row >= p.rows) return;
+            out = p.out + size_t(t) * p.rows + row;
+            at = place(a, tile, r, t);
+            other_at = place(a, tile + share.n, r, t);
+            if (p.bias) added = p.bias[row];
+            if (a.gate && a.part[1].bias) other_added = a.part[1].bias[row];
+            return;
         }
     }
-    __device__ float residual(const MatvecArgs &a) const {
-        return exists && a.residual && part == 0 ? a.residual[size_t(t) * a.part[0].rows + row] : 0.0f;
+    // Once what the kernels before have written is there.
+    __device__ void fetch(const MatvecArgs &a) {
+        if (out && a.residual) added += a.residual[out - a.part[0].out];
     }
-    __device__ void finish(const MatvecArgs &a, const float *sums, float factor, float residual) const {
-        if (!exists) return;
-        const MatvecSpan &p = a.part[part];
-        if (N > 1) factor = factor_of(a.quantized, a.row_bytes, uint32_t(t));
-        float y = factor * tile_sum<N>(a, sums, tile, r, t) + (p.bias ? p.bias[row] : 0.0f);
-        if (a.gate) {
-            const float *bias = a.part[1].bias;
-            const uint32_t other = Share(p).n + tile;
-            y = gated(a.activation, y, factor * tile_sum<N>(a, sums, other, r, t) + (bias ? bias[row] : 0.0f));
-        }
-        p.out[size_t(t) * p.rows + row] = y + residual;
+    __device__ void finish(const MatvecArgs &a, const float *sums, float factor, uint32_t index) const {
+        if (!out) return;
+        if (N > 1) factor = factor_of(a.quantized, a.row_bytes, index % N);
+        float y = factor * sum(a, sums + at) + added;
+        if (a.gate) y = gated(a.activation, y, factor * sum(a, sums + other_at) + other_added);
+        *out = y;
+    }
+
+  private:
+    __device__ static uint32_t place(const MatvecArgs &a, uint32_t tile, uint32_t r, uint32_t t) {
+        return (tile * a.pieces * 4 + r) * N + t;
+    }
+    __device__ static float sum(const MatvecArgs &a, const float *of_piece) {
+        float sum = 0;
+#pragma unroll 2
+        for (uint32_t i = 0; i < a.pieces; ++i) sum += of_piece[i * 4 * N];
+        return sum;
     }
 };
 
 template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs &a) {
     __shared__ float4 squares[kSquares];
     __shared__ RingBarriers barriers[kMostWarps];
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    uint8_t *shared = dynamic_shared(), *input = shared + a.input_at;
+    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // warp: the compiler sees it
+    uint8_t *shared = hold_shared(dynamic_shared()), *input = shared + a.input_at;
     float *sums = reinterpret_cast<float *>(shared + a.sums_at);
     SlotCopies copies(shared + warp * a.n_stages * a.stage_bytes, a.n_stages, a.stage_bytes, barriers[warp]);
-    Cursor ahead(a, warp), at = ahead;
+    Cursor at(a, warp);
+    Ahead ahead(at);
 #pragma unroll 1
-    for (uint32_t i = 0; i < a.n_stages; ++i) ask(a, ahead, copies, i);
-    let_successor_start();
-    const Output<N> first(a, threadIdx.x);
-    float residual, factor = 1;
+    for (uint32_t i = 0; i < a.n_stages; ++i) ahead.ask(a, copies, i);
+    if (!a.late) let_successor_start();
+    Output<N> first(a, threadIdx.x);
+    float factor = 1, own_squares = 0;
     if constexpr (N == 1) {
         RowQuantizer row(a.norm_weight, a.cols);
         if (threadIdx.x < kSquares) squares[threadIdx.x] = {};
         __syncthreads();
         wait_for_predecessor();
-        residual = first.residual(a);
-        const float sum = warp_sum(row.run(a.x, input));
-        if (lane == 0) reinterpret_cast<float *>(squares)[warp] = sum;
+        if (a.late) let_successor_start();
+        first.fetch(a);
+        own_squares = row.run(a.x, input);
         __syncthreads();
     } else {
         wait_for_predecessor();
-        residual = first.residual(a);
+        if (a.late) let_successor_start();
+        first.fetch(a);
     }
     const uint8_t *rows = N == 1 ? input : a.quantized;
     uint32_t unit = warp;
-    while (at.exists(a)) {
-        const int part = at.part;
-        const Format format = a.part[part].format;
+    while (ahead.open()) {
+        const Format format = at.format;
         Formats::for_each([&](auto f) {
             if (decltype(f)::type::kFormat != format) return;
-            while (at.part == part) {
-                const uint8_t *slot = copies.wait();
+            while (ahead.open() && at.format == format) {
                 float sum[4 * N] = {};
-                multiply<typename decltype(f)::type, N>(slot, at.last(a) ? a.last_lanes : kSlotLanes,
-                                                        rows + at.slot * kInputSlotBytes, a.row_bytes, sum, [&] {
-                                                            __syncwarp();
-                                                            ask(a, ahead, copies, copies.stage());
-                                                        });
-                copies.next();
+#pragma unroll 1
+                for (uint32_t slot = at.first_slot(a), end = at.end_slot(a); slot < end; ++slot) {
+                    const uint8_t *weights = copies.wait();
+                    multiply<typename decltype(f)::type, N>(weights, slot + 1 == a.slots ? a.last_lanes : kSlotLanes,
+                                                            rows + slot * kInputSlotBytes, a.row_bytes, sum, [&] {
+                                                                __syncwarp();
+                                                                ahead.ask(a, copies, copies.stage());
+                                                            });
+                    copies.next();
+                    ahead.used();
+                }
                 const float total = reduce<4 * N>(sum);
                 if (lane < 4 * N) sums[unit * 4 * N + lane] = total;
                 unit += a.warps;
-                at.next(a);
+                if (ahead.open()) at.next(a);
             }
         });
     }
+    if (N == 1 && a.norm) {
+        own_squares = warp_sum(own_squares);
+        if (lane == 0) reinterpret_cast<float *>(squares)[warp] = own_squares;
+    }
     __syncthreads();
     if (N == 1 && a.norm) factor = norm_factor(squares, a.inverse_cols, a.epsilon);
-    first.finish(a, sums, factor, residual);
+    first.finish(a, sums, factor, threadIdx.x);
 #pragma unroll 1
-    for (uint32_t i = threadIdx.x + blockDim.x;; i += blockDim.x) {
-        const Output<N> other(a, i);
-        if (other.part >= (a.gate ? 1 : a.n_parts)) break;
-        other.finish(a, sums, factor, other.residual(a));
+    for (uint32_t i = threadIdx.x + blockDim.x; i < a.outputs; i += blockDim.x) {
+        Output<N> other(a, i);
+        other.fetch(a);
+        other.finish(a, sums, factor, i);
     }
 }
 
