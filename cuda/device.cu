@@ -58,6 +58,13 @@ void check_handle(cudaError_t error, const char *name) {
     throw Failure(kInvalidArgument, "%s is no stream or event of this GPU: %s", name, cudaGetErrorString(error));
 }
 
+int device_attribute(cudaDeviceAttr attribute) {
+    int device = 0, value = 0;
+    check(cudaGetDevice(&device), "asking for the GPU");
+    check(cudaDeviceGetAttribute(&value, attribute, device), "asking a GPU what it is");
+    return value;
+}
+
 DeviceMemory::DeviceMemory(size_t bytes, const char *what) {
     if (bytes == 0) return;
     const cudaError_t error = cudaMalloc(&data_, bytes);

@@ -21,13 +21,6 @@ constexpr Rule kRules[] = {
     {0, kNever},  // not measured; chips with little bandwidth pay most for writing weights and reading them again
 };
 
-int attribute(cudaDeviceAttr attribute) {
-    int device = 0, value = 0;
-    check(cudaGetDevice(&device), "asking for the GPU");
-    check(cudaDeviceGetAttribute(&value, attribute, device), "asking a GPU what it is");
-    return value;
-}
-
 int blas_from() {
     // To test and measure either route.
     if (const char *route = secure_getenv("EDGELLM_CUDA_PREFILL")) {
@@ -35,7 +28,7 @@ int blas_from() {
         if (std::strcmp(route, "cublas") == 0) return Blas::available() ? 0 : kNever;
     }
     const int capability =
-        10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
+        10 * device_attribute(cudaDevAttrComputeCapabilityMajor) + device_attribute(cudaDevAttrComputeCapabilityMinor);
     const Rule *rule =
         std::find_if(std::begin(kRules), std::end(kRules), [&](const Rule &r) { return capability >= r.capability; });
     return rule->blas_from != kNever && Blas::available() ? rule->blas_from : kNever;
@@ -115,7 +108,7 @@ GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Piece
 
 Gemm::Gemm(const GemmMemory &memory, cudaStream_t stream)
     : at_(memory), stream_(stream), blas_from_(blas_from()),
-      n_multiprocessors_(attribute(cudaDevAttrMultiProcessorCount)) {
+      n_multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount)) {
     if (at_.blas) blas_ = std::make_unique<Blas>(stream, at_.blas);
 }
 

@@ -39,6 +39,7 @@ struct dim3 {
 
 using cudaStream_t = void *;
 enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
+enum cudaDeviceAttr {};
 inline const char *cudaGetErrorString(cudaError_t) { return ""; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaFree(void *) { return cudaSuccess; }
