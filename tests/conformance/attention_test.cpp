@@ -2,13 +2,20 @@
 // heads for a KV head, formats of the cache, windows, sinks, soft caps, long contexts and trees of drafts.
 #include "harness.h"
 
+#include <span>
+
 namespace el::conformance {
 namespace {
 
-constexpr std::pair<Format, Format> kCaches[] = {{Format::kF16, Format::kF16},
-                                                 {Format::kQ8_0, Format::kQ8_0},
-                                                 {Format::kQ4_0, Format::kQ4_0},
-                                                 {Format::kQ8_0, Format::kQ4_0}};
+using Cache = std::pair<Format, Format>;  // of keys and values
+constexpr Cache kCaches[] = {{Format::kF16, Format::kF16},
+                             {Format::kQ8_0, Format::kQ8_0},
+                             {Format::kQ4_0, Format::kQ4_0},
+                             {Format::kQ8_0, Format::kQ4_0}};
+constexpr Cache kOtherCaches[] = {{Format::kF32, Format::kF32},
+                                  {Format::kF16, Format::kQ8_0},
+                                  {Format::kQ4_0, Format::kF16},
+                                  {Format::kQ8_0, Format::kF32}};
 
 struct Shape {
     uint32_t dim, group, kv_heads = 2;
@@ -16,11 +23,12 @@ struct Shape {
     int rope = 0;  // 0: none, halves, interleaved, part of a head, with factors
     float soft_cap = 0;
     uint32_t window = 0;
+    uint32_t dim_v = 0;  // 0: dim
 };
 
 Model build(uint32_t seed, const Shape &s) {
     Model m(seed);
-    const uint32_t heads = s.group * s.kv_heads;
+    const uint32_t heads = s.group * s.kv_heads, dim_v = s.dim_v ? s.dim_v : s.dim;
     ValueId x = m.embed(50, 48);
     auto dense = [&](ValueId in, uint32_t rows, uint32_t cols) {
         return m.linear(in, m.matrix(Format::kF32, rows, cols));
@@ -33,25 +41,27 @@ Model build(uint32_t seed, const Shape &s) {
     };
     ValueId q = positioned(dense(x, heads * s.dim, 48), heads);
     ValueId k = positioned(dense(x, s.kv_heads * s.dim, 48), s.kv_heads);
-    ValueId v = dense(x, s.kv_heads * s.dim, 48);
-    ValueId y = m.attend(q, k, v, {0, heads, s.kv_heads, s.dim, s.dim, 0.2f, s.soft_cap});
+    ValueId v = dense(x, s.kv_heads * dim_v, 48);
+    ValueId y = m.attend(q, k, v, {0, heads, s.kv_heads, s.dim, dim_v, 0.2f, s.soft_cap});
     if (s.sinks) m.program.ops.back().weight[0] = m.vector(heads, 1.0f);
     m.program.cache_groups[0].window = s.window;
-    m.finish(dense(y, 48, heads * s.dim));
+    m.finish(dense(y, 48, heads * dim_v));
     return m;
 }
 
 std::string name_of(const Context &c, const Shape &s) {
-    return fmt::format("{}heads of {}: {} x {}{}{}{}{}{}", c.prefix, s.dim, s.kv_heads, s.group, s.norm ? " norm" : "",
+    return fmt::format("{}heads of {}{}: {} x {}{}{}{}{}{}", c.prefix, s.dim,
+                       s.dim_v ? fmt::format("/{}", s.dim_v) : "", s.kv_heads, s.group, s.norm ? " norm" : "",
                        s.sinks ? " sinks" : "", s.rope ? fmt::format(" rope {}", s.rope) : "", s.soft_cap ? " cap" : "",
                        s.window ? " window" : "");
 }
 
-void compare_caches(Context &c, const Shape &s, const std::vector<Tokens> &steps, const char *what, uint32_t max_rows) {
+void compare_caches(Context &c, const Shape &s, const std::vector<Tokens> &steps, const char *what, uint32_t max_rows,
+                    std::span<const Cache> caches = kCaches) {
     const std::string name = name_of(c, s) + what;
     if (!c.report.wanted(name)) return;
     const Model m = build(c.seed, s);
-    for (auto [k, v] : kCaches)
+    for (auto [k, v] : caches)
         compare(c, fmt::format("{} {} {}", name, format_info(k).name, format_info(v).name), m,
                 {.threads = 2, .cache_k = k, .cache_v = v, .max_rows = max_rows}, steps, tolerance_of_cache(k, v, 1));
 }
@@ -60,6 +70,23 @@ Tokens tree(int n, int sequence) {
     Tokens t = tokens(n, sequence);
     t.tree = true;
     return t;
+}
+
+// What the kernels on matrix units do not take: large heads, keys and values of other sizes or formats. Long contexts
+// are split over blocks, short ones are not.
+void test_other_shapes(Context &c) {
+    Tokens two = tokens(2, 0);
+    two.sequence.push_back(1);
+    const std::vector<Tokens> steps = {tokens(700),   tokens(1),  two,          tree(7, 0), tokens(8, 1),
+                                       tokens(20, 1), tree(3, 1), tokens(1, 2), tokens(1)};
+    for (const auto &[group, window] : {std::pair(1u, 300u), {3u, 0u}, {8u, 0u}, {12u, 300u}})
+        compare_caches(c, {512, group, 1, false, window == 0, 1, group == 3 ? 2.0f : 0, window}, steps, " long", 768);
+    for (const auto &[dim, dim_v] : {std::pair(192u, 128u), {64u, 0u}, {40u, 0u}, {20u, 516u}}) {
+        compare_caches(c, {dim, 5, 2, false, true, 0, 0, 0, dim_v}, steps, " long", 768, kOtherCaches);
+        if (dim_v) compare_caches(c, {dim, 1, 2, false, false, 0, 0, 0, dim_v}, steps, " long", 768);
+    }
+    compare_caches(c, {512, 2, 1}, {tokens(4500), tokens(1), tokens(2), tokens(1)}, " deep", 4544,
+                   std::span(kCaches).first(1));
 }
 
 }  // namespace
@@ -85,6 +112,7 @@ void test_attention_shapes(Context &c) {
             compare_caches(c, {dim, 3, 1, false, true, 1, 0, window}, {tokens(700), tokens(1), two, many, tokens(1, 1)},
                            " long", 768);
     }
+    if (gpu) test_other_shapes(c);
     // Rows of a step anywhere in what blocks and their warps take, behind others of the same warp.
     if (gpu)
         for (uint32_t dim : {64u, 128u}) {
