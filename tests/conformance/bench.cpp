@@ -108,9 +108,13 @@ void bench_recurrent(const Target &target, const char *name, const Model &m) {
                 cost(512) / 512 * 1e6);
 }
 
+struct Heads {
+    uint32_t n, kv, dim;
+};
+
 // One token after 4096: bytes of the cache read.
-void bench_attention(const Target &target, Format k, Format v, uint32_t heads) {
-    const uint32_t kv_heads = 8, dim = 128, depth = 4096, step = 512;
+void bench_attention(const Target &target, Format k, Format v, const Heads &h) {
+    const uint32_t heads = h.n, kv_heads = h.kv, dim = h.dim, depth = 4096, step = 512;
     Model m(1);
     ValueId q = m.embed(50, heads * dim), rows = m.embed(50, kv_heads * dim);
     m.finish(m.attend(q, rows, rows, {0, heads, kv_heads, dim, dim, 0.1f, 0}));
@@ -122,8 +126,8 @@ void bench_attention(const Target &target, Format k, Format v, uint32_t heads) {
     session.prepare({{0}, true});
     const double bytes = double(depth) * kv_heads * double(cache_row_bytes(k, dim) + cache_row_bytes(v, dim));
     const double time = time_of([&] { session.run(); });
-    std::printf("%-8s attention %2u heads %-4s %-4s %8.1f GB/s %8.1f us\n", target.name, heads, format_info(k).name,
-                format_info(v).name, bytes / time / 1e9, time * 1e6);
+    std::printf("%-8s attention %2u / %u heads of %u %-4s %-4s %8.1f GB/s %8.1f us\n", target.name, heads, kv_heads,
+                dim, format_info(k).name, format_info(v).name, bytes / time / 1e9, time * 1e6);
 }
 
 void bench_states(const Target &target) {
@@ -175,7 +179,7 @@ void bench_ops(const Options &options, const Target &target) {
         for (const Experts &e : {Experts{32, 4, 1024}, {64, 8, 1024}}) bench_experts(target, Format::kQ4_K, e);
     if (wanted("recurrent")) bench_states(target);
     if (wanted("attention"))
-        for (uint32_t heads : {8u, 32u})
+        for (const Heads &heads : {Heads{8, 8, 128}, {32, 8, 128}, {8, 1, 512}, {8, 2, 512}})
             for (Format format : kCacheFormats) bench_attention(target, format, format, heads);
 }
 
