@@ -79,11 +79,25 @@ size_t matvec_scratch_of(const Program &program) {
     return most * kMatvecTokens;
 }
 
-size_t attention_scratch_of(const Program &program) {
-    size_t most = 0;
-    for (const Op &op : program.ops)
-        if (op.kind == OpKind::kAttention) most = std::max(most, decode_attention_scratch(op.attention, kDecodeTokens));
-    return most;
+// Of the two ways that attention of few tokens is computed.
+struct AttentionScratch {
+    size_t fused = 0, split = 0;
+};
+
+AttentionScratch attention_scratch_of(const Program &program, const LimitsView &limits, const Executable::Memory &m) {
+    const int n_multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount);
+    AttentionScratch bytes;
+    for (const Stage &stage : stages_of(program))
+        for (uint32_t i = stage.begin; i < stage.end; ++i) {
+            const Op &op = program.ops[i];
+            if (op.kind != OpKind::kAttention) continue;
+            const AttentionArgs &a = op.attention;
+            if (stage.kind == Stage::kHeads && decode_attention_supported(a, m.k[a.cache_layer], m.v[a.cache_layer]))
+                bytes.fused = std::max(bytes.fused, decode_attention_scratch(a, kDecodeTokens));
+            else
+                bytes.split = std::max(bytes.split, attention_scratch(a, limits.step.max_pages, n_multiprocessors));
+        }
+    return bytes;
 }
 
 }  // namespace
@@ -141,7 +155,9 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     for (int32_t *&slots : m.slots) slots = pieces.take<int32_t>(size_t(limits.step.max_pages) * kPageTokens);
     m.packed = pieces.take<uint8_t>(product(longest, kPageTokens));
     m.quantized = pieces.take<uint8_t>(matvec_scratch_of(program));
-    m.attention = pieces.take<uint8_t>(attention_scratch_of(program));
+    const AttentionScratch attention = attention_scratch_of(program, limits, m);
+    m.attention = pieces.take<uint8_t>(attention.fused);
+    m.attention_parts = pieces.take<uint8_t>(attention.split);
     m.n_selectable = std::min(limits.step.max_outputs, kSelectRows);
     m.selection = pieces.take<uint8_t>(size_t(m.n_selectable) * select_scratch());
     m.step.limits = limits.step;

@@ -70,8 +70,8 @@ struct Executable {
         Step step;
         int32_t *slots[2] = {};     // [max_pages * kPageTokens] each: for changes between steps
         uint8_t *packed = nullptr;  // a page of rows of the group with the longest ones
-        // Scratch of matvec(), decode_attention() and select_best().
-        uint8_t *quantized = nullptr, *attention = nullptr, *selection = nullptr;
+        // Scratch of matvec(), decode_attention(), attention() and select_best().
+        uint8_t *quantized = nullptr, *attention = nullptr, *attention_parts = nullptr, *selection = nullptr;
         uint32_t n_selectable = 0;  // rows of logits that are selected from at once
     };
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);

@@ -79,7 +79,14 @@ struct AttentionCall {
     Step step;  // the device's
     uint32_t group;
 };
-void attention(const AttentionCall &call, cudaStream_t stream);
+// What few tokens see is split: its parts meet in memory.
+struct AttentionSplit {
+    uint8_t *scratch = nullptr;  // attention_scratch() bytes; one for all layers
+    int n_multiprocessors = 1;
+    bool early = false;  // the chip has programmatic dependent launch
+};
+size_t attention_scratch(const AttentionArgs &args, uint32_t max_pages, int n_multiprocessors);
+void attention(const AttentionCall &call, const AttentionSplit &split, cudaStream_t stream);
 // Of many tokens, on matrix units; false where it does not cover the shape or format, and nothing was done.
 bool flash_attention(const AttentionCall &call, cudaStream_t stream);
 

@@ -329,7 +329,7 @@ void Executable::launch(const Op &op, const Step &step) const {
         const uint32_t layer = op.attention.cache_layer;
         return attention({op.attention, at.k[layer], at.v[layer], a, store.vector(w), out, n, step,
                           program.cache_layers[layer].group},
-                         stream);
+                         {at.attention_parts, chip.n_multiprocessors, chip.early}, stream);
     }
     case OpKind::kGate:
         return gate({op.gate.activation, a, b, width(op.in[0]), cols, out, n}, stream);

@@ -27,12 +27,6 @@ template <int kMax> struct Weights {
             total += of[i] * states[i].y;
         }
     }
-    // What to multiply the sum of weighted parts by; a sink takes a share of its own.
-    __device__ float last_factor(const float *sink) const {
-        if (!sink) return total > 0 ? __fdividef(1.0f, total) : 0.0f;
-        const float score = *sink * kLog2E, highest = fmaxf(maximum, score), keep = exp2_fast(maximum - highest);
-        return __fdividef(keep, total * keep + exp2_fast(score - highest));
-    }
 };
 
 // What a block has in shared memory to be joined.
@@ -103,7 +97,7 @@ template <int kDim, int kWarps, bool kClustered> struct Joiner {
     __device__ int n() const { return n_heads * kDim / 4; }                   // groups of four values of one head
     __device__ int slice() const { return (n() + n_blocks - 1) / n_blocks; }  // of a block of the cluster
     __device__ float factor(const auto &weights, int head) const {
-        return weights.last_factor(sinks ? sinks + head : nullptr);
+        return last_factor(weights.maximum, weights.total, sinks ? sinks + head : nullptr);
     }
     __device__ Weights<kWarps> warp_weights(int head) const {
         return Weights<kWarps>(n_warps, [&](int w) { return memory.states[w][head]; });

@@ -34,6 +34,13 @@ constexpr float kNoScore = -1e30f;  // less than every score; finite, so that di
 // tanh by one exponential; the error is that of a float near 1.
 __device__ inline float tanh_fast(float x) { return 1.0f - 2.0f * __frcp_rn(1.0f + exp2_fast(2.0f * kLog2E * x)); }
 
+// What sums of values, weighted by powers of two, are to be multiplied by; a sink takes a share of its own.
+__device__ inline float last_factor(float maximum, float total, const float *sink) {
+    if (!sink) return total > 0 ? __fdividef(1.0f, total) : 0.0f;
+    const float score = *sink * kLog2E, highest = fmaxf(maximum, score), keep = exp2_fast(maximum - highest);
+    return __fdividef(keep, total * keep + exp2_fast(score - highest));
+}
+
 // ---- rows of quantized caches
 
 __host__ __device__ inline bool tile_format(Format format) {

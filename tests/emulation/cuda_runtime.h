@@ -144,7 +144,10 @@ inline unsigned atomicInc(unsigned *p, unsigned most) {
 
 inline unsigned atomicAdd(unsigned *p, unsigned x) { return std::exchange(*p, *p + x); }
 
-template <typename T> T __ldcg(const T *p) { return *p; }
+template <typename T> T __ldcg(const T *p) {
+    emulation::check_alignment(p, alignof(T));
+    return *p;
+}
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float a, float b) { return a / b; }

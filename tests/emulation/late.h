@@ -11,7 +11,10 @@ class Late {
   public:
     Late() {
         predecessors.hide = [this] {
-            for (Piece &piece : pieces_) std::memset(piece.at, 0xff, piece.bytes.size());
+            for (Piece &piece : pieces_) {
+                std::memcpy(piece.bytes.data(), piece.at, piece.bytes.size());
+                std::memset(piece.at, 0xff, piece.bytes.size());
+            }
         };
         predecessors.show = [this] {
             for (Piece &piece : pieces_) std::memcpy(piece.at, piece.bytes.data(), piece.bytes.size());
@@ -19,10 +22,7 @@ class Late {
     }
     Late(const Late &) = delete;
     ~Late() { predecessors = {}; }
-    void add(void *from, size_t n) {
-        uint8_t *at = static_cast<uint8_t *>(from);
-        pieces_.push_back({at, {at, at + n}});
-    }
+    void add(void *at, size_t n) { pieces_.push_back({static_cast<uint8_t *>(at), std::vector<uint8_t>(n)}); }
     template <typename T> void add(std::vector<T> &all) { add(all.data(), all.size() * sizeof(T)); }
 
   private:

@@ -1,4 +1,5 @@
-// The kernels of cuda/ops/decode_attention.cu, rope_and_write.cu and flash_attention.cu on emulated blocks.
+// The kernels of cuda/ops/attention.cu, decode_attention.cu, rope_and_write.cu and flash_attention.cu on emulated
+// blocks.
 #include "emulation/late.h"
 #include "unit/attention_setup.h"
 
@@ -25,19 +26,22 @@ void add_made_in_step(emulation::Late &late, Setup &s) {
     }
 }
 
+// The kernel for all shapes multiplies in float32.
+double tolerance_of(const Case &c) { return c.kernel == Kernel::kAny ? 1e-5 : c.k == Format::kF16 ? 1e-3 : 2e-3; }
+
 void check_outputs(const Case &c, const Setup &s) {
     for (uint32_t t = 0; t < s.n; ++t)
         for (uint32_t h = 0; h < s.n_heads && s.sequence[t] >= 0; ++h) {
             const std::vector<double> expected = s.expected(t, h);
-            const float *out = &s.out[(size_t(t) * s.n_heads + h) * c.dim];
+            const float *out = &s.out[(size_t(t) * s.n_heads + h) * c.v_dim()];
             double error = 0, size = 0;
-            for (uint32_t i = 0; i < c.dim; ++i) {
+            for (uint32_t i = 0; i < c.v_dim(); ++i) {
                 error += (out[i] - expected[i]) * (out[i] - expected[i]);
                 size += expected[i] * expected[i];
             }
             CAPTURE(t);
             CAPTURE(h);
-            CHECK(std::sqrt(error / size) < (c.k == Format::kF16 ? 1e-3 : 2e-3));
+            CHECK(std::sqrt(error / size) < tolerance_of(c));
         }
 }
 
@@ -73,6 +77,63 @@ void check(const Case &c) {
     std::fill(s.out.begin(), s.out.end(), NAN);
     start();
     check_outputs(c, s);
+}
+
+// The kernel for all shapes; whether parts of what tokens see met in memory.
+bool check_any(const Case &c) {
+    CAPTURE(c.dim);
+    CAPTURE(c.dim_v);
+    CAPTURE(c.group);
+    CAPTURE(c.sequence.size());
+    CAPTURE(int(c.k));
+    CAPTURE(int(c.v));
+    Setup s(c);
+    const AttentionCall call = s.call().attention;
+    constexpr size_t kBehind = 64;  // bytes that are nobody's
+    std::vector<uint8_t> scratch(attention_scratch(call.args, s.limits.max_pages, c.multiprocessors) + kBehind, 0xff);
+    auto start = [&] {
+        std::fill(s.out.begin(), s.out.end(), NAN);
+        attention(call, {scratch.data(), c.multiprocessors, false}, nullptr);
+        CHECK(std::count(scratch.end() - kBehind, scratch.end(), 0xff) == kBehind);
+        check_outputs(c, s);
+        for (uint32_t t = 0; t < s.n; ++t) {
+            const auto first = s.out.begin() + ptrdiff_t(size_t(t) * s.n_heads * c.v_dim());
+            if (s.sequence[t] < 0)
+                CHECK(std::count(first, first + s.n_heads * c.v_dim(), 0.0f) == s.n_heads * c.v_dim());
+        }
+    };
+    start();
+    const std::vector<float> once = s.out;
+    emulation::Late late;
+    add_made_in_step(late, s);
+    late.add(scratch);
+    start();
+    CHECK(s.out == once);
+    return std::count(scratch.begin(), scratch.end(), 0xff) < ptrdiff_t(scratch.size());
+}
+
+template <typename T> T one_of(std::mt19937 &random, std::initializer_list<T> all) {
+    return all.begin()[random() % all.size()];
+}
+
+// Any shape, in any situation.
+Case any_case(std::mt19937 &random) {
+    Case c = {.kernel = Kernel::kAny, .dim = one_of(random, {16u, 20u, 24u, 32u, 40u, 96u, 130u, 512u})};
+    c.dim_v = one_of(random, {0u, 0u, 16u, 18u, 40u, 80u, 512u, 520u});
+    c.group = one_of(random, {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 11u});
+    c.n_kv_heads = 1 + uint32_t(random() % 3);
+    c.k = one_of(random, {Format::kF32, Format::kF16, Format::kQ8_0, Format::kQ4_0});
+    c.v = one_of(random, {Format::kF32, Format::kF16, Format::kQ8_0, Format::kQ4_0});
+    for (int i = 0; i < 2; ++i) c.before.push_back(one_of(random, {0, 1, 31, 33, 63, 64, 100, 300, 500}));
+    c.sequence.resize(1 + random() % 8);
+    for (int32_t &sequence : c.sequence) sequence = one_of(random, {0, 0, 0, 1, -1});
+    c.window = one_of(random, {0, 0, 1, 20, 100});
+    c.soft_cap = one_of(random, {0.0f, 0.0f, 3.0f});
+    c.sinks = random() % 3 == 0;
+    c.tree = random() % 3 == 0;
+    c.own_rows = false;
+    c.multiprocessors = one_of(random, {1, 2, 8, 24});
+    return c;
 }
 
 constexpr uint32_t kDims[] = {64, 80, 96, 128, 256};
@@ -182,4 +243,42 @@ TEST_CASE("many tokens") {
             c.sinks = false;
             check(c);
         }
+}
+
+TEST_CASE("few tokens, in any shape of heads and any formats of the cache") {
+    std::mt19937 random(11);
+    bool split = false;
+    for (int i = 0; i < 100; ++i) {
+        CAPTURE(i);
+        split |= check_any(any_case(random));
+    }
+    CHECK(split);
+}
+
+TEST_CASE("large heads: parts of long contexts on all multiprocessors, short ones in one block") {
+    for (uint32_t group = 1; group <= 8; ++group) {
+        Case c = {.kernel = Kernel::kAny, .dim = 512, .group = group, .before = {700}, .sequence = {0}};
+        c.own_rows = false;
+        CHECK(check_any(c));
+        c.before = {40};
+        CHECK(!check_any(c));
+    }
+}
+
+TEST_CASE("more parts of a context than lanes put together") {
+    Case c = {.kernel = Kernel::kAny, .dim = 16, .group = 2, .before = {3000}, .sequence = {0, 0}};
+    c.own_rows = false;
+    c.sinks = true;
+    c.multiprocessors = 40;
+    CHECK(check_any(c));
+}
+
+TEST_CASE("more tokens than steps of few have, in shapes that matrix units do not take") {
+    for (Format format : {kF16, kQ8}) {
+        Case c = {.kernel = Kernel::kAny, .dim = 40, .group = 3, .k = format, .v = format, .before = {90, 3}};
+        c.sequence.assign(9, 0);
+        c.sequence.insert(c.sequence.end(), {1, -1, 1});
+        c.own_rows = false;
+        CHECK(!check_any(c));
+    }
 }

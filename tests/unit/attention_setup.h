@@ -17,11 +17,11 @@ namespace attention_test {
 using namespace el;
 using namespace el::cuda;
 
-enum class Kernel { kDecode, kClusters, kFlash };
+enum class Kernel { kDecode, kClusters, kFlash, kAny };  // kAny: the one for all shapes
 
 struct Case {
     Kernel kernel;
-    uint32_t dim, group = 1, n_kv_heads = 1;
+    uint32_t dim, group = 1, n_kv_heads = 1, dim_v = 0;  // dim_v 0: as dim
     Format k = Format::kF16, v = Format::kF16;
     std::vector<int32_t> before = {};    // rows of each sequence that earlier steps made
     std::vector<int32_t> sequence = {};  // of each token; -1: padding
@@ -31,6 +31,8 @@ struct Case {
     uint32_t rope_dims = 0;
     RopePairs pairs = RopePairs::kHalves;
     int multiprocessors = 8;
+
+    uint32_t v_dim() const { return dim_v ? dim_v : dim; }
 };
 
 // CacheRows of a plane, where those that were never written are no numbers.
@@ -38,11 +40,11 @@ struct CacheRows {
     std::vector<uint4> data;
     Plane plane;
 
-    CacheRows(Format format, const Case &c, size_t pages) {
+    CacheRows(Format format, uint32_t n_kv_heads, uint32_t dim, size_t pages) {
         const FormatInfo &info = format_info(format);
-        const size_t row = (c.dim + info.values - 1) / info.values * info.bytes;
-        data.assign(pages * kPageTokens * c.n_kv_heads * row / 16, {~0u, ~0u, ~0u, ~0u});
-        plane = {bytes(), format, c.n_kv_heads, c.dim, row, false};
+        const size_t row = (dim + info.values - 1) / info.values * info.bytes;
+        data.assign(pages * kPageTokens * n_kv_heads * row / 16, {~0u, ~0u, ~0u, ~0u});
+        plane = {bytes(), format, n_kv_heads, dim, row, false};
     }
     CacheRows(const CacheRows &other) : data(other.data), plane(other.plane) { plane.data = bytes(); }
     uint8_t *bytes() { return reinterpret_cast<uint8_t *>(data.data()); }
@@ -77,14 +79,15 @@ struct Setup {
 
     explicit Setup(const Case &c_)
         : c(c_), n(uint32_t(c.sequence.size())), n_heads(c.group * c.n_kv_heads), limits(limits_of(c)),
-          order(limits.max_pages * c.before.size()), k(c.k, c, order.size()), v(c.v, c, order.size()) {
+          order(limits.max_pages * c.before.size()), k(c.k, c.n_kv_heads, c.dim, order.size()),
+          v(c.v, c.n_kv_heads, c.v_dim(), order.size()) {
         std::iota(order.begin(), order.end(), 0);
         std::shuffle(order.begin(), order.end(), random);
         k.plane.rotated = c.k == Format::kQ4_0;
         fill_step();
         q = floats(n * n_heads * c.dim, 1.5f);
         own_k = floats(n * c.n_kv_heads * c.dim);
-        own_v = floats(n * c.n_kv_heads * c.dim);
+        own_v = floats(n * c.n_kv_heads * c.v_dim());
         sinks = floats(n_heads);
         q_weight = floats(n_heads * c.dim);
         k_weight = floats(c.dim);
@@ -93,12 +96,12 @@ struct Setup {
             factors.push_back(1.0f + float(i % 5));
         }
         q_out.resize(q.size());
-        out.assign(q.size(), NAN);
+        out.assign(n * n_heads * c.v_dim(), NAN);
         for (uint32_t s = 0; s < c.before.size(); ++s)
-            for (int32_t row = 0; row < c.before[s]; ++row)
+            for (int32_t row = first_row(s); row < c.before[s]; ++row)
                 for (uint32_t h = 0; h < c.n_kv_heads; ++h) {
                     k.write(floats(c.dim), slot_of(s, row), h);
-                    v.write(floats(c.dim), slot_of(s, row), h);
+                    v.write(floats(c.v_dim()), slot_of(s, row), h);
                 }
         if (!c.own_rows) write_own(k, v);
     }
@@ -117,6 +120,10 @@ struct Setup {
         std::vector<float> x(count);
         for (float &one : x) one = normal(random);
         return x;
+    }
+    // That was ever written. The kernel for all shapes passes over what is not seen, others take it for numbers.
+    int32_t first_row(uint32_t s) const {
+        return c.kernel == Kernel::kAny && c.window ? std::max(0, c.before[s] + 1 - c.window) : 0;
     }
     int32_t slot_of(uint32_t s, int32_t row) const {
         constexpr int32_t kPage = int32_t(kPageTokens);
@@ -167,7 +174,7 @@ struct Setup {
     }
     HeadsCall call() {
         HeadsCall h;
-        h.attention = {{0, n_heads, c.n_kv_heads, c.dim, c.dim, 1 / std::sqrt(float(c.dim)), c.soft_cap},
+        h.attention = {{0, n_heads, c.n_kv_heads, c.dim, c.v_dim(), 1 / std::sqrt(float(c.dim)), c.soft_cap},
                        k.plane,
                        v.plane,
                        q.data(),
@@ -206,11 +213,11 @@ struct Setup {
     void write_own(CacheRows &to_k, CacheRows &to_v) {
         for (uint32_t t = 0; t < n; ++t)
             for (uint32_t h = 0; h < c.n_kv_heads && sequence[t] >= 0; ++h) {
-                const size_t at = (size_t(t) * c.n_kv_heads + h) * c.dim;
-                const float *values = own_v.data() + at;
+                const size_t head = size_t(t) * c.n_kv_heads + h;
+                const float *values = &own_v[head * c.v_dim()];
                 const int32_t to = slot[kGroup * limits.max_tokens + t];
-                to_k.write(c.own_rows ? prepared(&own_k[at], k_weight.data(), t) : floats(c.dim), to, h);
-                to_v.write({values, values + c.dim}, to, h);
+                to_k.write(c.own_rows ? prepared(&own_k[head * c.dim], k_weight.data(), t) : floats(c.dim), to, h);
+                to_v.write({values, values + c.v_dim()}, to, h);
             }
     }
     std::vector<double> expected(uint32_t t, uint32_t head) const {
@@ -219,7 +226,7 @@ struct Setup {
         std::vector<float> query =
             c.own_rows ? prepared(from, &q_weight[head * c.dim], t) : std::vector<float>(from, from + c.dim);
         if (k.plane.rotated) host::rotate(query.data(), c.dim);
-        std::vector<double> sum(c.dim);
+        std::vector<double> sum(c.v_dim());
         double total = c.sinks ? std::exp(double(sinks[head])) : 0;
         for (int32_t row = begin[at]; row < end[at]; ++row) {
             if (!Step::sees(ancestors[t], row, end[at])) continue;
@@ -229,7 +236,7 @@ struct Setup {
             if (c.soft_cap > 0) score = c.soft_cap * std::tanh(score / c.soft_cap);
             const double share = std::exp(score);
             total += share;
-            for (uint32_t i = 0; i < c.dim; ++i) sum[i] += share * value[i];
+            for (uint32_t i = 0; i < c.v_dim(); ++i) sum[i] += share * value[i];
         }
         for (double &x : sum) x = total > 0 ? x / total : 0;
         return sum;
