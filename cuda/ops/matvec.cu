@@ -54,16 +54,6 @@ uint32_t share_out(MatvecArgs &a, uint32_t n_blocks) {
 
 size_t input_bytes(const MatvecArgs &a) { return size_t(a.slots) * kInputSlotBytes; }
 
-// The product of some of the tokens, which are quantized in memory.
-MatvecArgs tokens_of(const MatvecArgs &all, int first, int n) {
-    MatvecArgs a = all;
-    a.n = n;
-    a.quantized += size_t(first) * a.row_bytes;
-    if (a.residual) a.residual += size_t(first) * a.part[0].rows;
-    for (int i = 0; i < a.n_parts; ++i) a.part[i].out += size_t(first) * a.part[i].rows;
-    return a;
-}
-
 // What a block may have of a multiprocessor. Of two stages that follow each other, the block of the second asks for its
 // weights while that of the first still works, so there must be room for both; but not for two blocks of one stage, as
 // then other multiprocessors would have none. So every other stage takes more than half of the shared memory, and those
@@ -158,14 +148,6 @@ template <int N> void start(MatvecArgs &a, const MatvecCall &c, const Chip &chip
             launch_early(kernel, grid, stream, chip.early, a);
         });
     } else {
-        if constexpr (N > 2)  // sums of the largest matrices may leave no room for weights
-            if (others + 2 * size_t(largest) > most) {
-                for (int first = 0; first < a.n; first += N / 2) {
-                    MatvecArgs half = tokens_of(a, first, std::min(N / 2, a.n - first));
-                    start<N / 2>(half, c, chip, stream);
-                }
-                return;
-            }
         const Grid grid = grid_of<N>(a, c, chip, blocks, others, Room(chip));
         start_tokens<N>(a, c.formats, grid, chip, stream);
     }
@@ -199,10 +181,13 @@ void matvec(const MatvecCall &c, const Chip &chip, cudaStream_t stream) {
     a.row_bytes = uint32_t(matvec_scratch(c.cols));
     // A row that fits into shared memory is quantized there, by every block.
     if (c.n == 1 && input_bytes(a) <= most_shared_bytes(chip) / 6) return start<1>(a, c, chip, stream);
-    quantize_rows({c.x, c.cols, c.n, c.norm, c.norm_weight, c.epsilon, c.quantized}, chip.early, stream);
+    quantize_rows({c.x, c.cols, c.n, c.norm, c.norm_weight, c.epsilon, c.quantized, c.n > 2}, chip.early, stream);
     if (c.n <= 2) return start<2>(a, c, chip, stream);
-    if (c.n <= 4) return start<4>(a, c, chip, stream);
-    start<8>(a, c, chip, stream);
+    uint32_t tiles = 0;
+    for (int i = 0; i < (a.gate ? 1 : a.n_parts); ++i) tiles += a.part[i].tiles;
+    const uint32_t blocks = std::min(uint32_t(chip.n_multiprocessors), tiles);
+    share_out(a, blocks);
+    start_together(a, c, blocks, chip, stream);
 }
 
 }  // namespace el::cuda

@@ -84,9 +84,9 @@ struct Cursor {
 };
 
 // Asks for the slots of a warp's pieces, one at a time, if there is one left.
-class Ahead {
+class Refill {
   public:
-    __device__ explicit Ahead(const Cursor &first) : piece_(first) {}
+    __device__ explicit Refill(const Cursor &first) : piece_(first) {}
     __device__ void ask(const MatvecArgs &a, const SlotCopies &copies, uint32_t stage) {
         if (left_ == 0) {
             if (!piece_.exists(a)) return copies.ask_nothing();
@@ -176,7 +176,7 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
     float *sums = reinterpret_cast<float *>(shared + a.sums_at);
     SlotCopies copies(shared + warp * a.n_stages * a.stage_bytes, a.n_stages, a.stage_bytes, barriers[warp]);
     Cursor at(a, warp);
-    Ahead ahead(at);
+    Refill ahead(at);
 #pragma unroll 1
     for (uint32_t i = 0; i < a.n_stages; ++i) ahead.ask(a, copies, i);
     if (!a.late) let_successor_start();
@@ -260,8 +260,10 @@ template <typename Visit> void with_formats_of(const MatvecArgs &a, uint64_t of_
     }
 }
 
-// The kernels for more than one token, N: 2, 4 or 8.
+// The kernel for two tokens.
 template <int N>
 void start_tokens(const MatvecArgs &a, uint64_t formats, const Grid &grid, const Chip &chip, cudaStream_t stream);
+// That for more, whose input is quantized together; tiles are shared out to `blocks`.
+void start_together(const MatvecArgs &a, const MatvecCall &c, uint32_t blocks, const Chip &chip, cudaStream_t stream);
 
 }  // namespace el::cuda

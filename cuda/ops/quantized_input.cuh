@@ -18,6 +18,51 @@ struct alignas(8) GroupScale {
 __device__ inline float rounded_scale(float x) { return __uint_as_float(__float_as_uint(x) & ~63u); }
 constexpr uint32_t kInputSlotBytes = kSlotCols + kSlotLanes * sizeof(GroupScale);
 
+// Of up to kTogether tokens together, for matrix units: chunks of 8 groups. First the integers: of two groups at a
+// time, [token][4 lanes] 16 bytes, where lane c has words c and c + 4 (four integers each) of one group, then of the
+// other. Then [2 groups][2 tokens] four floats each, by group, then by token: scales, and behind them sums of the
+// values.
+constexpr uint32_t kTogether = 8, kChunkGroups = 8, kChunkCols = kChunkGroups * kGroup;
+constexpr uint32_t kChunkScalesAt = kTogether * kChunkCols, kChunkFloats = kTogether * kChunkGroups * sizeof(float),
+                   kChunkSumsAt = kChunkScalesAt + kChunkFloats, kInputChunkBytes = kChunkSumsAt + kChunkFloats;
+constexpr uint32_t input_chunks(uint32_t cols) { return (cols + kChunkCols - 1) / kChunkCols; }
+
+// Eight integers of a row from column i on, a quarter of a group; `scale` and `sums`, of its halves, are the group's.
+struct Quantized {
+    uint32_t i, bytes[2];
+    float scale;
+    int sums[2];
+};
+__device__ inline void write(const Quantized &q, uint8_t *row) {
+    const uint32_t lane = q.i % kSlotCols / kGroup, half = q.i % kGroup / 16;
+    uint8_t *slot = row + q.i / kSlotCols * kInputSlotBytes;
+    *reinterpret_cast<uint2 *>(slot + half * (kSlotCols / 2) + lane * 16 + q.i % 16) = {q.bytes[0], q.bytes[1]};
+    if (q.i % kGroup == 0)
+        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {q.scale, {int16_t(q.sums[0]), int16_t(q.sums[1])}};
+}
+__device__ inline uint32_t end_of(const uint8_t *, uint32_t cols) { return cols; }
+
+struct TokenOfChunks {
+    uint8_t *chunks;
+    uint32_t token;
+};
+__device__ inline void write(const Quantized &q, const TokenOfChunks &to) {
+    const uint32_t group = q.i / kGroup % kChunkGroups, word = q.i % kGroup / 4, t = to.token;
+    uint8_t *chunk = to.chunks + q.i / kChunkCols * kInputChunkBytes;
+    for (uint32_t j = 0; j < 2; ++j)
+        *reinterpret_cast<uint32_t *>(chunk + group / 2 * (kTogether * 64) + (4 * t + word % 4 + j) * 16 +
+                                      group % 2 * 8 + word / 4 * 4) = q.bytes[j];
+    if (q.i % kGroup) return;
+    // Products with it and three times a power of two are to be exact: two bits less.
+    const float scale = __uint_as_float(__float_as_uint(q.scale) & ~3u);
+    float *at = reinterpret_cast<float *>(chunk + kChunkScalesAt) + (group / 2 * 4 + t / 2) * 4 + group % 2 * 2 + t % 2;
+    at[0] = scale;
+    at[kChunkFloats / sizeof(float)] = scale * float(q.sums[0] + q.sums[1]);
+}
+
+// The last chunk is filled with zeros.
+__device__ inline uint32_t end_of(const TokenOfChunks &, uint32_t cols) { return input_chunks(cols) * kChunkCols; }
+
 // Eight values from memory, as far as they exist.
 struct alignas(16) Eight {
     float v[8];
@@ -33,7 +78,8 @@ struct alignas(16) Eight {
 
 // Quantizes eight values of a row, a quarter of a group; the other quarters are those of the next three lanes. Returns
 // the sum of their squares before `factors`. A group with a NaN gets the scale NaN.
-__device__ inline float quantize_eight(Eight values, const Eight &factors, uint32_t i, uint32_t n, uint8_t *out) {
+template <typename Out>
+__device__ float quantize_eight(Eight values, const Eight &factors, uint32_t i, uint32_t n, Out out) {
     float(&v)[8] = values.v;
     float squares = 0;
     float most = 0;
@@ -60,13 +106,8 @@ __device__ inline float quantize_eight(Eight values, const Eight &factors, uint3
     }
     sum += __shfl_xor_sync(~0u, sum, 1);
     const int other = __shfl_xor_sync(~0u, sum, 2);
-    if (i >= n) return 0;
-    const uint32_t lane = i % kSlotCols / kGroup, half = i % kGroup / 16;
-    uint8_t *slot = out + i / kSlotCols * kInputSlotBytes;
-    *reinterpret_cast<uint2 *>(slot + half * (kSlotCols / 2) + lane * 16 + i % 16) = {bytes[0], bytes[1]};
-    if (i % kGroup == 0)
-        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {rounded_scale(most * (1.0f / 127.0f)),
-                                                                  {int16_t(sum), int16_t(other)}};
+    if (i >= end_of(out, n)) return 0;
+    write({i, {bytes[0], bytes[1]}, rounded_scale(most * (1.0f / 127.0f)), {sum, other}}, out);
     return squares;
 }
 
@@ -80,7 +121,7 @@ class RowQuantizer {
     }
 
     // Returns this thread's part of the sum of the squares of x [n].
-    __device__ float run(const float *x, uint8_t *out) {
+    template <typename Out> __device__ float run(const float *x, Out out) {
         float squares = 0;
         if (weight_) {
             Eight values[3];
@@ -141,6 +182,11 @@ __device__ inline float factor_of(const uint8_t *rows, uint32_t row_bytes, uint3
     return *reinterpret_cast<const float *>(rows + size_t(row + 1) * row_bytes - kFactorBytes);
 }
 
+// The factors of kTogether tokens lie behind their chunks.
+__host__ __device__ inline float *factors_behind(uint8_t *chunks, uint32_t cols) {
+    return reinterpret_cast<float *>(chunks + size_t(input_chunks(cols)) * kInputChunkBytes);
+}
+
 struct QuantizeCall {
     const float *x;  // [n, cols]
     uint32_t cols;
@@ -148,7 +194,8 @@ struct QuantizeCall {
     bool norm;            // RMS, of whole rows
     const float *weight;  // of the norm, [cols]; NULL: none
     float epsilon;
-    uint8_t *out;  // [n, quantized_row_bytes]
+    uint8_t *out;           // [n, quantized_row_bytes]
+    bool together = false;  // in chunks, which take no more bytes than kTogether rows
 };
 void quantize_rows(const QuantizeCall &call, bool early, cudaStream_t stream);
 

@@ -68,6 +68,8 @@ uint8_t *dynamic_shared();
 void wait_for_block();
 void wait_for_warp();
 int count_in_block(bool x);  // of how many threads it is true
+// Of some warps of the block.
+void wait_for_team(unsigned team, unsigned n_threads);
 
 // What all lanes of the warp give, in their order, until the second wait of the warp from now.
 constexpr size_t kMaxExchangedBytes = 48;

@@ -55,6 +55,7 @@ struct Block {
     std::vector<uint4> shared;
     int counts[2] = {};  // by turns, so that one wait is enough
     std::map<const uint64_t *, Arrivals> arrivals = {};
+    std::map<unsigned, Barrier> teams = {};
 
     uint8_t *memory() { return reinterpret_cast<uint8_t *>(shared.data()); }
 };
@@ -217,6 +218,14 @@ int count_in_block(bool x) {
 void wait_for_warp() {
     Barrier &warp = current->warp().barrier;
     wait_for_change(warp.generation, warp.arrive());
+}
+
+void wait_for_team(unsigned team, unsigned n_threads) {
+    if (n_threads == 0 || n_threads % 32) stop("a team is not of whole warps");
+    Barrier &all = current->block->teams[team];
+    if (all.arrived > 0 && all.expected != n_threads) stop("a team's threads count it differently");
+    all.expected = n_threads;
+    wait_for_change(all.generation, all.arrive());
 }
 
 const void *exchange(const void *mine, size_t bytes) {

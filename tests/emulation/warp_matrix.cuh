@@ -47,4 +47,21 @@ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, u
     }
 }
 
+inline void multiply_bytes(uint32_t (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    struct Values {
+        uint32_t a[4], b[2];
+    };
+    const Values *all = emulation::of_warp(Values{{a[0], a[1], a[2], a[3]}, {b0, b1}});
+    for (unsigned i = 0; i < 4; ++i) {
+        const unsigned row = lane() / 4, col = 2 * (lane() % 4) + i % 2;  // of the upper or lower half of the rows
+        for (unsigned c = 0; c < 4; ++c)
+            for (unsigned half = 0; half < 2; ++half)
+                sum[i] = uint32_t(
+                    __dp4a(int(all[4 * row + c].a[i / 2 + 2 * half]), int(all[4 * col + c].b[half]), int(sum[i])));
+    }
+}
+inline void multiply_bytes(uint32_t (&sum)[4], uint32_t a0, uint32_t a1, uint32_t b) {
+    multiply_bytes(sum, {a0, a1, 0, 0}, b, 0);
+}
+
 }  // namespace el::cuda

@@ -93,7 +93,7 @@ void check(const Shape &s, const Way &way) {
     std::vector<float> x = random_floats(random, n * s.cols);
     const std::vector<float> norm_weight = random_floats(random, s.cols);
     std::vector<std::vector<float>> bias, out;
-    std::vector<uint8_t> quantized(kMatvecTokens * matvec_scratch(s.cols));
+    std::vector<uint8_t> quantized(kMatvecTokens * matvec_scratch(s.cols), 0xff);  // no numbers
     MatvecCall c;
     for (size_t i = 0; i < n_parts; ++i) {
         weights.push_back(std::make_unique<Weights>(random, s.formats[i], s.rows[i] + s.row_begin, s.cols));
@@ -204,7 +204,7 @@ TEST_CASE("shapes: fewer tiles than blocks, many columns, ranges of rows") {
 }
 
 TEST_CASE("chips with little shared memory") {
-    for (size_t bytes : {size_t(99) << 10, size_t(64) << 10})
+    for (size_t bytes : {size_t(99) << 10, size_t(80) << 10})
         for (int n : {1, 8}) {
             check({.formats = {Format::kQ6_K},
                    .rows = {900},
@@ -219,16 +219,29 @@ TEST_CASE("chips with little shared memory") {
                    .norm = true,
                    .block_shared_bytes = bytes});
         }
-    // The sums of all tokens would leave no room for weights.
-    for (int n : {5, 8})
-        check({.formats = {Format::kQ4_K},
-               .rows = {900},
-               .cols = 1024,
-               .n = n,
-               .norm = true,
-               .residual = true,
-               .n_multiprocessors = 1,
-               .block_shared_bytes = 24 << 10});
+}
+
+TEST_CASE(
+    "several tokens: one band and many, teams of few warps and of many, an input that stays and one that does not") {
+    for (int n : {3, 8})
+        for (uint32_t cols : {256u, 2816u, 7168u})
+            for (int blocks : {1, 20}) {
+                check({.formats = {Format::kQ4_K},
+                       .rows = {100},
+                       .cols = cols,
+                       .n = n,
+                       .norm = true,
+                       .residual = true,
+                       .n_multiprocessors = blocks,
+                       .block_shared_bytes = 99 << 10});
+                check({.formats = {Format::kQ5_1, Format::kQ5_1},
+                       .rows = {41, 41},
+                       .cols = cols + 32,
+                       .n = n,
+                       .gate = true,
+                       .n_multiprocessors = blocks,
+                       .block_shared_bytes = 99 << 10});
+            }
 }
 
 TEST_CASE("experts that routes have chosen") {
