@@ -47,8 +47,8 @@ bool matvec_supported(const Matrix &m, uint32_t row_begin, uint32_t col_begin, u
 size_t matvec_scratch(uint32_t cols);  // bytes of one token
 void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
 
-// The same for experts. `quantized`: matvec_scratch(cols) bytes for each row of the input. False for what it does not
-// cover.
+// The same for experts that at most kMatvecTokens tokens have chosen. `quantized`: matvec_scratch(cols) bytes for each
+// row of the input. False for what it does not cover.
 bool expert_matvec(const ExpertCall &call, uint8_t *quantized, const Chip &chip, cudaStream_t stream);
 
 // The same for matrices of F16, BF16 or F32, without anything before or after.

@@ -110,7 +110,7 @@ template <typename F> struct GroupInput {
 };
 
 // The products of a group of row r with a group of the input, added to `sum`.
-template <typename F> __device__ float add_products(const Unit<F> &unit, int r, const GroupInput<F> &in, float sum) {
+template <typename F> __device__ float add_row(const Unit<F> &unit, int r, const GroupInput<F> &in, float sum) {
     using S = Scales<F>;
     if constexpr (GroupInput<F>::kNibbles && S::kHalves == 1) {
         // The codes of the second half where they are: 16 times as large.
@@ -145,11 +145,8 @@ template <typename F> __device__ float add_products(const Unit<F> &unit, int r, 
     return sum;
 }
 
-// Adds to sums [row][token] what one slot gives; there is memory for N tokens, however many there are. `release` is
-// called when the slot has been read.
-template <typename F, int N, typename Release> __device__ void multiply(const uint8_t *slot, uint32_t lanes,
-                                                                        const uint8_t *input, uint32_t row_bytes,
-                                                                        float sums[4 * N], Release release) {
+// This lane's groups of a slot.
+template <typename F> __device__ Unit<F> read_slot(const uint8_t *slot, uint32_t lanes) {
     const uint32_t lane = threadIdx.x % 32;
     Unit<F> unit;
     unit.high += threadIdx.y;  // 0, which the compiler does not know: it stays in a register
@@ -157,13 +154,30 @@ template <typename F, int N, typename Release> __device__ void multiply(const ui
         unit.load(slot, kSlotLanes, lane);
     else
         unit.load(slot, lanes, min(lane, lanes - 1));
-    release();
+    return unit;
+}
+
+// Adds to sums [row][token] what a lane's groups give with the inputs of N tokens; `input`: where this slot of them
+// begins, row_bytes from token to token.
+template <typename F, int N> __device__ void add_products(const Unit<F> &unit, uint32_t lanes, const uint8_t *input,
+                                                          uint32_t row_bytes, float sums[4 * N]) {
+    const uint32_t lane = threadIdx.x % 32;
 #pragma unroll
     for (int t = 0; t < N; ++t) {
         const GroupInput<F> in(input + size_t(t) * row_bytes, lane, lane < lanes);
 #pragma unroll
-        for (int r = 0; r < Unit<F>::kRows; ++r) sums[r * N + t] = add_products(unit, r, in, sums[r * N + t]);
+        for (int r = 0; r < Unit<F>::kRows; ++r) sums[r * N + t] = add_row(unit, r, in, sums[r * N + t]);
     }
+}
+
+// The same from a slot in shared memory; there is memory for N tokens, however many there are. `release` is called when
+// the slot has been read.
+template <typename F, int N, typename Release> __device__ void multiply(const uint8_t *slot, uint32_t lanes,
+                                                                        const uint8_t *input, uint32_t row_bytes,
+                                                                        float sums[4 * N], Release release) {
+    const Unit<F> unit = read_slot<F>(slot, lanes);
+    release();
+    add_products<F, N>(unit, lanes, input, row_bytes, sums);
 }
 
 // Sums of M values over the lanes of a warp; lane l gets value l % M. Each round halves the values and joins two lanes.

@@ -228,6 +228,20 @@ void test_mixtures(Context &c) {
     }
 }
 
+// Few tokens with experts in common, some or all, which are then read once; rows of several slots.
+void test_shared_experts(Context &c) {
+    for (Format format : {Format::kQ4_K, Format::kQ8_0})
+        for (const Experts &e : {Experts{6, 6, 256, true}, {12, 3, 256}}) {
+            const std::string name = fmt::format("{}experts shared {} n={}", c.prefix, format_info(format).name, e.n);
+            if (!c.report.wanted(name)) continue;
+            Model m(c.seed);
+            ValueId x = m.embed(50, 1280);
+            m.finish(add(m, x, mixture(m, x, format, e, ActivationKind::kSilu)));
+            for (int n = 1; n <= 8; n++)
+                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 2e-2);
+        }
+}
+
 // Many tokens for each expert; one that none has chosen; rows that end within a tile.
 void test_expert_prompts(Context &c) {
     for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kF16, Format::kIQ3_S, Format::kMXFP4})
@@ -454,6 +468,7 @@ void test_ops(Context &c) {
     test_gates(c);
     test_factors(c);
     test_mixtures(c);
+    test_shared_experts(c);
     test_expert_prompts(c);
     test_expert_orders(c);
     test_recurrent(c);

@@ -64,6 +64,7 @@ extern Predecessors predecessors;
 void wait_for_predecessor();
 
 extern size_t shared_bytes;  // of the last run
+extern size_t copied_bytes;  // asynchronously, in the last run
 uint8_t *dynamic_shared();
 void wait_for_block();
 void wait_for_warp();
@@ -161,6 +162,7 @@ inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
 inline int __float2int_rn(float x) { return x == x ? int(std::nearbyint(x)) : 0; }
 inline int __clz(int x) { return std::countl_zero(uint32_t(x)); }
 inline int __clzll(int64_t x) { return std::countl_zero(uint64_t(x)); }
+inline int __popc(uint32_t x) { return std::popcount(x); }
 inline int __ffs(int x) { return x ? std::countr_zero(uint32_t(x)) + 1 : 0; }
 inline int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 32; i += 8) c += int(int8_t(a >> i)) * int(int8_t(b >> i));

@@ -13,7 +13,7 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace emulation {
 
 Predecessors predecessors;
-size_t shared_bytes = 0;
+size_t shared_bytes = 0, copied_bytes = 0;
 bool has_bulk_copies = false;
 
 namespace {
@@ -173,6 +173,7 @@ void stop(const char *why) {
 
 void run(const Launch &launch, const std::function<void()> &kernel) {
     shared_bytes = launch.shared_bytes;
+    copied_bytes = 0;
     gridDim = launch.blocks;
     blockDim = launch.threads;
     const unsigned n_threads = launch.threads.x;
@@ -236,7 +237,10 @@ const void *exchange(const void *mine, size_t bytes) {
     return all;
 }
 
-void copy_async(void *to, const void *from, size_t bytes) { current->copies.back().push_back({to, from, bytes}); }
+void copy_async(void *to, const void *from, size_t bytes) {
+    current->copies.back().push_back({to, from, bytes});
+    if (from) copied_bytes += bytes;
+}
 void close_copies() { current->copies.emplace_back(); }
 void wait_for_copies(int open) {
     auto &groups = current->copies;
@@ -258,6 +262,7 @@ void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
     if (!found->second.copies.empty()) stop("a copy is asked for before the one before it was waited for");
     found->second.copies.push_back({to, from, bytes});
     ++found->second.n_asked;
+    copied_bytes += bytes;
 }
 void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
     const auto found = current->block->arrivals.find(barrier);

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 #include <memory>
+#include <numeric>
 #include <random>
+#include <set>
 #include <vector>
 
 using namespace el;
@@ -244,47 +246,104 @@ TEST_CASE(
             }
 }
 
-TEST_CASE("experts that routes have chosen") {
-    constexpr uint32_t kExperts = 5, kUsed = 2;
+namespace {
+
+struct ExpertShape {
+    Format format;
+    uint32_t rows, cols, n_used;
+    std::vector<std::vector<uint32_t>> chosen;  // of each token
+    bool own_input = false;
+    int n_multiprocessors = 3;
+};
+
+void check(const ExpertShape &s, bool bulk) {
     std::mt19937 random(11);
-    for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kQ6_K})
-        for (uint32_t n : {1u, 3u})
-            for (bool own_input : {false, true}) {
-                const uint32_t rows = 24, cols = 1280, n_inputs = own_input ? n * kUsed : n;
-                const Weights w(random, format, kExperts * rows, cols);
-                const std::vector<float> bias = random_floats(random, kExperts * rows);
-                std::vector<float> x = random_floats(random, n_inputs * cols), route, out(n * kUsed * rows, NAN);
-                for (uint32_t t = 0; t < n; ++t)  // the experts' numbers, then their shares
-                    for (float one : {float(t + 1), float((t + 4) % kExperts), 0.5f, 0.5f}) route.push_back(one);
-                std::vector<uint8_t> quantized(n_inputs * matvec_scratch(cols));
-                const LinearCall linear = {w.matrix,    0,          rows,          0, cols, x.data(),
-                                           bias.data(), out.data(), int(n * kUsed)};
-                emulation::has_bulk_copies = n == 3;
-                auto run = [&] {
-                    return expert_matvec({linear, route.data(), kUsed, own_input}, quantized.data(),
-                                         {3, 99 << 10, false}, nullptr);
-                };
-                REQUIRE(run());
-                emulation::Late late;  // the same when kernels before are slow
-                for (auto *values : {&x, &route}) late.add(*values);
-                late.add(quantized);
-                std::fill(out.begin(), out.end(), NAN);
-                REQUIRE(run());
-                double error = 0, size = 0;
-                for (uint32_t pair = 0; pair < n * kUsed; ++pair) {
-                    const uint32_t expert = uint32_t(route[pair / kUsed * 2 * kUsed + pair % kUsed]);
-                    const uint32_t from = own_input ? pair : pair / kUsed;
-                    const std::vector<double> input = rounded(x.data() + from * cols, nullptr, cols, false);
-                    for (uint32_t r = 0; r < rows; ++r) {
-                        double expected = bias[expert * rows + r];
-                        for (uint32_t k = 0; k < cols; ++k)
-                            expected += input[k] * w.values[(expert * rows + r) * cols + k];
-                        error += (out[pair * rows + r] - expected) * (out[pair * rows + r] - expected);
-                        size += expected * expected;
-                    }
-                }
-                CHECK(std::sqrt(error / size) < 1e-5);
-            }
+    uint32_t n_experts = 0;
+    std::set<uint32_t> distinct;
+    std::vector<float> route;  // the experts' numbers, then their shares
+    for (const std::vector<uint32_t> &one : s.chosen) {
+        distinct.insert(one.begin(), one.end());
+        route.insert(route.end(), one.begin(), one.end());
+        route.insert(route.end(), s.n_used, 0.5f);
+        n_experts = std::max(n_experts, *distinct.rbegin() + 1);
+    }
+    const uint32_t n_pairs = uint32_t(s.chosen.size()) * s.n_used, n_inputs = n_pairs / (s.own_input ? 1 : s.n_used);
+    const Weights w(random, s.format, n_experts * s.rows, s.cols);
+    const std::vector<float> bias = random_floats(random, n_experts * s.rows);
+    std::vector<float> x = random_floats(random, n_inputs * s.cols), out(n_pairs * s.rows, NAN);
+    std::vector<uint8_t> quantized(n_inputs * matvec_scratch(s.cols));
+    const LinearCall linear = {w.matrix, 0, s.rows, 0, s.cols, x.data(), bias.data(), out.data(), int(n_pairs)};
+    emulation::has_bulk_copies = bulk;
+    emulation::Late late;  // kernels before are slow
+    for (auto *values : {&x, &route}) late.add(*values);
+    REQUIRE(expert_matvec({linear, route.data(), s.n_used, s.own_input}, quantized.data(),
+                          {s.n_multiprocessors, 99 << 10, false}, nullptr));
+    CHECK(emulation::shared_bytes <= 99 << 10);
+    const PackedShape shape = packed_shape(s.format);
+    CHECK(emulation::copied_bytes == distinct.size() * shape.tiles(s.rows) * shape.tile_bytes(s.cols));  // once
+
+    double error = 0, size = 0;
+    std::vector<std::vector<double>> input;
+    for (uint32_t i = 0; i < n_inputs; ++i) input.push_back(rounded(x.data() + i * s.cols, nullptr, s.cols, false));
+    for (uint32_t pair = 0; pair < n_pairs; ++pair) {
+        const uint32_t expert = s.chosen[pair / s.n_used][pair % s.n_used];
+        const std::vector<double> &from = input[s.own_input ? pair : pair / s.n_used];
+        for (uint32_t r = 0; r < s.rows; ++r) {
+            const size_t row = expert * s.rows + r;
+            double expected = bias[row];
+            for (uint32_t k = 0; k < s.cols; ++k) expected += from[k] * w.values[row * s.cols + k];
+            error += (out[pair * s.rows + r] - expected) * (out[pair * s.rows + r] - expected);
+            size += expected * expected;
+        }
+    }
+    CHECK(std::sqrt(error / size) < 1e-5);
+}
+
+// Tokens with n_used of n_experts each.
+std::vector<std::vector<uint32_t>> any_experts(size_t n_tokens, uint32_t n_used, uint32_t n_experts) {
+    std::mt19937 random(5);
+    std::vector<uint32_t> all(n_experts);
+    std::iota(all.begin(), all.end(), 0);
+    std::vector<std::vector<uint32_t>> chosen;
+    for (size_t t = 0; t < n_tokens; ++t) {
+        std::shuffle(all.begin(), all.end(), random);
+        chosen.emplace_back(all.begin(), all.begin() + n_used);
+    }
+    return chosen;
+}
+
+}  // namespace
+
+TEST_CASE("experts that 1 to 8 tokens have chosen are read once") {
+    for (Format format : kFormats)
+        for (size_t n : {1, 2, 3, 8}) {
+            CAPTURE(format_info(format).name);
+            CAPTURE(n);
+            const uint32_t cols = format_info(format).values == 32 ? 1120 : 1280;
+            for (bool own_input : {false, true}) check({format, 8, cols, 2, any_experts(n, 2, 6), own_input}, n % 2);
+        }
+    for (size_t n = 1; n <= 8; ++n)
+        for (bool own_input : {false, true}) {
+            CAPTURE(n);
+            for (uint32_t n_used : {1u, 3u, 16u})
+                check({Format::kQ4_0, 12, 64, n_used, any_experts(n, n_used, 17), own_input}, true);
+            const std::vector<uint32_t> same = {4, 0, 2};
+            check({Format::kQ4_0, 12, 64, 3, std::vector(n, same), own_input}, true);
+            std::vector<std::vector<uint32_t>> others(n);
+            for (uint32_t t = 0; t < n; ++t) others[t] = {2 * t + 1, 2 * t};
+            check({Format::kQ4_0, 12, 64, 2, others, own_input}, true);
+        }
+    std::vector<std::vector<uint32_t>> late(8, std::vector<uint32_t>(16));  // what most choose comes last
+    for (uint32_t t = 0; t < 8; ++t) std::iota(late[t].begin(), late[t].end(), 16 * std::min(t, 2u));
+    check({Format::kQ4_0, 4, 64, 16, late}, false);
+}
+
+TEST_CASE("experts with more sums than a block has room for") {
+    for (int blocks : {1, 2}) {
+        check({Format::kQ4_0, 2400, 64, 4, any_experts(1, 4, 4), false, blocks}, blocks == 1);
+        check({Format::kQ4_0, 800, 64, 4, any_experts(8, 4, 6), false, blocks}, blocks == 1);
+        check({Format::kQ4_0, 160, 1056, 4, any_experts(8, 4, 6), true, blocks}, blocks == 1);
+    }
 }
 
 TEST_CASE("matrices of floats, and parts of them") {
