@@ -139,6 +139,7 @@ struct Executable {
     bool launch_products(const Stage &stage, int n) const;
     bool launch_heads(const Stage &stage, const Step &step, int n) const;
     HeadNorm head_norm(int32_t op) const;
+    bool of_tokens(const Op &op) const;  // has a row for each token, not each output
     int rows(const Op &op, const Step &step) const;
 
     float *data(ValueId value) const {

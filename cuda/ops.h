@@ -148,7 +148,10 @@ void soft_cap(float cap, const float *x, size_t n, float *out, cudaStream_t stre
 void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, cudaStream_t stream);
 void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, cudaStream_t stream);
 
-void route(const RouteArgs &args, const float *logits, float *out, int n, cudaStream_t stream);
+// Rows of no sequence take the experts of the first row, so that nobody reads others for them; sequence_of NULL: all
+// rows are real ones.
+void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n,
+           cudaStream_t stream);
 
 struct ExpertScaleCall {
     const float *x, *route, *scales, *bias;

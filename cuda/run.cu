@@ -10,10 +10,12 @@
 
 namespace el::cuda {
 
-int Executable::rows(const Op &op, const Step &step) const {
+bool Executable::of_tokens(const Op &op) const {
     const ValueId leading = op.out != kNoValue ? op.out : op.in[0];
-    return program.values[size_t(leading)].rows == Rows::kTokens ? step.n_tokens : step.n_outputs;
+    return program.values[size_t(leading)].rows == Rows::kTokens;
 }
+
+int Executable::rows(const Op &op, const Step &step) const { return of_tokens(op) ? step.n_tokens : step.n_outputs; }
 
 // The step with as many tokens as were captured. Those beyond the real ones belong to no sequence, see nothing and
 // write nothing.
@@ -344,7 +346,7 @@ void Executable::launch(const Op &op, const Step &step) const {
     case OpKind::kOutputRows:
         return take_rows(a, step.output_row, cols, out, n, stream);
     case OpKind::kRoute:
-        return route(op.route, a, out, n, stream);
+        return route(op.route, a, of_tokens(op) ? step.sequence_of : nullptr, out, n, stream);
     case OpKind::kExpertScale:
         return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n},
                             stream);

@@ -20,10 +20,11 @@ __device__ uint64_t rank_of(float x, uint32_t expert) {
     return uint64_t(bits) << 32 | uint32_t(~expert);
 }
 
-__global__ void __launch_bounds__(32 * kWarps) route_kernel(RouteArgs a, const float *logits, int n, float *out) {
+__global__ void __launch_bounds__(32 * kWarps)
+    route_kernel(RouteArgs a, const float *logits, const int32_t *sequence_of, int n, float *out) {
     const uint32_t row = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= uint32_t(n)) return;
-    logits += size_t(row) * a.n_experts;
+    logits += sequence_of && sequence_of[row] < 0 ? 0 : size_t(row) * a.n_experts;
     out += size_t(row) * 2 * a.n_used;
     float highest = -INFINITY, sum = 0, chosen = 0;
     for (uint32_t e = lane; e < a.n_experts; e += 32) highest = fmaxf(highest, logits[e]);
@@ -51,9 +52,10 @@ __global__ void __launch_bounds__(32 * kWarps) route_kernel(RouteArgs a, const f
 
 }  // namespace
 
-void route(const RouteArgs &args, const float *logits, float *out, int n, cudaStream_t stream) {
+void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n,
+           cudaStream_t stream) {
     const auto blocks = unsigned((n + int(kWarps) - 1) / int(kWarps));
-    launch_early(route_kernel, {blocks, 32 * kWarps}, stream, false, args, logits, n, out);
+    launch_early(route_kernel, {blocks, 32 * kWarps}, stream, false, args, logits, sequence_of, n, out);
 }
 
 }  // namespace el::cuda

@@ -15,13 +15,14 @@ namespace {
 
 using namespace el;
 
-void check(const RouteArgs &args, const std::vector<float> &logits) {
+void check(const RouteArgs &args, const std::vector<float> &logits, const std::vector<int32_t> &sequence_of = {}) {
     const size_t n = logits.size() / args.n_experts, used = args.n_used;
     std::vector<float> out(n * 2 * used + 1, 77);
-    cuda::route(args, logits.data(), out.data(), int(n), nullptr);
+    cuda::route(args, logits.data(), sequence_of.empty() ? nullptr : sequence_of.data(), out.data(), int(n), nullptr);
     CHECK(out.back() == 77);
     for (size_t row = 0; row < n; ++row) {
-        const float *x = logits.data() + row * args.n_experts, *got = out.data() + row * 2 * used;
+        const size_t from = !sequence_of.empty() && sequence_of[row] < 0 ? 0 : row;
+        const float *x = logits.data() + from * args.n_experts, *got = out.data() + row * 2 * used;
         std::vector<uint32_t> order(args.n_experts);
         std::iota(order.begin(), order.end(), 0);
         std::stable_sort(order.begin(), order.end(),
@@ -50,6 +51,7 @@ TEST_CASE("the largest logits, and their shares") {
                 std::vector<float> logits(5 * n_experts);
                 for (float &x : logits) x = normal(random);
                 check({n_experts, n_used, normalize, 1.5f}, logits);
+                check({n_experts, n_used, normalize, 1.5f}, logits, {0, 2, 1, -1, -1});
             }
 }
 
