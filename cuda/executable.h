@@ -133,6 +133,7 @@ struct Executable {
     void capture();
     void load_kernels() const;
     const Captured *captured_for(const Step &step) const;  // NULL: none
+    static void set_size(Step &step, int32_t n_tokens);
     void fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const;
     void launch_all(const Step &host, size_t step_bytes) const;
     bool launch_as_one(const Stage &stage, const Step &step) const;

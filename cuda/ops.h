@@ -163,7 +163,8 @@ void expert_scale(const ExpertScaleCall &call, cudaStream_t stream);
 void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n,
              cudaStream_t stream);
 
-// State of a layer: [slots, floats]. The step's arrays say which tokens belong to which sequence.
+// State of a layer: [slots, floats]. The step's arrays say which tokens belong to which of n_sequences; one whose
+// state_after is -1 does not exist.
 struct StateCall {
     Step step;
     float *state;

@@ -4,7 +4,6 @@
 #include "executable.h"
 #include "step.h"
 
-#include <algorithm>
 #include <cstdio>
 
 #if __has_include(<nvtx3/nvToolsExt.h>)
@@ -83,10 +82,6 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
         const Captured *captured = captured_for(step);
         Step host;
         fill(host, step, step_bytes, captured ? captured->tokens : 0);
-        if (captured) {
-            host.n_tokens = captured->tokens;
-            host.n_outputs = std::min(captured->tokens, int32_t(host.limits.max_outputs));
-        }
         launch_all(host, step_bytes);
         check(cudaStreamSynchronize(stream), "running a step");
         if (captured) {

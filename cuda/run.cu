@@ -17,12 +17,21 @@ bool Executable::of_tokens(const Op &op) const {
 
 int Executable::rows(const Op &op, const Step &step) const { return of_tokens(op) ? step.n_tokens : step.n_outputs; }
 
-// The step with as many tokens as were captured. Those beyond the real ones belong to no sequence, see nothing and
-// write nothing.
+// As much as a step of so many tokens can have.
+void Executable::set_size(Step &step, int32_t n_tokens) {
+    step.n_tokens = n_tokens;
+    step.n_outputs = std::min(n_tokens, int32_t(step.limits.max_outputs));
+    step.n_sequences = std::min(n_tokens, int32_t(step.limits.max_sequences));
+}
+
+// The step as it was captured for n_tokens; 0: as it is. Tokens beyond the real ones belong to no sequence, see nothing
+// and write nothing; sequences beyond the real ones have no state.
 void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const {
     std::memcpy(host_step.data(), from.token, step_bytes);
     to = moved_step(from, host_step.data());
-    for (int32_t t = from.n_tokens; t < n_tokens; ++t) {
+    if (n_tokens == 0) return;
+    set_size(to, n_tokens);
+    for (int32_t t = from.n_tokens; t < to.n_tokens; ++t) {
         to.token[t] = 0;
         to.position[t] = 0;
         to.ancestors[t] = 0;
@@ -33,14 +42,15 @@ void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_t
             to.visible_begin[i] = to.visible_end[i] = 0;
         }
     }
-    const int32_t n_outputs = std::min(n_tokens, int32_t(to.limits.max_outputs));
-    for (int32_t i = from.n_outputs; i < n_outputs; ++i) to.output_row[i] = 0;
+    for (int32_t i = from.n_outputs; i < to.n_outputs; ++i) to.output_row[i] = 0;
+    for (int32_t i = from.n_sequences; i < to.n_sequences; ++i) to.state_before[i] = to.state_after[i] = -1;
 }
 
+// Of recurrent models each sequence has blocks of its own, also one that has no token in the step.
 const Executable::Captured *Executable::captured_for(const Step &step) const {
-    if (!program.state_layers.empty() && step.n_sequences != 1) return nullptr;
+    const int32_t least = std::max(step.n_tokens, program.state_layers.empty() ? 0 : step.n_sequences);
     const auto found =
-        std::find_if(captured_.begin(), captured_.end(), [&](const Captured &c) { return c.tokens >= step.n_tokens; });
+        std::find_if(captured_.begin(), captured_.end(), [&](const Captured &c) { return c.tokens >= least; });
     return found == captured_.end() ? nullptr : &*found;
 }
 
@@ -133,17 +143,14 @@ Graph Executable::ready(const Recorded &recorded) {
 Recorded Executable::record_step(int32_t n_tokens) const {
     StepMemory pieces{host_step.data()};
     Step step = lay_out_step(at.step.limits, pieces);
-    step.n_tokens = n_tokens;
-    step.n_outputs = std::min(n_tokens, int32_t(at.step.limits.max_outputs));
-    step.n_sequences = 1;
+    set_size(step, n_tokens);
     return record([&] { launch_all(step, pieces.used); });
 }
 
-// Kernels with recurrent state are launched for a number of sequences: captured for one, which has one token.
 void Executable::capture() {
     for (int32_t bucket : {1, 2, 4, kDecodeTokens}) {
         const auto n = int32_t(std::min(uint32_t(bucket), at.step.limits.max_tokens));
-        if (!captured_.empty() && (captured_.back().tokens == n || !program.state_layers.empty())) break;
+        if (!captured_.empty() && captured_.back().tokens == n) break;
         captured_.push_back({n, ready(record_step(n))});
         check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
     }
@@ -155,8 +162,7 @@ void Executable::capture() {
 // The driver loads a kernel, and takes memory for it, when it is first launched or recorded.
 void Executable::load_kernels() const {
     const int32_t most = int32_t(at.step.limits.max_tokens);
-    for (int32_t n = 2; n < 2 * most; n *= 2)
-        if (n > kDecodeTokens || !program.state_layers.empty()) record_step(std::min(n, most));
+    for (int32_t n = 2 * kDecodeTokens; n < 2 * most; n *= 2) record_step(std::min(n, most));
     record([&] {
         for (uint32_t g = 0; g < program.cache_groups.size(); ++g)
             for_planes(g, [&](const Plane &p) {

@@ -1,4 +1,6 @@
-// Ops with a state: a block walks through the tokens of one sequence in order.
+// Ops with a state: a block walks through the tokens of one sequence in order. A captured step is launched for as many
+// sequences as it may have; what it really has lies in the step's arrays.
+#include "launch.h"
 #include "ops.h"
 #include "ops/activation.cuh"
 #include "ops/reduce.cuh"
@@ -12,6 +14,7 @@ struct Slots {
     const float *before;  // NULL: zeros
     float *after;
 };
+__device__ bool exists(const StateCall &c, uint32_t sequence) { return c.step.state_after[sequence] >= 0; }
 __device__ Slots slots_of(const StateCall &c, uint32_t sequence, size_t offset) {
     const int32_t before = c.step.state_before[sequence];
     return {before < 0 ? nullptr : c.state + size_t(before) * c.floats + offset,
@@ -29,7 +32,7 @@ __device__ float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
 // A thread for a channel.
 __global__ void short_conv_kernel(ShortConvArgs a, StateCall call, uint32_t channels) {
     const uint32_t c = blockIdx.x * kThreads + threadIdx.x;
-    if (c >= channels) return;
+    if (c >= channels || !exists(call, blockIdx.y)) return;
     const Slots state = slots_of(call, blockIdx.y, c);
     const uint32_t past = a.kernel - 1;
     float *window = state.after;
@@ -49,7 +52,8 @@ __global__ void short_conv_kernel(ShortConvArgs a, StateCall call, uint32_t chan
 
 // A block for a head of V; a thread for columns of its state. Shared memory: q, k [dim_k].
 __global__ void delta_rule_kernel(DeltaRuleArgs a, StateCall call) {
-    extern __shared__ float shared[];
+    if (!exists(call, blockIdx.y)) return;
+    float *shared = reinterpret_cast<float *>(dynamic_shared());
     const uint32_t h = blockIdx.x, dk = a.dim_k, dv = a.dim_v, keys = a.n_k_heads * dk, k_head = h % a.n_k_heads;
     float *q = shared, *k = shared + dk;
     const Slots state = slots_of(call, blockIdx.y, size_t(h) * dk * dv);
@@ -88,6 +92,7 @@ __global__ void delta_rule_kernel(DeltaRuleArgs a, StateCall call) {
 
 // A block for a head; a warp for rows of its state.
 __global__ void selective_scan_kernel(SelectiveScanArgs a, StateCall call) {
+    if (!exists(call, blockIdx.y)) return;
     const uint32_t h = blockIdx.x, dim = a.head_dim, n = a.state_dim, inner = a.n_heads * dim;
     const uint32_t group = h / (a.n_heads / a.n_groups), lane = threadIdx.x % 32;
     const Slots state = slots_of(call, blockIdx.y, size_t(h) * dim * n);
@@ -114,14 +119,15 @@ __global__ void selective_scan_kernel(SelectiveScanArgs a, StateCall call) {
 
 void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, cudaStream_t stream) {
     const dim3 grid((channels + kThreads - 1) / kThreads, call.step.n_sequences);
-    short_conv_kernel<<<grid, kThreads, 0, stream>>>(args, call, channels);
+    launch_early(short_conv_kernel, {grid, kThreads}, stream, false, args, call, channels);
 }
 void delta_rule(const DeltaRuleArgs &args, const StateCall &call, cudaStream_t stream) {
     const dim3 grid(args.n_v_heads, call.step.n_sequences);
-    delta_rule_kernel<<<grid, kThreads, 2 * args.dim_k * sizeof(float), stream>>>(args, call);
+    launch_early(delta_rule_kernel, {grid, kThreads, 2 * args.dim_k * sizeof(float)}, stream, false, args, call);
 }
 void selective_scan(const SelectiveScanArgs &args, const StateCall &call, cudaStream_t stream) {
-    selective_scan_kernel<<<dim3(args.n_heads, call.step.n_sequences), kThreads, 0, stream>>>(args, call);
+    const dim3 grid(args.n_heads, call.step.n_sequences);
+    launch_early(selective_scan_kernel, {grid, kThreads}, stream, false, args, call);
 }
 
 }  // namespace el::cuda

@@ -216,15 +216,21 @@ class Pages {
     std::vector<std::vector<int32_t>> order_;
 };
 
-// All sequences are part of every step, some without tokens; their states move from one slot to another.
-void fill_sequences(Step &step, const Tokens &tokens, Pages &pages) {
-    step.n_sequences = kSequences;
+// States move from one slot to another, also of sequences without tokens. index: of each sequence in the step.
+void fill_sequences(Step &step, const Tokens &tokens, Pages &pages, int index[kSequences]) {
+    step.n_sequences = 0;
     for (int s = 0; s < kSequences; s++) {
-        step.first_token[s] =
-            int32_t(std::find(tokens.sequence.begin(), tokens.sequence.end(), s) - tokens.sequence.begin());
-        step.state_before[s] = pages.state_slot[s];
+        const auto first = std::find(tokens.sequence.begin(), tokens.sequence.end(), s);
+        if (!tokens.every && first == tokens.sequence.end()) continue;
+        const int at = index[s] = step.n_sequences++;
+        step.first_token[at] = int32_t(first - tokens.sequence.begin());
+        step.state_before[at] = pages.state_slot[s];
         pages.state_slot[s] = pages.state_slot[s] == s ? s + kSequences : s;
-        step.state_after[s] = pages.state_slot[s];
+        step.state_after[at] = pages.state_slot[s];
+        for (uint32_t g = 0; g < step.limits.n_groups; g++)
+            for (uint32_t p = 0; p < pages.per_sequence(); p++)
+                step.block_table[(g * step.limits.max_sequences + uint32_t(at)) * step.limits.max_pages + p] =
+                    pages.page(g, s, int32_t(p));
     }
 }
 
@@ -232,12 +238,8 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
     const uint32_t vocab = uint32_t(model.tensors[0].rows);
     step.n_tokens = int32_t(tokens.sequence.size());
     step.n_outputs = 0;
-    fill_sequences(step, tokens, pages);
-    for (uint32_t g = 0; g < step.limits.n_groups; g++)
-        for (int s = 0; s < kSequences; s++)
-            for (uint32_t p = 0; p < pages.per_sequence(); p++)
-                step.block_table[(g * step.limits.max_sequences + uint32_t(s)) * step.limits.max_pages + p] =
-                    pages.page(g, s, int32_t(p));
+    int index[kSequences];
+    fill_sequences(step, tokens, pages, index);
     int32_t drafts[kSequences][64], n_drafts[kSequences] = {};  // tokens of a tree
     for (int32_t t = 0; t < step.n_tokens; t++) {
         const int sequence = tokens.sequence[size_t(t)];
@@ -245,7 +247,7 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
         step.token[t] = int32_t(random.below(vocab));
         step.embedding_row[t] = step.parent[t] = step.adapter_of[t] = -1;
         step.position[t] = row;
-        step.sequence_of[t] = sequence;
+        step.sequence_of[t] = index[sequence];
         step.ancestors[t] = 0;
         if (tokens.tree) {
             const int32_t j = n_drafts[sequence]++;

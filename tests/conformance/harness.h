@@ -89,6 +89,7 @@ struct Tokens {
     std::vector<int> sequence;  // of each token
     bool last_only = false;     // outputs only for the last token
     bool tree = false;          // drafts: token j of a sequence follows token (j - 1) / 2
+    bool every = true;          // sequence is part of the step, also those without tokens
 };
 
 struct Setup {

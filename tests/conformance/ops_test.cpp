@@ -368,6 +368,18 @@ void compare_recurrent(Context &c, const std::string &name, const Model &m) {
     turns.sequence = {0, 1, 0, 2, 1, 0, 0, 2, 1};
     compare(c, name + " batch", m, setup, {tokens(20)}, 1e-5);
     compare(c, name + " turns", m, setup, {turns, tokens(1, 1), turns, tokens(4, 2), tokens(1)}, 1e-5);
+    std::vector<Tokens> few;  // as few as devices prepare steps for, of sequences that come and go
+    for (const std::vector<int> &some : std::vector<std::vector<int>>{{2},
+                                                                      {0, 1},
+                                                                      {1, 1, 0},
+                                                                      {2, 0, 0, 1, 2},
+                                                                      {0},
+                                                                      {1, 2, 0, 0, 1, 1, 2},
+                                                                      {1},
+                                                                      {0, 1, 2, 2, 2, 2, 2, 2},
+                                                                      {1, 2}})
+        few.push_back({.sequence = some, .every = false});
+    compare(c, name + " few", m, setup, few, 1e-5);
     const std::vector<float> batch = flat(run(*c.tested, m, setup, {tokens(20)}));
     c.report.compare(name + " chunks", batch, flat(run(*c.tested, m, setup, chunks)), 1e-5);
     c.report.compare(name + " single tokens", batch, flat(run(*c.tested, m, setup, singles)), 1e-5);

@@ -49,6 +49,14 @@ int lose_at(int64_t k) {
 #undef WANT
 }
 
+// Kernels that were started one by one, not as a graph.
+auto n_launches() {
+    const FakeCuda &fake = fake_cuda();
+    return std::count_if(fake.record, fake.record + fake.n_recorded, [](const FakeCuda::Call &call) {
+        return std::string_view(call.name).find("cudaLaunchKernel") == 0;
+    });
+}
+
 }  // namespace
 
 TEST_CASE("a model and a context live on the fake GPU and leave nothing behind") {
@@ -298,11 +306,32 @@ TEST_CASE("contexts with steps of fewer than 8 tokens have a graph for each") {
         for (int32_t n = 1; n <= most; ++n) {
             fake.n_recorded = 0;
             REQUIRE(life.decode(n));
-            const auto launched = [](const FakeCuda::Call &call) {
-                return std::string_view(call.name).find("cudaLaunchKernel") == 0;
-            };
-            CHECK(std::count_if(fake.record, fake.record + fake.n_recorded, launched) == 0);
+            CHECK(n_launches() == 0);
         }
+    }
+}
+
+TEST_CASE("steps of few tokens of any sequences are captured for recurrent models, too") {
+    FakeCuda &fake = fake_cuda();
+    for (const char *name : {"lfm2", "qwen35", "granite-hybrid-moe"}) {
+        CAPTURE(name);
+        Life life;
+        life.path = std::string(ARCH_FOLDER) + name + ".gguf";
+        life.options.max_sequences = 6;
+        REQUIRE(life.load());
+        fake.instantiations = 0;
+        REQUIRE_MESSAGE(life.create(), std::string(life.error));
+        CHECK(fake.instantiations == 4);
+        const int64_t allocations = fake.allocations;
+        for (int32_t n = 1; n <= 9; ++n)
+            for (int32_t n_sequences = 1; n_sequences <= std::min(n, 6); ++n_sequences) {
+                fake.n_recorded = 0;
+                REQUIRE_MESSAGE(life.decode(n, 0, nullptr, n_sequences), std::string(life.error));
+                CHECK((n_launches() == 0) == (n <= 8));
+                for (int32_t s = 0; s < n_sequences; ++s)
+                    REQUIRE(edgellm_sequence_remove(life.context, s, 0, -1) == EDGELLM_OK);
+            }
+        CHECK(fake.allocations == allocations);
     }
 }
 

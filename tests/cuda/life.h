@@ -7,6 +7,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <edgellm/edgellm.h>
+#include <string>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -64,6 +65,7 @@ class Life {
     edgellm_status status = EDGELLM_OK;
     char error[512] = "";
     edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
+    std::string path = kModelPath;
 
     void free() {
         edgellm_model_free(model);
@@ -83,7 +85,7 @@ class Life {
     bool load() {
         edgellm_model_options how = EDGELLM_MODEL_OPTIONS_INIT;
         how.device = device_;
-        return done(edgellm_model_load(kModelPath, &how, &model));
+        return done(edgellm_model_load(path.c_str(), &how, &model));
     }
     bool create() {
         edgellm_sampler_options greedy = EDGELLM_SAMPLER_OPTIONS_INIT;
@@ -91,10 +93,12 @@ class Life {
         return done(edgellm_context_create(model, &options, &context)) &&
                done(edgellm_sampler_create(model, &greedy, &sampler));
     }
-    bool decode(int32_t n, edgellm_sequence sequence = 0, const edgellm_decode_options *how = nullptr) {
+    // n tokens of so many sequences, by turns.
+    bool decode(int32_t n, edgellm_sequence sequence = 0, const edgellm_decode_options *how = nullptr,
+                int32_t n_sequences = 1) {
         edgellm_token tokens[kPrompt];
         edgellm_sequence sequences[kPrompt];
-        for (int32_t i = 0; i < n; ++i) tokens[i] = 10 + i, sequences[i] = sequence;
+        for (int32_t i = 0; i < n; ++i) tokens[i] = 10 + i, sequences[i] = sequence + i % n_sequences;
         edgellm_batch batch = EDGELLM_BATCH_INIT;
         batch.n_tokens = n;
         batch.tokens = tokens;
