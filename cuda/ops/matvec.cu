@@ -181,8 +181,10 @@ void matvec(const MatvecCall &c, const Chip &chip, cudaStream_t stream) {
     a.row_bytes = uint32_t(matvec_scratch(c.cols));
     // A row that fits into shared memory is quantized there, by every block.
     if (c.n == 1 && input_bytes(a) <= most_shared_bytes(chip) / 6) return start<1>(a, c, chip, stream);
-    quantize_rows({c.x, c.cols, c.n, c.norm, c.norm_weight, c.epsilon, c.quantized, c.n > 2}, chip.early, stream);
+    quantize_rows({c.x, c.cols, c.n, c.norm, c.norm_weight, c.epsilon, c.quantized, c.n > int(kApart)}, chip.early,
+                  stream);
     if (c.n <= 2) return start<2>(a, c, chip, stream);
+    if (c.n <= int(kApart)) return start<4>(a, c, chip, stream);
     uint32_t tiles = 0;
     for (int i = 0; i < (a.gate ? 1 : a.n_parts); ++i) tiles += a.part[i].tiles;
     const uint32_t blocks = std::min(uint32_t(chip.n_multiprocessors), tiles);

@@ -1,4 +1,4 @@
-// Products of 2 tokens: each weight is read and decoded once for both.
+// Products of 2 to 4 tokens: each weight is read and decoded once for all of them.
 #include "ops/matvec_block.cuh"
 
 namespace el::cuda {
@@ -20,5 +20,6 @@ void start_tokens(const MatvecArgs &a, uint64_t formats, const Grid &grid, const
     });
 }
 template void start_tokens<2>(const MatvecArgs &, uint64_t, const Grid &, const Chip &, cudaStream_t);
+template void start_tokens<4>(const MatvecArgs &, uint64_t, const Grid &, const Chip &, cudaStream_t);
 
 }  // namespace el::cuda

@@ -18,11 +18,11 @@ struct alignas(8) GroupScale {
 __device__ inline float rounded_scale(float x) { return __uint_as_float(__float_as_uint(x) & ~63u); }
 constexpr uint32_t kInputSlotBytes = kSlotCols + kSlotLanes * sizeof(GroupScale);
 
-// Of up to kTogether tokens together, for matrix units: chunks of 8 groups. First the integers: of two groups at a
-// time, [token][4 lanes] 16 bytes, where lane c has words c and c + 4 (four integers each) of one group, then of the
-// other. Then [2 groups][2 tokens] four floats each, by group, then by token: scales, and behind them sums of the
-// values.
-constexpr uint32_t kTogether = 8, kChunkGroups = 8, kChunkCols = kChunkGroups * kGroup;
+// Of more than kApart and up to kTogether tokens together, for matrix units: chunks of 8 groups. First the integers: of
+// two groups at a time, [token][4 lanes] 16 bytes, where lane c has words c and c + 4 (four integers each) of one
+// group, then of the other. Then [2 groups][2 tokens] four floats each, by group, then by token: scales, and behind
+// them sums of the values.
+constexpr uint32_t kApart = 4, kTogether = 8, kChunkGroups = 8, kChunkCols = kChunkGroups * kGroup;
 constexpr uint32_t kChunkScalesAt = kTogether * kChunkCols, kChunkFloats = kTogether * kChunkGroups * sizeof(float),
                    kChunkSumsAt = kChunkScalesAt + kChunkFloats, kInputChunkBytes = kChunkSumsAt + kChunkFloats;
 constexpr uint32_t input_chunks(uint32_t cols) { return (cols + kChunkCols - 1) / kChunkCols; }

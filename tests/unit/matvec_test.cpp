@@ -191,7 +191,7 @@ TEST_CASE("every format, with 1 to 8 tokens") {
     for (Format format : kFormats) {
         CAPTURE(format_info(format).name);
         const uint32_t cols = format_info(format).values == 32 ? 1120 : 1280;
-        for (int n : {1, 2, 3, 8}) check({.formats = {format}, .rows = {21}, .cols = cols, .n = n, .norm = n != 2});
+        for (int n : {1, 2, 3, 5, 8}) check({.formats = {format}, .rows = {21}, .cols = cols, .n = n, .norm = n != 2});
     }
 }
 
@@ -225,7 +225,7 @@ TEST_CASE("chips with little shared memory") {
 
 TEST_CASE(
     "several tokens: one band and many, teams of few warps and of many, an input that stays and one that does not") {
-    for (int n : {3, 8})
+    for (int n : {5, 8})
         for (uint32_t cols : {256u, 2816u, 7168u})
             for (int blocks : {1, 20}) {
                 check({.formats = {Format::kQ4_K},
