@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-// Two blocks, of which one follows the other, share a multiprocessor.
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
 #define EL_REGISTERS(n) __maxnreg__(n)
 #else
@@ -13,8 +12,12 @@
 namespace el::cuda {
 namespace {
 
+#if __CUDA_ARCH__ >= 900  // two blocks, of which one follows the other, share a multiprocessor
 template <typename Formats> constexpr int kRegisters = 72;
 template <> constexpr int kRegisters<PackedFormats> = 80;
+#else
+template <typename Formats> constexpr int kRegisters = 112;
+#endif
 
 template <typename Formats> __global__ void EL_REGISTERS(kRegisters<Formats>)
     matvec_kernel(const __grid_constant__ MatvecArgs a) {
