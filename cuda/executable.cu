@@ -178,7 +178,8 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
       buffer_of(buffers_of(program).buffer_of), turns(program), own_stream(limits.priority), stream(own_stream),
       host_step(step_bytes_of(limits.step), "memory for steps"),
       host_logits(host_logits_bytes(program, limits), "memory for logits"),
-      host_best(host_best_bytes(limits), "memory for the best tokens"), context(limits.step.context) {
+      host_best(host_best_bytes(limits), "memory for the best tokens"), context(limits.step.context),
+      fetched_(limits.step.max_outputs) {
     check_supported(program, limits);
     for (const Stage &stage : stages)
         for (int i = 0; i < stage.n_linears; ++i)

@@ -78,7 +78,8 @@ struct Executable {
 
     void run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done);
     size_t profile(const Step &step, size_t step_bytes, StageSpan *spans);  // runs it, too; [n_ops] spans
-    void logits();                                                          // of the last step, to host_logits
+    void fetch_logits(uint32_t row);                                        // of the last step, to host_logits
+    const float *logits(uint32_t row);                                      // there; NAN if they are not
     bool best(uint32_t row, size_t n, BestTokens &out);
 
     // As CacheMemory has them.
@@ -114,9 +115,10 @@ struct Executable {
         Graph graph;
     };
     std::vector<Captured> captured_;  // from few to many tokens
-    int32_t n_outputs_ = 0;           // of the last step that are not yet on the host
     StageMarks *marks_ = nullptr;     // of a step that is timed
     int32_t n_rows_ = 0;              // of logits, of the last step
+    std::vector<uint8_t> fetched_;    // [max_outputs] 1: the row is on the host
+    void has_rows(int32_t n);
 
     // Rows of which the best tokens are known, and how many of them.
     struct Selected {

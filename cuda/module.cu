@@ -172,9 +172,9 @@ int32_t executable_profile(Executable *e, const Step *step, size_t step_bytes, S
         *n = e->profile(*step, step_bytes, spans);
     });
 }
-const float *executable_logits(Executable *e) {
-    between_steps(e, [](Executable &on) { on.logits(); });
-    return reinterpret_cast<const float *>(e->host_logits.data());
+const float *executable_logits(Executable *e, uint32_t row) {
+    between_steps(e, [&](Executable &on) { on.fetch_logits(row); });
+    return e->logits(row);
 }
 int32_t executable_failure(const Executable *e, char *error) {
     if (e->broken_status != kOk) {

@@ -77,7 +77,7 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
     StageMarks marks(program, stream);
     const InUse in_use(marks_, &marks);
     try {
-        n_outputs_ = n_rows_ = 0;
+        n_rows_ = 0;
         selected_ = {};
         const Captured *captured = captured_for(step);
         Step host;
@@ -89,7 +89,7 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
             check(cudaGraphLaunch(graph, stream), "starting a step");
             check(cudaStreamSynchronize(stream), "running a step");
         }
-        n_outputs_ = n_rows_ = step.n_outputs;
+        has_rows(step.n_outputs);
         return marks.read(spans);
     } catch (...) {
         cudaStreamSynchronize(stream);  // what was started still reads host_step

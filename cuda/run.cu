@@ -57,7 +57,7 @@ const Executable::Captured *Executable::captured_for(const Step &step) const {
 void Executable::run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done) {
     try {
         if (wait) check_handle(cudaStreamWaitEvent(stream, wait, 0), "wait_event");
-        n_outputs_ = n_rows_ = 0;
+        n_rows_ = 0;
         selected_ = {};
         const int32_t n_asked = std::exchange(n_asked_, 0);
         const Captured *captured = captured_for(step);
@@ -67,11 +67,10 @@ void Executable::run(const Step &step, size_t step_bytes, cudaEvent_t wait, cuda
             check(cudaGraphLaunch(captured->graph, stream), "starting a step");
         else
             launch_all(host, step_bytes);
-        n_rows_ = step.n_outputs;
+        has_rows(step.n_outputs);
         if (n_asked && n_rows_) select(0, n_rows_, n_asked);
         if (done) check_handle(cudaEventRecord(done, stream), "done_event");
         check(cudaStreamSynchronize(stream), "running a step");
-        n_outputs_ = n_rows_;
     } catch (...) {
         n_rows_ = 0;
         cudaStreamSynchronize(stream);  // what was started still reads host_step
@@ -79,17 +78,25 @@ void Executable::run(const Step &step, size_t step_bytes, cudaEvent_t wait, cuda
     }
 }
 
-void Executable::logits() {
-    float *to = reinterpret_cast<float *>(host_logits.data());
-    const size_t n = size_t(std::exchange(n_outputs_, 0)) * program.vocab;
-    if (n == 0) return;
-    try {
-        copy(to, at.logits, n * sizeof(float), cudaMemcpyDeviceToHost);
-        settle();
-    } catch (...) {
-        std::fill_n(to, n, NAN);  // so that nothing looks like a result
-        throw;
-    }
+void Executable::has_rows(int32_t n) {
+    n_rows_ = n;
+    std::fill_n(fetched_.begin(), n, 0);
+}
+
+void Executable::fetch_logits(uint32_t row) {
+    if (row >= uint32_t(n_rows_) || fetched_[row]) return;
+    const size_t begin = size_t(row) * program.vocab;
+    copy(reinterpret_cast<float *>(host_logits.data()) + begin, at.logits + begin, program.vocab * sizeof(float),
+         cudaMemcpyDeviceToHost);
+    settle();
+    fetched_[row] = 1;
+}
+
+const float *Executable::logits(uint32_t row) {
+    float *logits = reinterpret_cast<float *>(host_logits.data()) + size_t(row) * program.vocab;
+    // So that nothing looks like a result.
+    if (row >= uint32_t(n_rows_) || !fetched_[row]) std::fill_n(logits, program.vocab, NAN);
+    return logits;
 }
 
 // Of as many rows from row_begin on as are selected from at once.

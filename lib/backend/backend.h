@@ -109,7 +109,8 @@ class Executable {
     // done; NULL: none. Of a backend that has streams.
     virtual void use_events(void * /*wait*/, void * /*done*/) noexcept {}
     virtual const char *error() const noexcept { return ""; }  // why run() failed; empty: there is no more to say
-    virtual const float *logits() const noexcept = 0;          // [max_outputs, vocab] in host memory
+    // [vocab] of an output row of the last step, in host memory until the next step.
+    virtual const float *logits(uint32_t row) const noexcept = 0;
     // The n <= kMaxBest best tokens of an output row, or all that there are; they stay until the next call or step.
     // False: not to be had here, logits() tells them.
     virtual bool best(uint32_t /*row*/, size_t /*n*/, BestTokens &) const noexcept { return false; }

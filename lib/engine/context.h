@@ -42,7 +42,7 @@ class Context {
     // One step, all or nothing: after a failure the lengths are as before and there are no outputs.
     Status decode(const Batch &batch, Report &report) noexcept;
     uint32_t n_outputs() const { return n_outputs_; }
-    const float *logits(uint32_t row) const { return executable_->logits() + size_t(row) * model_->n_vocab(); }
+    const float *logits(uint32_t row) const { return executable_->logits(row); }
 
     // See Executable::best().
     bool best(uint32_t row, size_t n, BestTokens &out) const { return executable_->best(row, n, out); }

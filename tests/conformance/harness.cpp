@@ -339,8 +339,12 @@ bool Session::step() { return parts_->executable->run(parts_->step) == Status::k
 bool Session::best(uint32_t row, size_t n, BestTokens &out) const { return parts_->executable->best(row, n, out); }
 
 std::vector<float> Session::logits() const {
-    const float *logits = parts_->executable->logits();
-    return {logits, logits + size_t(parts_->step.n_outputs) * parts_->model.program.vocab};
+    std::vector<float> all;
+    for (int32_t i = 0; i < parts_->step.n_outputs; ++i) {
+        const float *row = parts_->executable->logits(uint32_t(i));
+        all.insert(all.end(), row, row + parts_->model.program.vocab);
+    }
+    return all;
 }
 
 std::vector<std::vector<float>> run(const Backend &backend, const Model &model, const Setup &setup,

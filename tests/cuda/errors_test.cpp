@@ -3,6 +3,7 @@
 #include "life.h"
 
 #include <algorithm>
+#include <cmath>
 #include <doctest/doctest.h>
 #include <string>
 #include <string_view>
@@ -254,6 +255,36 @@ TEST_CASE("a GPU may be lost at any call") {
         REQUIRE(result <= 1);
     }
     CHECK(k > 300);
+}
+
+TEST_CASE("of many rows of logits those that are asked for are copied, each once, and bad copies are no results") {
+    CHECK(in_child([] {
+              constexpr size_t kRows = 6;
+              FakeCuda &fake = fake_cuda();
+              Life life;
+              life.options.max_outputs = kRows;
+              const edgellm_token tokens[kRows] = {1, 2, 3, 4, 5, 6};
+              const uint8_t outputs[kRows] = {1, 1, 1, 1, 1, 1};
+              edgellm_batch batch = EDGELLM_BATCH_INIT;
+              batch.n_tokens = kRows;
+              batch.tokens = tokens;
+              batch.outputs = outputs;
+              const float *logits = nullptr;
+              size_t n = 0;
+              auto get = [&](size_t row) { return edgellm_context_get_logits(life.context, row, &logits, &n); };
+              if (!life.load() || !life.create()) return __LINE__;
+              for (int step = 0; step < 2; ++step) {
+                  if (edgellm_context_decode(life.context, &batch, nullptr, nullptr) != EDGELLM_OK) return __LINE__;
+                  fake.copied_bytes = 0;
+                  for (size_t row : {4, 1, 4})
+                      if (get(row) != EDGELLM_OK || std::isnan(logits[0])) return __LINE__;
+                  if (fake.copied_bytes != int64_t(2 * n * sizeof(float))) return __LINE__;
+              }
+              fake.lose_device();
+              if (get(0) != EDGELLM_DEVICE_LOST || !std::isnan(logits[0]) || !std::isnan(logits[n - 1]))
+                  return __LINE__;
+              return 0;
+          }) == 0);
 }
 
 TEST_CASE("a lost GPU costs the process no memory of its own") {

@@ -16,6 +16,7 @@ struct FakeCuda {
     int64_t live_handles = 0, live_bytes = 0;  // streams, events, graphs and blocks of memory; what the blocks take
     int64_t total_bytes = int64_t(8) << 30;
     int64_t captures = 0, instantiations = 0;
+    int64_t copied_bytes = 0;  // by copies that are not captured
 
     static constexpr size_t kRecorded = 1 << 14;
     struct Call {

@@ -13,12 +13,12 @@ class Telling final : public WrappedExecutable {
   public:
     Telling(std::unique_ptr<Executable> inner, const Program &program)
         : WrappedExecutable(std::move(inner)), n_vocab_(program.vocab) {}
-    const float *logits() const noexcept override {
+    const float *logits(uint32_t row) const noexcept override {
         ++n_rows_fetched;
-        return WrappedExecutable::logits();
+        return WrappedExecutable::logits(row);
     }
     bool best(uint32_t row, size_t n, BestTokens &out) const noexcept override {
-        last_ = std::make_unique<BestOfRow>(WrappedExecutable::logits() + row * n_vocab_, n_vocab_, n);
+        last_ = std::make_unique<BestOfRow>(WrappedExecutable::logits(row), n_vocab_, n);
         out = last_->tokens;
         return true;
     }

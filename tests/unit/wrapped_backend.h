@@ -9,7 +9,7 @@ class WrappedExecutable : public Executable {
   public:
     explicit WrappedExecutable(std::unique_ptr<Executable> inner) : inner_(std::move(inner)) {}
     Status run(const Step &step) noexcept override { return inner_->run(step); }
-    const float *logits() const noexcept override { return inner_->logits(); }
+    const float *logits(uint32_t row) const noexcept override { return inner_->logits(row); }
     CacheMemory &cache() noexcept override { return inner_->cache(); }
 
   private:

@@ -43,7 +43,7 @@ class CpuExecutable final : public Executable {
     static std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits, int n_threads);
 
     Status run(const Step &step) noexcept override;
-    const float *logits() const noexcept override { return memory_.logits; }
+    const float *logits(uint32_t row) const noexcept override { return memory_.logits + size_t(row) * program_.vocab; }
     CacheMemory &cache() noexcept override { return memory_.host; }
     void time_stages(std::vector<StageTime> *times) override;
 

@@ -94,7 +94,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
         done_ = done;
     }
     const char *error() const noexcept override { return error_; }
-    const float *logits() const noexcept override { return module_.executable_logits(handle_); }
+    const float *logits(uint32_t row) const noexcept override { return module_.executable_logits(handle_, row); }
     bool best(uint32_t row, size_t n, BestTokens &out) const noexcept override {
         return module_.executable_best(handle_, row, n, &out) != 0;
     }

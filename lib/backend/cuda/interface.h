@@ -95,7 +95,8 @@ struct Module {
     // The same, timed. `spans` has room for one of each op.
     int32_t (*executable_profile)(Executable *executable, const Step *step, size_t step_bytes, StageSpan *spans,
                                   size_t *n, char *error);
-    const float *(*executable_logits)(Executable *executable);  // of the last step, in host memory
+    // Of a row of the last step, in host memory; NAN where it could not be fetched.
+    const float *(*executable_logits)(Executable *executable, uint32_t row);
     // As el::Executable::best(); 1 for true.
     int32_t (*executable_best)(Executable *executable, uint32_t row, size_t n, BestTokens *out);
     // What went wrong in the functions without a status since the last step; all later steps fail, too.

@@ -111,7 +111,7 @@ class ReferenceExecutable final : public Executable {
         });
         return Status::kOk;
     }
-    const float *logits() const noexcept override { return memory_.logits; }
+    const float *logits(uint32_t row) const noexcept override { return memory_.logits + size_t(row) * program_.vocab; }
     CacheMemory &cache() noexcept override { return memory_.cache; }
 
   private:
