@@ -103,12 +103,12 @@ AttentionScratch attention_scratch_of(const Program &program, const LimitsView &
 }  // namespace
 
 Executable::Memory Executable::lay_out(const Program &program, const LimitsView &limits, Pieces &pieces,
-                                       Region *regions, size_t *n) {
+                                       std::vector<Region> *regions) {
     Memory m;
-    size_t begin = 0, n_regions = 0;
+    size_t begin = 0;
     auto add = [&](const char *name, size_t bytes, int32_t cache_group, bool on_host) {
-        if (!regions || n_regions >= kMaxRegions) return;
-        Region &region = regions[n_regions++];
+        if (!regions) return;
+        Region &region = regions->emplace_back();
         std::snprintf(region.name, sizeof region.name, "%s", name);
         region.bytes = bytes;
         region.cache_group = cache_group;
@@ -169,7 +169,6 @@ Executable::Memory Executable::lay_out(const Program &program, const LimitsView 
     add("pinned step", step_bytes_of(limits.step), -1, true);
     add("pinned logits", host_logits_bytes(program, limits), -1, true);
     add("pinned best tokens", host_best_bytes(limits), -1, true);
-    if (n) *n = n_regions;
     return m;
 }
 
@@ -185,10 +184,10 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
         for (int i = 0; i < stage.n_linears; ++i)
             product_formats |= uint64_t{1} << uint32_t(program.ops[size_t(stage.first_linear + i)].weight[0].format);
     Pieces counted;
-    lay_out(program, limits, counted, nullptr, nullptr);
+    lay_out(program, limits, counted);
     memory = DeviceMemory(counted.used(), "a context");
     Pieces pieces(memory.data());
-    at = lay_out(program, limits, pieces, nullptr, nullptr);
+    at = lay_out(program, limits, pieces);
     // On the stream of the steps, which does not wait for others.
     check(cudaMemsetAsync(memory.data(), 0, counted.used(), stream), "clearing a context");
     check(cudaMemcpyAsync(at.constants, program.constants.data(), program.constants.size() * sizeof(float),

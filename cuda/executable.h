@@ -74,7 +74,8 @@ struct Executable {
         uint8_t *quantized = nullptr, *attention = nullptr, *attention_parts = nullptr, *selection = nullptr;
         uint32_t n_selectable = 0;  // rows of logits that are selected from at once
     };
-    static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces, Region *regions, size_t *n);
+    static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces,
+                          std::vector<Region> *regions = nullptr);
 
     void run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done);
     size_t profile(const Step &step, size_t step_bytes, StageSpan *spans);  // runs it, too; [n_ops] spans

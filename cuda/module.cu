@@ -144,12 +144,15 @@ void store_free(Store *store) {
     delete store;
 }
 
-int32_t executable_memory(const ProgramView *program, const LimitsView *limits, Region *regions, size_t *n,
-                          char *error) {
+int32_t executable_memory(const ProgramView *program, const LimitsView *limits, Region *regions, size_t n_room,
+                          size_t *n, char *error) {
     const OnDevice on(0);  // the only one that models are loaded to
     return guard(on.lost(), error, [&] {
         Pieces counted;
-        Executable::lay_out(copy_program(*program), *limits, counted, regions, n);
+        std::vector<Region> all;
+        Executable::lay_out(copy_program(*program), *limits, counted, &all);
+        std::copy_n(all.begin(), std::min(all.size(), n_room), regions);
+        *n = all.size();
     });
 }
 int32_t executable_create(const Store *store, const ProgramView *program, const LimitsView *limits, Executable **out,

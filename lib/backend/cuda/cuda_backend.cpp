@@ -187,14 +187,17 @@ class CudaBackend final : public Backend {
     std::vector<MemoryRegion> memory(const Program &program, const ExecutableLimits &limits, int) const override {
         const ProgramView view = view_of(program);
         const LimitsView limits_view = view_of(limits);
-        Region regions[kMaxRegions];
-        size_t n = 0;
-        char error[kErrorBytes] = "";
-        check(module_.executable_memory(&view, &limits_view, regions, &n, error), error);
+        std::vector<Region> regions;
+        size_t n = 16;  // mostly enough
+        do {
+            regions.resize(n);
+            char error[kErrorBytes] = "";
+            check(module_.executable_memory(&view, &limits_view, regions.data(), regions.size(), &n, error), error);
+        } while (n > regions.size());
+        regions.resize(n);
         std::vector<MemoryRegion> out;
-        for (size_t i = 0; i < n; ++i)
-            out.push_back({regions[i].on_host ? "cpu" : "cuda", regions[i].name, regions[i].bytes,
-                           regions[i].cache_group, false});
+        for (const Region &r : regions)
+            out.push_back({r.on_host ? "cpu" : "cuda", r.name, r.bytes, r.cache_group, false});
         return out;
     }
     std::unique_ptr<el::Executable> compile(const Program &program, const ExecutableLimits &limits,

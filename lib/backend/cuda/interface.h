@@ -34,7 +34,6 @@ struct Region {
     int32_t cache_group;  // -1: none
     int32_t on_host;      // 1: pinned memory of the CPU
 };
-constexpr size_t kMaxRegions = 64;
 
 struct ProgramView {
     const ValueInfo *values;
@@ -83,9 +82,9 @@ struct Module {
     int32_t (*store_load)(Store *store, size_t tensor, uint64_t row, uint64_t n_rows, const void *rows, char *error);
     void (*store_free)(Store *store);
 
-    // The memory that an executable takes on the device.
-    int32_t (*executable_memory)(const ProgramView *program, const LimitsView *limits, Region *regions, size_t *n,
-                                 char *error);
+    // The memory that an executable takes. There is room for `n_room` regions; *n: how many there are.
+    int32_t (*executable_memory)(const ProgramView *program, const LimitsView *limits, Region *regions, size_t n_room,
+                                 size_t *n, char *error);
     int32_t (*executable_create)(const Store *store, const ProgramView *program, const LimitsView *limits,
                                  Executable **out, char *error);
     // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
