@@ -15,7 +15,7 @@ struct Matrix {
     bool packed = false;  // see packed.h
 };
 // Puts rows of a packed matrix into their place.
-void pack(const Matrix &m, uint64_t row, uint64_t n_rows, const uint8_t *rows);
+void pack(const Matrix &m, uint64_t row, uint64_t n_rows, const uint8_t *rows, cudaStream_t stream);
 
 struct Rope {
     RopeArgs args;

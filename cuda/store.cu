@@ -50,7 +50,9 @@ Store::Store(int32_t device_, const Tensor *tensors, size_t n) : device(device_)
             throw Failure(kOutOfMemory, "the model's weights are larger than the address space");
     memory = DeviceMemory(all, "the model's weights");
     staging_ = DeviceMemory(staging_bytes_, "loading the model's weights");
-    check(cudaMemset(memory.data(), 0, all), "clearing the model's weights");  // what pads packed matrices is 0
+    stream_.emplace();
+    // What pads packed matrices is 0.
+    check(cudaMemsetAsync(memory.data(), 0, all, *stream_), "clearing the model's weights");
     Pieces pieces(memory.data());
     for (size_t i = 0; i < n; ++i) {
         const Tensor &t = tensors[i];
@@ -61,26 +63,32 @@ Store::Store(int32_t device_, const Tensor *tensors, size_t n) : device(device_)
     }
 }
 
+// When this returns, the caller may use the memory of `rows` again.
+void Store::send(uint8_t *to, const void *rows, size_t n) const {
+    constexpr char kWhat[] = "copying weights to the GPU";
+    check(cudaMemcpyAsync(to, rows, n, cudaMemcpyHostToDevice, *stream_), kWhat);
+    check(cudaStreamSynchronize(*stream_), kWhat);
+}
+
 void Store::load(size_t tensor, uint64_t row, uint64_t n_rows, const void *rows) {
     const Matrix &m = matrices[tensor];
     uint8_t *const data = const_cast<uint8_t *>(m.data);
     if (!m.packed) {
-        check(cudaMemcpy(data + row * m.row_bytes, rows, n_rows * m.row_bytes, cudaMemcpyHostToDevice),
-              "copying weights to the GPU");
+        send(data + row * m.row_bytes, rows, n_rows * m.row_bytes);
     } else {
         const uint64_t most = staging_bytes_ / m.row_bytes;
         const uint8_t *from = static_cast<const uint8_t *>(rows);
         for (uint64_t i = 0; i < n_rows; i += most) {
             const uint64_t count = std::min(most, n_rows - i);
-            check(cudaMemcpy(staging_.data(), from + i * m.row_bytes, count * m.row_bytes, cudaMemcpyHostToDevice),
-                  "copying weights to the GPU");
-            pack(m, row + i, count, staging_.data());
+            send(staging_.data(), from + i * m.row_bytes, count * m.row_bytes);
+            pack(m, row + i, count, staging_.data(), *stream_);
         }
     }
     missing_rows_ -= n_rows;
     if (missing_rows_ > 0) return;
-    check(cudaDeviceSynchronize(), "packing weights");
+    check(cudaStreamSynchronize(*stream_), "packing weights");
     staging_ = DeviceMemory();
+    stream_.reset();
 }
 
 }  // namespace el::cuda

@@ -3,7 +3,9 @@
 #include "backend/cuda/interface.h"
 #include "device.h"
 #include "ops.h"
+#include "stream.h"
 
+#include <optional>
 #include <vector>
 
 namespace el::cuda {
@@ -28,7 +30,11 @@ struct Store {
     DeviceMemory memory;
 
   private:
-    DeviceMemory staging_;  // rows on their way to a packed matrix; given back after the last
+    void send(uint8_t *to, const void *rows, size_t n) const;
+
+    // Given back after the last row.
+    std::optional<Stream> stream_;
+    DeviceMemory staging_;  // rows on their way to a packed matrix
     uint64_t missing_rows_ = 0, staging_bytes_ = 0;
 };
 

@@ -18,12 +18,12 @@ template <typename F> __global__ void pack_kernel(Matrix m, uint64_t first_row, 
 
 }  // namespace
 
-void pack(const Matrix &m, uint64_t row, uint64_t n_rows, const uint8_t *rows) {
+void pack(const Matrix &m, uint64_t row, uint64_t n_rows, const uint8_t *rows, cudaStream_t stream) {
     constexpr unsigned kThreads = 128;
     const uint64_t n = n_rows * (m.cols / kGroup);
     with_packed_format(m.format, [&](auto f) {
         using F = typename decltype(f)::type;
-        pack_kernel<F><<<unsigned((n + kThreads - 1) / kThreads), kThreads>>>(m, row, n_rows, rows);
+        pack_kernel<F><<<unsigned((n + kThreads - 1) / kThreads), kThreads, 0, stream>>>(m, row, n_rows, rows);
     });
     check(cudaGetLastError(), "packing weights");
 }

@@ -75,6 +75,33 @@ TEST_CASE("steps go to the caller's stream, between his events") {
     CHECK(fake.live_handles == 3);  // the caller's are left alone
 }
 
+TEST_CASE("loading uses one stream of its own, and neither the default one nor all of the GPU") {
+    FakeCuda &fake = fake_cuda();
+    Life life;
+    fake.n_recorded = 0;
+    REQUIRE_MESSAGE(life.load(), std::string(life.error));
+    REQUIRE(fake.n_recorded < FakeCuda::kRecorded);
+    const void *stream = nullptr;
+    int copies = 0, packed = 0;
+    for (const FakeCuda::Call &call : recorded()) {
+        const std::string name = call.name;
+        CHECK(name != "cudaMemcpy");
+        CHECK(name != "cudaMemset");
+        CHECK(name != "cudaDeviceSynchronize");
+        copies += name == "cudaMemcpyAsync";
+        packed += name == "cudaLaunchKernel";
+        if (name != "cudaMemcpyAsync" && name != "cudaMemsetAsync" && name != "cudaLaunchKernel") continue;
+        if (!stream) stream = call.stream;
+        CHECK(call.stream);
+        CHECK(call.stream == stream);
+    }
+    CHECK(copies > 10);
+    CHECK(packed > 2);
+    const Names names = names_on(stream);
+    for (size_t i = 0; i < names.size(); ++i)  // the memory that was copied from is used again
+        if (names[i] == "cudaMemcpyAsync") REQUIRE(names.at(i + 1) == "cudaStreamSynchronize");
+}
+
 TEST_CASE("nothing is captured on the caller's stream, which others may use meanwhile") {
     FakeCuda &fake = fake_cuda();
     const Handle stream(fake.make_stream());
