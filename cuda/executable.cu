@@ -188,6 +188,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
     memory = DeviceMemory(counted.used(), "a context");
     Pieces pieces(memory.data());
     at = lay_out(program, limits, pieces);
+    std::memset(host_step.data(), 0, step_bytes_of(limits.step));
     // On the stream of the steps, which does not wait for others.
     check(cudaMemsetAsync(memory.data(), 0, counted.used(), stream), "clearing a context");
     check(cudaMemcpyAsync(at.constants, program.constants.data(), program.constants.size() * sizeof(float),

@@ -60,10 +60,10 @@ struct Executable {
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces,
                           std::vector<Region> *regions = nullptr);
 
-    void run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done);
-    size_t profile(const Step &step, size_t step_bytes, StageSpan *spans);  // runs it, too; [n_ops] spans
-    void fetch_logits(uint32_t row);                                        // of the last step, to host_logits
-    const float *logits(uint32_t row);                                      // there; NAN if they are not
+    void run(const Step &step, cudaEvent_t wait, cudaEvent_t done);
+    size_t profile(const Step &step, StageSpan *spans);  // runs it, too; [n_ops] spans
+    void fetch_logits(uint32_t row);                     // of the last step, to host_logits
+    const float *logits(uint32_t row);                   // there; NAN if they are not
     bool best(uint32_t row, size_t n, BestTokens &out);
 
     // As CacheMemory has them.
@@ -99,6 +99,7 @@ struct Executable {
         Graph graph;
     };
     std::vector<Captured> captured_;  // from few to many tokens
+    bool tables_sent_ = false;        // the device has the block tables that host_step has
     StageMarks *marks_ = nullptr;     // of a step that is timed
     int32_t n_rows_ = 0;              // of logits, of the last step
     std::vector<uint8_t> fetched_;    // [max_outputs] 1: the row is on the host
@@ -115,13 +116,15 @@ struct Executable {
     void settle() const;  // waits, and throws what has gone wrong
     Recorded record(const std::function<void()> &launches) const;
     static Graph ready(const Recorded &recorded);
+    Step host_layout() const;  // of host_step, as it is
     Recorded record_step(int32_t n_tokens) const;
     void capture();
     void load_kernels() const;
     const Captured *captured_for(const Step &step) const;  // NULL: none
     static void set_size(Step &step, int32_t n_tokens);
-    void fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const;
-    void launch_all(const Step &host, size_t step_bytes) const;
+    void fill(Step &to, const Step &from, int32_t n_tokens) const;
+    void send_tables(const Step &from);
+    void launch_all(const Step &host) const;
     bool launch_as_one(const Stage &stage, const Step &step) const;
     bool launch_products(const Stage &stage, int n) const;
     bool launch_heads(const Stage &stage, const Step &step, int n) const;

@@ -67,7 +67,7 @@ void StageMarks::close_range() {
 
 // First launch by launch, so that Nsight sees the ranges. Steps of few tokens are then captured with their events and
 // timed so, as the CPU would not keep up with their launches. A step may be repeated: it writes the same rows.
-size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans) {
+size_t Executable::profile(const Step &step, StageSpan *spans) {
     struct InUse {
         StageMarks *&place;
         InUse(StageMarks *&place_, StageMarks *marks) : place(place_) { place = marks; }
@@ -81,17 +81,19 @@ size_t Executable::profile(const Step &step, size_t step_bytes, StageSpan *spans
         selected_ = {};
         const Captured *captured = captured_for(step);
         Step host;
-        fill(host, step, step_bytes, captured ? captured->tokens : 0);
-        launch_all(host, step_bytes);
+        fill(host, step, captured ? captured->tokens : 0);
+        send_tables(step);
+        launch_all(host);
         check(cudaStreamSynchronize(stream), "running a step");
         if (captured) {
-            const Graph graph = ready(record([&] { launch_all(host, step_bytes); }));
+            const Graph graph = ready(record([&] { launch_all(host); }));
             check(cudaGraphLaunch(graph, stream), "starting a step");
             check(cudaStreamSynchronize(stream), "running a step");
         }
         has_rows(step.n_outputs);
         return marks.read(spans);
     } catch (...) {
+        tables_sent_ = false;
         cudaStreamSynchronize(stream);  // what was started still reads host_step
         throw;
     }

@@ -26,8 +26,8 @@ void Executable::set_size(Step &step, int32_t n_tokens) {
 
 // The step as it was captured for n_tokens; 0: as it is. Tokens beyond the real ones belong to no sequence, see nothing
 // and write nothing; sequences beyond the real ones have no state.
-void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_tokens) const {
-    std::memcpy(host_step.data(), from.token, step_bytes);
+void Executable::fill(Step &to, const Step &from, int32_t n_tokens) const {
+    std::memcpy(host_step.data(), from.token, front_bytes(from));
     to = moved_step(from, host_step.data());
     if (n_tokens == 0) return;
     set_size(to, n_tokens);
@@ -46,6 +46,37 @@ void Executable::fill(Step &to, const Step &from, size_t step_bytes, int32_t n_t
     for (int32_t i = from.n_sequences; i < to.n_sequences; ++i) to.state_before[i] = to.state_after[i] = -1;
 }
 
+// The device keeps the block tables from step to step, and host_step the same. What is new in those of the step, as far
+// as they are in use, goes there as one rectangle: mostly nothing, or a page that a sequence has begun.
+void Executable::send_tables(const Step &from) {
+    const StepLimits &limits = from.limits;
+    const Step host = moved_step(from, host_step.data()),
+               device = moved_step(from, reinterpret_cast<uint8_t *>(at.step.token));
+    const size_t rows = size_t(limits.n_groups) * limits.max_sequences, cols = limits.max_pages;
+    size_t row_begin = rows, row_end = 0, col_begin = cols, col_end = 0;
+    if (!tables_sent_) row_begin = col_begin = 0, row_end = rows, col_end = cols;
+    for (size_t r = 0; r < rows; ++r) {
+        if (r % limits.max_sequences >= size_t(from.n_sequences)) continue;
+        const size_t n = std::min((size_t(from.length[r]) + kPageTokens - 1) / kPageTokens, cols);
+        const int32_t *theirs = from.block_table + r * cols;
+        int32_t *mine = host.block_table + r * cols;
+        const size_t same = size_t(std::mismatch(theirs, theirs + n, mine).first - theirs);
+        if (same == n) continue;
+        std::copy(theirs + same, theirs + n, mine + same);
+        row_begin = std::min(row_begin, r);
+        row_end = std::max(row_end, r + 1);
+        col_begin = std::min(col_begin, same);
+        col_end = std::max(col_end, n);
+    }
+    if (row_begin >= row_end || col_begin >= col_end) return;
+    const size_t pitch = cols * sizeof(int32_t), begin = row_begin * cols + col_begin;
+    check(cudaMemcpy2DAsync(device.block_table + begin, pitch, host.block_table + begin, pitch,
+                            (col_end - col_begin) * sizeof(int32_t), row_end - row_begin, cudaMemcpyHostToDevice,
+                            stream),
+          "copying a step");
+    tables_sent_ = true;
+}
+
 // Of recurrent models each sequence has blocks of its own, also one that has no token in the step.
 const Executable::Captured *Executable::captured_for(const Step &step) const {
     const int32_t least = std::max(step.n_tokens, program.state_layers.empty() ? 0 : step.n_sequences);
@@ -54,7 +85,7 @@ const Executable::Captured *Executable::captured_for(const Step &step) const {
     return found == captured_.end() ? nullptr : &*found;
 }
 
-void Executable::run(const Step &step, size_t step_bytes, cudaEvent_t wait, cudaEvent_t done) {
+void Executable::run(const Step &step, cudaEvent_t wait, cudaEvent_t done) {
     try {
         if (wait) check_handle(cudaStreamWaitEvent(stream, wait, 0), "wait_event");
         n_rows_ = 0;
@@ -62,17 +93,19 @@ void Executable::run(const Step &step, size_t step_bytes, cudaEvent_t wait, cuda
         const int32_t n_asked = std::exchange(n_asked_, 0);
         const Captured *captured = captured_for(step);
         Step host;
-        fill(host, step, step_bytes, captured ? captured->tokens : 0);
+        fill(host, step, captured ? captured->tokens : 0);
+        send_tables(step);
         if (captured)
             check(cudaGraphLaunch(captured->graph, stream), "starting a step");
         else
-            launch_all(host, step_bytes);
+            launch_all(host);
         has_rows(step.n_outputs);
         if (n_asked && n_rows_) select(0, n_rows_, n_asked);
         if (done) check_handle(cudaEventRecord(done, stream), "done_event");
         check(cudaStreamSynchronize(stream), "running a step");
     } catch (...) {
         n_rows_ = 0;
+        tables_sent_ = false;
         cudaStreamSynchronize(stream);  // what was started still reads host_step
         throw;
     }
@@ -147,14 +180,19 @@ Graph Executable::ready(const Recorded &recorded) {
     return Graph(executable);
 }
 
-Recorded Executable::record_step(int32_t n_tokens) const {
+Step Executable::host_layout() const {
     StepMemory pieces{host_step.data()};
-    Step step = lay_out_step(at.step.limits, pieces);
+    return lay_out_step(at.step.limits, pieces);
+}
+
+Recorded Executable::record_step(int32_t n_tokens) const {
+    Step step = host_layout();
     set_size(step, n_tokens);
-    return record([&] { launch_all(step, pieces.used); });
+    return record([&] { launch_all(step); });
 }
 
 void Executable::capture() {
+    send_tables(host_layout());
     for (int32_t bucket : {1, 2, 4, kDecodeTokens}) {
         const auto n = int32_t(std::min(uint32_t(bucket), at.step.limits.max_tokens));
         if (!captured_.empty() && captured_.back().tokens == n) break;
@@ -182,10 +220,11 @@ void Executable::load_kernels() const {
     });
 }
 
-// The step comes from host_step.
-void Executable::launch_all(const Step &host, size_t step_bytes) const {
+// The step comes from host_step, but for the block tables.
+void Executable::launch_all(const Step &host) const {
     const Step device = moved_step(host, reinterpret_cast<uint8_t *>(at.step.token));
-    check(cudaMemcpyAsync(device.token, host.token, step_bytes, cudaMemcpyHostToDevice, stream), "copying a step");
+    check(cudaMemcpyAsync(device.token, host.token, front_bytes(host), cudaMemcpyHostToDevice, stream),
+          "copying a step");
     if (marks_) marks_->start();
     gemm->begin_step();
     for (const Stage &stage : stages)

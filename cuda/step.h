@@ -26,12 +26,17 @@ inline Step moved_step(const Step &step, uint8_t *base) {
     move(s.first_token);
     move(s.state_before);
     move(s.state_after);
-    move(s.block_table);
     move(s.length);
     move(s.slot);
     move(s.visible_begin);
     move(s.visible_end);
+    move(s.block_table);
     return s;
+}
+
+// Of all arrays but the block tables.
+inline size_t front_bytes(const Step &step) {
+    return size_t(reinterpret_cast<const uint8_t *>(step.block_table) - reinterpret_cast<const uint8_t *>(step.token));
 }
 
 // Divides memory as Arena does on the host.

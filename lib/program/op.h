@@ -247,7 +247,8 @@ struct StepLimits {
 };
 
 // All that changes between calls: arrays of fixed size in one block of memory, so that one copy brings a step to a
-// device. Position (what rope sees) and slot (where a row lies) are different things.
+// device. Block tables can be most of it, and change little: they come last. Position (what rope sees) and slot (where
+// a row lies) are different things.
 struct Step {
     StepLimits limits;
     int32_t n_tokens = 0, n_sequences = 0, n_outputs = 0;
@@ -271,11 +272,11 @@ struct Step {
     int32_t *state_after = nullptr;   // [max_sequences] slot that takes the state after the step; never the same
 
     // per cache group
-    int32_t *block_table = nullptr;    // [n_groups, max_sequences, max_pages] physical page of each logical page
     int32_t *length = nullptr;         // [n_groups, max_sequences] rows in use, this step's included
     int32_t *slot = nullptr;           // [n_groups, max_tokens] physical page * kPageTokens + row: where to write
     int32_t *visible_begin = nullptr;  // [n_groups, max_tokens] logical rows that the token sees: [begin, end)
     int32_t *visible_end = nullptr;    // [n_groups, max_tokens]
+    int32_t *block_table = nullptr;    // [n_groups, max_sequences, max_pages] physical page of each logical page
 
     // Whether a token sees a row that is at most its own, in a group.
     static bool sees(uint64_t ancestors, int32_t row, int32_t visible_end) {
@@ -306,11 +307,11 @@ template <typename Memory> Step lay_out_step(const StepLimits &limits, Memory &m
     s.first_token = take(sequences);
     s.state_before = take(sequences);
     s.state_after = take(sequences);
-    s.block_table = take(groups * sequences * limits.max_pages);
     s.length = take(groups * sequences);
     s.slot = take(groups * tokens);
     s.visible_begin = take(groups * tokens);
     s.visible_end = take(groups * tokens);
+    s.block_table = take(groups * sequences * limits.max_pages);
     return s;
 }
 

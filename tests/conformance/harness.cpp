@@ -261,7 +261,7 @@ void fill_step(Step &step, const Tokens &tokens, Pages &pages, Random &random, c
                 pages.page(g, sequence, row / int32_t(kPageTokens)) * int32_t(kPageTokens) + row % int32_t(kPageTokens);
             const CacheGroup &group = model.program.cache_groups[g];
             step.visible_begin[at] = group.window ? std::max(0, row + 1 - int32_t(group.window)) : 0;
-            step.visible_end[at] = row + 1;
+            step.visible_end[at] = step.length[g * step.limits.max_sequences + uint32_t(index[sequence])] = row + 1;
         }
         if (!tokens.last_only || t == step.n_tokens - 1) step.output_row[step.n_outputs++] = t;
     }

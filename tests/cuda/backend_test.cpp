@@ -4,30 +4,100 @@
 #include "backend/backend.h"
 
 #include <doctest/doctest.h>
+#include <random>
 
 using namespace el;
 
+namespace {
+
+// Cache groups that no op uses.
+struct Groups {
+    Program program;
+    ExecutableLimits limits;
+
+    explicit Groups(uint32_t n, uint32_t max_pages = 4, uint32_t max_sequences = 1) {
+        fake_cuda();
+        program.values = {{32, Rows::kOutputs}};
+        program.logits = 0;
+        program.vocab = 32;
+        limits.step.max_tokens = limits.step.max_outputs = limits.step.max_sequences = max_sequences;
+        limits.step.max_pages = max_pages;
+        limits.step.context = max_pages * kPageTokens;
+        limits.step.n_groups = n;
+        limits.n_pages.assign(n, 4);
+        for (uint32_t g = 0; g < n; ++g) {
+            program.cache_groups.push_back({.n_kv_heads = g + 1, .head_dim_k = 64, .head_dim_v = 64});
+            program.cache_layers.push_back({g, 0});
+        }
+    }
+};
+
+}  // namespace
+
 TEST_CASE("the memory of any number of cache groups is told") {
     constexpr uint32_t kGroups = 100;
-    fake_cuda();
-    Program program;
-    program.values = {{32, Rows::kOutputs}};
-    program.logits = 0;
-    program.vocab = 32;
-    ExecutableLimits limits;
-    limits.step.max_tokens = limits.step.max_outputs = limits.step.max_sequences = 1;
-    limits.step.max_pages = limits.step.context = 4;
-    limits.step.n_groups = kGroups;
-    limits.n_pages.assign(kGroups, 4);
-    for (uint32_t g = 0; g < kGroups; ++g) {
-        program.cache_groups.push_back({.n_kv_heads = g + 1, .head_dim_k = 64, .head_dim_v = 64});
-        program.cache_layers.push_back({g, 0});
-    }
-    const auto regions = create_cuda_backend()->memory(program, limits, 1);
+    const Groups groups(kGroups);
+    const auto regions = create_cuda_backend()->memory(groups.program, groups.limits, 1);
     REQUIRE(regions.size() > kGroups);
     for (uint32_t g = 0; g < kGroups; ++g) {
         CHECK(regions[g].cache_group == int32_t(g));
         CHECK(regions[g].bytes == 2 * 4 * kPageTokens * (g + 1) * 64 * sizeof(uint16_t));  // K and V, F16
     }
     CHECK(regions.back().name == "pinned best tokens");
+}
+
+TEST_CASE("the device has the block tables of every step, and is sent what is new in them") {
+    constexpr uint32_t kGroups = 3, kPages = 50, kSequences = 12;
+    FakeCuda &fake = fake_cuda();
+    const Groups groups(kGroups, kPages, kSequences);
+    const std::unique_ptr<Backend> backend = create_cuda_backend();
+    const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
+    ThreadPool pool({.threads = 1});
+    Arena none, memory(1 << 20);
+    const auto executable = backend->compile(groups.program, groups.limits, *store, none, pool);
+    const auto *device = static_cast<const int32_t *>(fake.rectangle.to);  // [kGroups, kSequences, kPages]
+    CHECK(fake.rectangle.width == kPages * sizeof(int32_t));
+    CHECK(fake.rectangle.rows == kGroups * kSequences);
+
+    Step step = lay_out_step(groups.limits.step, memory);
+    std::mt19937 random(5);
+    auto below = [&](uint32_t n) { return uint32_t(random() % n); };
+    auto run = [&] {
+        fake.n_recorded = 0;
+        fake.rectangle = {};
+        return executable->run(step);
+    };
+    for (int i = 0; i < 500; ++i) {
+        step.n_sequences = step.n_tokens = int32_t(1 + below(kSequences));  // captured and not
+        const uint32_t longest = 1 + below(below(4) ? 5 : kPages);
+        for (uint32_t r = 0; r < kGroups * kSequences; ++r) {
+            const uint32_t n = 1 + below(longest);
+            step.length[r] = int32_t((n - 1) * kPageTokens + 1 + below(kPageTokens));
+            for (uint32_t p = below(n); p < kPages; ++p) step.block_table[r * kPages + p] = int32_t(random());
+        }
+        REQUIRE(run() == Status::kOk);
+        for (uint32_t g = 0; g < kGroups; ++g)
+            for (uint32_t s = 0; s < uint32_t(step.n_sequences); ++s) {
+                const int32_t n = (step.length[g * kSequences + s] - 1) / int32_t(kPageTokens) + 1;
+                const int32_t *pages = step.pages_of(g, s);
+                REQUIRE(std::equal(pages, pages + n, device + (pages - step.block_table)));
+            }
+        REQUIRE(fake.rectangle.width <= longest * sizeof(int32_t));
+        REQUIRE(fake.rectangle.rows <= kGroups * kSequences);
+    }
+
+    std::fill_n(step.length, kGroups * kSequences, 7 * kPageTokens);
+    REQUIRE(run() == Status::kOk);
+    REQUIRE(run() == Status::kOk);
+    CHECK(fake.rectangle.rows == 0);  // all is known
+    step.n_sequences = 2;
+    ++step.length[kSequences + 1];
+    step.block_table[(kSequences + 1) * kPages + 7] ^= 1;
+    REQUIRE(run() == Status::kOk);
+    CHECK(fake.rectangle.to == device + (kSequences + 1) * kPages + 7);
+    CHECK(fake.rectangle.width == sizeof(int32_t));
+    CHECK(fake.rectangle.rows == 1);
+    step.n_tokens = 1;
+    REQUIRE(run() == Status::kOk);
+    CHECK(fake.rectangle.rows == 0);
 }

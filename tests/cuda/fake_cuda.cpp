@@ -170,6 +170,18 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t stream) {
     return copy(to, from, n, "cudaMemcpyAsync", stream);
 }
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t rows,
+                              cudaMemcpyKind, cudaStream_t stream) {
+    if (const cudaError_t error = call("cudaMemcpy2DAsync", stream)) return error;
+    if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
+    if (stream && stream == capturing) return cudaSuccess;
+    fake.rectangle = {to, to_pitch, width, rows};
+    fake.copied_bytes += int64_t(width * rows);
+    for (size_t r = 0; r < rows; ++r)
+        std::memcpy(static_cast<uint8_t *>(to) + r * to_pitch, static_cast<const uint8_t *>(from) + r * from_pitch,
+                    width);
+    return cudaSuccess;
+}
 cudaError_t cudaMemset(void *to, int value, size_t n) { return set(to, value, n, "cudaMemset", nullptr); }
 cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t stream) {
     return set(to, value, n, "cudaMemsetAsync", stream);

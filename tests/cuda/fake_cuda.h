@@ -18,6 +18,11 @@ struct FakeCuda {
     int64_t captures = 0, instantiations = 0;
     int64_t copied_bytes = 0;  // by copies that are not captured
 
+    struct {
+        void *to;
+        size_t pitch, width, rows;
+    } rectangle = {};  // that was last copied
+
     static constexpr size_t kRecorded = 1 << 14;
     struct Call {
         const char *name;

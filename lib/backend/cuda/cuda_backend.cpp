@@ -63,16 +63,10 @@ class CudaStore final : public WeightStore {
     Store *handle_ = nullptr;
 };
 
-size_t step_bytes(const StepLimits &limits) {
-    ArenaSizer sizer;
-    lay_out_step(limits, sizer);
-    return sizer.bytes();
-}
-
 class CudaExecutable final : public el::Executable, public CacheMemory {
   public:
     CudaExecutable(const Module &module, const Program &program, const ExecutableLimits &limits, const CudaStore &store)
-        : module_(module), n_ops_(program.ops.size()), step_bytes_(step_bytes(limits.step)) {
+        : module_(module), n_ops_(program.ops.size()) {
         const ProgramView view = view_of(program);
         const LimitsView limits_view = view_of(limits);
         char error[kErrorBytes] = "";
@@ -87,7 +81,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     Status run(const Step &step) noexcept override {
         void *const wait = std::exchange(wait_, nullptr), *const done = std::exchange(done_, nullptr);
         if (times_) return run_timed(step);
-        return static_cast<Status>(module_.executable_run(handle_, &step, step_bytes_, wait, done, error_));
+        return static_cast<Status>(module_.executable_run(handle_, &step, wait, done, error_));
     }
     void use_events(void *wait, void *done) noexcept override {
         wait_ = wait;
@@ -129,7 +123,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
   private:
     Status run_timed(const Step &step) noexcept try {
         size_t n = 0;
-        const int32_t status = module_.executable_profile(handle_, &step, step_bytes_, spans_.data(), &n, error_);
+        const int32_t status = module_.executable_profile(handle_, &step, spans_.data(), &n, error_);
         times_->assign(n, {});
         for (size_t i = 0; i < n; ++i) {
             for (uint32_t op = spans_[i].begin; op < spans_[i].end; ++op) (*times_)[i].ops.push_back(op);
@@ -146,7 +140,6 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     cuda::Executable *handle_ = nullptr;
     std::vector<StageTime> *times_ = nullptr;
     std::vector<StageSpan> spans_;
-    const size_t step_bytes_;
     void *wait_ = nullptr, *done_ = nullptr;
     mutable char error_[kErrorBytes] = "";
 };

@@ -87,13 +87,10 @@ struct Module {
                                  size_t *n, char *error);
     int32_t (*executable_create)(const Store *store, const ProgramView *program, const LimitsView *limits,
                                  Executable **out, char *error);
-    // `step_bytes`: of the block of memory that begins with step->token and holds all arrays.
     // `wait`, `done`: events that it waits for and records; NULL: none.
-    int32_t (*executable_run)(Executable *executable, const Step *step, size_t step_bytes, void *wait, void *done,
-                              char *error);
+    int32_t (*executable_run)(Executable *executable, const Step *step, void *wait, void *done, char *error);
     // The same, timed. `spans` has room for one of each op.
-    int32_t (*executable_profile)(Executable *executable, const Step *step, size_t step_bytes, StageSpan *spans,
-                                  size_t *n, char *error);
+    int32_t (*executable_profile)(Executable *executable, const Step *step, StageSpan *spans, size_t *n, char *error);
     // Of a row of the last step, in host memory; NAN where it could not be fetched.
     const float *(*executable_logits)(Executable *executable, uint32_t row);
     // As el::Executable::best(); 1 for true.
