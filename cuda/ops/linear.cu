@@ -38,12 +38,13 @@ template <typename Source> __global__ void linear_kernel(LinearCall c) {
     }
 }
 
-// A warp makes one output of one pair of a token and an expert.
+// A warp makes one output of one pair of a token and an expert. Pairs lie along x, as only there a grid has room for
+// any number of them.
 template <typename Source> __global__ void expert_kernel(ExpertCall e) {
     const LinearCall &c = e.linear;
-    const uint32_t r = blockIdx.x * kWarps + threadIdx.x / 32;
+    const uint32_t r = blockIdx.y * kWarps + threadIdx.x / 32;
     if (r >= c.rows) return;
-    const size_t pair = blockIdx.y, token = pair / e.n_used;
+    const size_t pair = blockIdx.x, token = pair / e.n_used;
     const size_t expert = size_t(e.route[token * 2 * e.n_used + pair % e.n_used]);
     const float *x = c.x + (e.own_input ? pair : token) * c.cols;
     float sum = 0;
@@ -75,7 +76,7 @@ void linear(const LinearCall &c, cudaStream_t stream) {
 }
 
 void expert_linear(const ExpertCall &c, cudaStream_t stream) {
-    const dim3 grid((c.linear.rows + kWarps - 1) / kWarps, c.linear.n);
+    const dim3 grid(c.linear.n, (c.linear.rows + kWarps - 1) / kWarps);
     with_source(c.linear.m, [&](auto source) {
         expert_kernel<typename decltype(source)::type><<<grid, 32 * kWarps, 0, stream>>>(c);
     });

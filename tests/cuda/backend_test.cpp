@@ -101,3 +101,42 @@ TEST_CASE("the device has the block tables of every step, and is sent what is ne
     REQUIRE(run() == Status::kOk);
     CHECK(fake.rectangle.rows == 0);
 }
+
+TEST_CASE("a step may have more pairs of a token and an expert than a grid has rows") {
+    constexpr uint32_t kTokens = 5000, kUsed = 16, kWidth = 2 * kUsed, kRows = 4;
+    const Groups nothing(0, 1);
+    Program program;
+    program.vocab = kUsed * kRows;
+    program.values = {{kWidth, Rows::kTokens}, {program.vocab, Rows::kTokens}, {program.vocab, Rows::kOutputs}};
+    program.logits = 2;
+    const WeightTensor tensors[] = {{"table", Format::kF32, 1, kWidth, kUseLookup},
+                                    {"experts", Format::kF32, kUsed * kRows, kWidth, kUseMatrix}};
+    Op embed, multiply, take;
+    embed.kind = OpKind::kEmbed;
+    embed.out = 0;
+    multiply.kind = OpKind::kExpertLinear;  // the table's row is the route, too
+    multiply.in[0] = multiply.in[1] = 0;
+    multiply.out = 1;
+    multiply.expert = {kUsed, kUsed, false};
+    take.kind = OpKind::kOutputRows;
+    take.in[0] = 1;
+    take.out = 2;
+    for (auto [op, tensor] : {std::pair(&embed, 0), std::pair(&multiply, 1)}) {
+        op->weight[0].tensor = tensor;
+        op->weight[0].rows = uint32_t(tensors[tensor].rows);
+        op->weight[0].cols = kWidth;
+    }
+    program.ops = {embed, multiply, take};
+    ExecutableLimits limits = nothing.limits;
+    limits.step.max_tokens = kTokens;
+    const std::unique_ptr<Backend> backend = create_cuda_backend();
+    const std::unique_ptr<WeightStore> store = backend->create_store(tensors, {});
+    ThreadPool pool({.threads = 1});
+    Arena none, memory(1 << 20);
+    const auto executable = backend->compile(program, limits, *store, none, pool);
+    Step step = lay_out_step(limits.step, memory);
+    step.n_tokens = kTokens;
+    step.n_outputs = 1;
+    CHECK(executable->run(step) == Status::kOk);
+    CHECK(std::string(executable->error()) == "");
+}

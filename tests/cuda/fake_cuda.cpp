@@ -78,6 +78,12 @@ cudaError_t set(void *to, int value, size_t n, const char *name, cudaStream_t st
     if (stream == nullptr || stream != capturing) std::memset(to, value, n);
     return cudaSuccess;
 }
+cudaError_t launch(const char *name, dim3 grid, cudaStream_t stream) {
+    if (const cudaError_t error = call(name, stream)) return error;
+    const bool possible =
+        grid.x > 0 && grid.x <= 0x7fffffff && grid.y > 0 && grid.y <= 65535 && grid.z > 0 && grid.z <= 65535;
+    return remember(possible ? cudaSuccess : cudaErrorInvalidConfiguration);
+}
 cudaError_t synchronize(const char *name, cudaStream_t stream) {
     if (const cudaError_t error = call(name, stream)) return error;
     return remember(stream && stream == capturing ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
@@ -260,11 +266,11 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, 
     *n = 1;
     return call("cudaOccupancyMaxActiveBlocksPerMultiprocessor");
 }
-cudaError_t cudaLaunchKernel(const void *, dim3, dim3, void **, size_t, cudaStream_t stream) {
-    return call("cudaLaunchKernel", stream);
+cudaError_t cudaLaunchKernel(const void *, dim3 grid, dim3, void **, size_t, cudaStream_t stream) {
+    return launch("cudaLaunchKernel", grid, stream);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *, void **) {
-    return call("cudaLaunchKernelExC", config->stream);
+    return launch("cudaLaunchKernelExC", config->gridDim, config->stream);
 }
 
 // What nvcc puts into object files: kernels are registered when the module is loaded, and launched in two calls.
@@ -278,8 +284,8 @@ cudaError_t __cudaGetKernel(cudaKernel_t *out, const void *) {
     *out = nullptr;
     return cudaSuccess;
 }
-cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3, dim3, void **, size_t, cudaStream_t stream) {
-    return call("cudaLaunchKernel", stream);
+cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3 grid, dim3, void **, size_t, cudaStream_t stream) {
+    return launch("cudaLaunchKernel", grid, stream);
 }
 unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream) {
     pushed = {grid, block, shared_bytes, stream};
