@@ -60,10 +60,10 @@ struct Executable {
     static Memory lay_out(const Program &program, const LimitsView &limits, Pieces &pieces,
                           std::vector<Region> *regions = nullptr);
 
-    void run(const Step &step, cudaEvent_t wait, cudaEvent_t done);
-    size_t profile(const Step &step, StageSpan *spans);  // runs it, too; [n_ops] spans
-    void fetch_logits(uint32_t row);                     // of the last step, to host_logits
-    const float *logits(uint32_t row);                   // there; NAN if they are not
+    void run(const Step &step, StepEvents events);
+    size_t profile(const Step &step, StepEvents events, StageSpan *spans);  // runs it, too; [n_ops] spans
+    void fetch_logits(uint32_t row);                                        // of the last step, to host_logits
+    const float *logits(uint32_t row);                                      // there; NAN if they are not
     bool best(uint32_t row, size_t n, BestTokens &out);
 
     // As CacheMemory has them.
@@ -123,6 +123,8 @@ struct Executable {
     const Captured *captured_for(const Step &step) const;  // NULL: none
     static void set_size(Step &step, int32_t n_tokens);
     void fill(Step &to, const Step &from, int32_t n_tokens) const;
+    void wait_for(StepEvents events) const;
+    void settle_step(StepEvents events) const;  // waits for its end
     void send_tables(const Step &from);
     void launch_all(const Step &host) const;
     bool launch_as_one(const Stage &stage, const Step &step) const;

@@ -160,18 +160,19 @@ int32_t executable_create(const Store *store, const ProgramView *program, const 
     const OnDevice on(store->device);
     return guard(on.lost(), error, [&] { *out = new Executable(*store, *program, *limits); });
 }
-int32_t executable_run(Executable *e, const Step *step, void *wait, void *done, char *error) {
+int32_t executable_run(Executable *e, const Step *step, StepEvents events, char *error) {
     const OnDevice on(e->store.device);
     return guard(on.lost(), error, [&] {
         if (e->broken_status != kOk) throw Failure(e->broken_status, "%s", e->broken);
-        e->run(*step, static_cast<cudaEvent_t>(wait), static_cast<cudaEvent_t>(done));
+        e->run(*step, events);
     });
 }
-int32_t executable_profile(Executable *e, const Step *step, StageSpan *spans, size_t *n, char *error) {
+int32_t executable_profile(Executable *e, const Step *step, StepEvents events, StageSpan *spans, size_t *n,
+                           char *error) {
     const OnDevice on(e->store.device);
     return guard(on.lost(), error, [&] {
         if (e->broken_status != kOk) throw Failure(e->broken_status, "%s", e->broken);
-        *n = e->profile(*step, spans);
+        *n = e->profile(*step, events, spans);
     });
 }
 const float *executable_logits(Executable *e, uint32_t row) {

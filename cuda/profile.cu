@@ -67,7 +67,7 @@ void StageMarks::close_range() {
 
 // First launch by launch, so that Nsight sees the ranges. Steps of few tokens are then captured with their events and
 // timed so, as the CPU would not keep up with their launches. A step may be repeated: it writes the same rows.
-size_t Executable::profile(const Step &step, StageSpan *spans) {
+size_t Executable::profile(const Step &step, StepEvents events, StageSpan *spans) {
     struct InUse {
         StageMarks *&place;
         InUse(StageMarks *&place_, StageMarks *marks) : place(place_) { place = marks; }
@@ -77,6 +77,7 @@ size_t Executable::profile(const Step &step, StageSpan *spans) {
     StageMarks marks(program, stream);
     const InUse in_use(marks_, &marks);
     try {
+        wait_for(events);
         n_rows_ = 0;
         selected_ = {};
         const Captured *captured = captured_for(step);
@@ -90,6 +91,7 @@ size_t Executable::profile(const Step &step, StageSpan *spans) {
             check(cudaGraphLaunch(graph, stream), "starting a step");
             check(cudaStreamSynchronize(stream), "running a step");
         }
+        settle_step(events);
         has_rows(step.n_outputs);
         return marks.read(spans);
     } catch (...) {

@@ -85,9 +85,18 @@ const Executable::Captured *Executable::captured_for(const Step &step) const {
     return found == captured_.end() ? nullptr : &*found;
 }
 
-void Executable::run(const Step &step, cudaEvent_t wait, cudaEvent_t done) {
+void Executable::wait_for(StepEvents events) const {
+    if (events.wait) check_handle(cudaStreamWaitEvent(stream, cudaEvent_t(events.wait), 0), "wait_event");
+}
+
+void Executable::settle_step(StepEvents events) const {
+    if (events.done) check_handle(cudaEventRecord(cudaEvent_t(events.done), stream), "done_event");
+    check(cudaStreamSynchronize(stream), "running a step");
+}
+
+void Executable::run(const Step &step, StepEvents events) {
     try {
-        if (wait) check_handle(cudaStreamWaitEvent(stream, wait, 0), "wait_event");
+        wait_for(events);
         n_rows_ = 0;
         selected_ = {};
         const int32_t n_asked = std::exchange(n_asked_, 0);
@@ -101,8 +110,7 @@ void Executable::run(const Step &step, cudaEvent_t wait, cudaEvent_t done) {
             launch_all(host);
         has_rows(step.n_outputs);
         if (n_asked && n_rows_) select(0, n_rows_, n_asked);
-        if (done) check_handle(cudaEventRecord(done, stream), "done_event");
-        check(cudaStreamSynchronize(stream), "running a step");
+        settle_step(events);
     } catch (...) {
         n_rows_ = 0;
         tables_sent_ = false;

@@ -3,6 +3,7 @@
 
 #include "backend/backend.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <random>
 
@@ -139,4 +140,41 @@ TEST_CASE("a step may have more pairs of a token and an expert than a grid has r
     step.n_outputs = 1;
     CHECK(executable->run(step) == Status::kOk);
     CHECK(std::string(executable->error()) == "");
+}
+
+TEST_CASE("a step that is timed waits for the caller's event and records the other one, as any step") {
+    FakeCuda &fake = fake_cuda();
+    const Groups groups(1, 4, 12);
+    const std::unique_ptr<Backend> backend = create_cuda_backend();
+    const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
+    ThreadPool pool({.threads = 1});
+    Arena none, memory(1 << 20);
+    const auto executable = backend->compile(groups.program, groups.limits, *store, none, pool);
+    Step step = lay_out_step(groups.limits.step, memory);
+    void *const wait = fake.make_event(), *const done = fake.make_event();
+    std::vector<StageTime> times;
+    for (std::vector<StageTime> *timed : {&times, static_cast<std::vector<StageTime> *>(nullptr)})
+        for (int32_t n : {1, 12}) {  // captured, and not
+            step.n_tokens = n;
+            executable->time_stages(timed);
+            executable->use_events(wait, done);
+            for (bool with_events : {true, false}) {
+                fake.n_recorded = 0;
+                REQUIRE(executable->run(step) == Status::kOk);
+                const std::vector<FakeCuda::Call> calls(fake.record, fake.record + fake.n_recorded);
+                const auto waited = std::find_if(calls.begin(), calls.end(), [](const FakeCuda::Call &call) {
+                    return call.name == std::string("cudaStreamSynchronize");
+                });
+                REQUIRE(waited != calls.end());
+                std::vector<std::string> names;  // on the stream of the steps
+                for (const FakeCuda::Call &call : calls)
+                    if (call.stream == waited->stream) names.push_back(call.name);
+                REQUIRE(names.size() >= 2);
+                CHECK((names.front() == "cudaStreamWaitEvent") == with_events);
+                CHECK((names[names.size() - 2] == "cudaEventRecord") == with_events);
+                CHECK(names.back() == "cudaStreamSynchronize");
+            }
+        }
+    fake.free_handle(wait);
+    fake.free_handle(done);
 }

@@ -79,14 +79,11 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
         if (times_) spans_.resize(n_ops_);
     }
     Status run(const Step &step) noexcept override {
-        void *const wait = std::exchange(wait_, nullptr), *const done = std::exchange(done_, nullptr);
-        if (times_) return run_timed(step);
-        return static_cast<Status>(module_.executable_run(handle_, &step, wait, done, error_));
+        const StepEvents events = std::exchange(events_, {});
+        if (times_) return run_timed(step, events);
+        return static_cast<Status>(module_.executable_run(handle_, &step, events, error_));
     }
-    void use_events(void *wait, void *done) noexcept override {
-        wait_ = wait;
-        done_ = done;
-    }
+    void use_events(void *wait, void *done) noexcept override { events_ = {wait, done}; }
     const char *error() const noexcept override { return error_; }
     const float *logits(uint32_t row) const noexcept override { return module_.executable_logits(handle_, row); }
     bool best(uint32_t row, size_t n, BestTokens &out) const noexcept override {
@@ -121,9 +118,9 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     }
 
   private:
-    Status run_timed(const Step &step) noexcept try {
+    Status run_timed(const Step &step, StepEvents events) noexcept try {
         size_t n = 0;
-        const int32_t status = module_.executable_profile(handle_, &step, spans_.data(), &n, error_);
+        const int32_t status = module_.executable_profile(handle_, &step, events, spans_.data(), &n, error_);
         times_->assign(n, {});
         for (size_t i = 0; i < n; ++i) {
             for (uint32_t op = spans_[i].begin; op < spans_[i].end; ++op) (*times_)[i].ops.push_back(op);
@@ -140,7 +137,7 @@ class CudaExecutable final : public el::Executable, public CacheMemory {
     cuda::Executable *handle_ = nullptr;
     std::vector<StageTime> *times_ = nullptr;
     std::vector<StageSpan> spans_;
-    void *wait_ = nullptr, *done_ = nullptr;
+    StepEvents events_;
     mutable char error_[kErrorBytes] = "";
 };
 

@@ -55,6 +55,11 @@ struct LimitsView {
     int32_t priority;         // of its own
 };
 
+// The caller's (cudaEvent_t), which a step waits for and records; NULL: none.
+struct StepEvents {
+    void *wait = nullptr, *done = nullptr;
+};
+
 // Ops [begin, end), which a step that is timed has launched as one.
 struct StageSpan {
     uint32_t begin, end;
@@ -87,10 +92,10 @@ struct Module {
                                  size_t *n, char *error);
     int32_t (*executable_create)(const Store *store, const ProgramView *program, const LimitsView *limits,
                                  Executable **out, char *error);
-    // `wait`, `done`: events that it waits for and records; NULL: none.
-    int32_t (*executable_run)(Executable *executable, const Step *step, void *wait, void *done, char *error);
+    int32_t (*executable_run)(Executable *executable, const Step *step, StepEvents events, char *error);
     // The same, timed. `spans` has room for one of each op.
-    int32_t (*executable_profile)(Executable *executable, const Step *step, StageSpan *spans, size_t *n, char *error);
+    int32_t (*executable_profile)(Executable *executable, const Step *step, StepEvents events, StageSpan *spans,
+                                  size_t *n, char *error);
     // Of a row of the last step, in host memory; NAN where it could not be fetched.
     const float *(*executable_logits)(Executable *executable, uint32_t row);
     // As el::Executable::best(); 1 for true.
