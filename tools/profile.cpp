@@ -95,7 +95,9 @@ el::ContextOptions context_options(const ComputeOptions &from, const el::Model &
     options.context_tokens = from.context ? uint32_t(from.context) : uint32_t(std::min(tokens, trained));
     if (tokens > options.context_tokens)
         fail("-p, -n and --depth want {} tokens of context, and there are {}", tokens, options.context_tokens);
-    options.max_batch_tokens = uint32_t(std::max<size_t>(step, 1));
+    if (from.batch) options.max_batch_tokens = uint32_t(from.batch);
+    // The tokens before come in steps as large as that, too.
+    options.max_batch_tokens = std::max(options.max_batch_tokens, uint32_t(step));
     const auto [k, v] = cache_formats_of(from);
     options.cache_k = static_cast<el::Format>(k);
     options.cache_v = static_cast<el::Format>(v);
