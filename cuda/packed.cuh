@@ -146,6 +146,19 @@ __device__ inline int iq4_levels(uint32_t codes) {
     return int((low & ~upper) | (high & upper));
 }
 
+// N words at once.
+template <int N> __device__ void load_words(const uint8_t *from, uint32_t *to) {
+    if constexpr (N == 4) {
+        const uint4 v = *reinterpret_cast<const uint4 *>(from);
+        to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+    } else if constexpr (N == 2) {
+        const uint2 v = *reinterpret_cast<const uint2 *>(from);
+        to[0] = v.x, to[1] = v.y;
+    } else {
+        to[0] = *reinterpret_cast<const uint32_t *>(from);
+    }
+}
+
 // One lane's groups of a slot, of all rows of the tile, in registers.
 template <typename F> struct Unit {
     static constexpr PackedShape kShape = packed_shape(F::kFormat);
@@ -165,15 +178,16 @@ template <typename F> struct Unit {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
             if constexpr (kBits == 8)
-                for (int h = 0; h < 2; ++h) words<4>(slot + ((2 * r + h) * lanes + lane) * 16, nibbles[r] + 4 * h);
+                for (int h = 0; h < 2; ++h) load_words<4>(slot + ((2 * r + h) * lanes + lane) * 16, nibbles[r] + 4 * h);
             else if constexpr (kBits >= 4)
-                words<4>(slot + (r * lanes + lane) * 16, nibbles[r]);
-            if constexpr (s.pair_bytes(1) > 0) words<2>(slot + s.pairs_at(lanes) + (r * lanes + lane) * 8, pairs[r]);
+                load_words<4>(slot + (r * lanes + lane) * 16, nibbles[r]);
+            if constexpr (s.pair_bytes(1) > 0)
+                load_words<2>(slot + s.pairs_at(lanes) + (r * lanes + lane) * 8, pairs[r]);
         }
-        if constexpr (s.bit_bytes(1) > 0) words<kRows>(slot + s.bits_at(lanes) + lane * 4 * kRows, bits);
-        words<kGroupWords>(slot + s.groups_at(lanes) + lane * 4 * kGroupWords, group);
+        if constexpr (s.bit_bytes(1) > 0) load_words<kRows>(slot + s.bits_at(lanes) + lane * 4 * kRows, bits);
+        load_words<kGroupWords>(slot + s.groups_at(lanes) + lane * 4 * kGroupWords, group);
         if constexpr (kSuperWords > 0)
-            words<kSuperWords>(slot + s.supers_at(lanes) + lane / 8 * 4 * kSuperWords, super);
+            load_words<kSuperWords>(slot + s.supers_at(lanes) + lane / 8 * 4 * kSuperWords, super);
     }
 
     // Four codes in each of 8 words, in order, as bytes.
@@ -223,17 +237,6 @@ template <typename F> struct Unit {
         return kSuperBytes ? super[r * kSuperBytes / 4] >> r * kSuperBytes % 4 * 8 : 0;
     }
     static __device__ uint32_t shifted(uint32_t x, int left) { return left >= 0 ? x << left : x >> -left; }
-    template <int N> static __device__ void words(const uint8_t *from, uint32_t *to) {
-        if constexpr (N == 4) {
-            const uint4 v = *reinterpret_cast<const uint4 *>(from);
-            to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-        } else if constexpr (N == 2) {
-            const uint2 v = *reinterpret_cast<const uint2 *>(from);
-            to[0] = v.x, to[1] = v.y;
-        } else {
-            to[0] = *reinterpret_cast<const uint32_t *>(from);
-        }
-    }
 };
 
 // Where group `group` of a row lies: its slot, the lanes of that slot, its lane.

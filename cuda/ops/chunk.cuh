@@ -101,17 +101,6 @@ template <typename F> constexpr uint32_t kScaleBytes = sizeof(float) * (Scales<F
 // In a table of [16 rows][8 groups], without conflicts of banks.
 template <typename F> constexpr uint32_t kScaleRowBytes = kChunkGroups *kScaleBytes<F> + 16;
 
-template <int N> __device__ void load_words(const uint8_t *from, uint32_t *to) {
-    if constexpr (N == 4) {
-        const uint4 v = *reinterpret_cast<const uint4 *>(from);
-        to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-    } else if constexpr (N == 2) {
-        const uint2 v = *reinterpret_cast<const uint2 *>(from);
-        to[0] = v.x, to[1] = v.y;
-    } else {
-        to[0] = *reinterpret_cast<const uint32_t *>(from);
-    }
-}
 __device__ inline void load_floats(const uint8_t *from, float *to) {
     const float4 v = *reinterpret_cast<const float4 *>(from);
     to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
