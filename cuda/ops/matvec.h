@@ -26,7 +26,7 @@ struct MatvecCall {
     const float *norm_weight = nullptr;  // [cols]; NULL: none
     uint8_t *quantized = nullptr;        // where n > 1: matvec_scratch(cols) bytes for each of kMatvecTokens
 
-    const float *residual = nullptr;  // [n, rows] is added to part 0; NULL: none
+    const float *residual = nullptr;  // [n, rows] is added to the only part; NULL: none
     bool gate = false;                // part 0's out = activation(part 0) * part 1
     ActivationKind activation = ActivationKind::kNone;
 
