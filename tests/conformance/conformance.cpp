@@ -64,6 +64,7 @@ int main(int argc, char **argv) {
                      argv[0]);
         return 2;
     }
+    std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what it has found is there also if it is stopped
     Report report(options);
     try {
         if (options.device == "cuda") {
