@@ -5,8 +5,6 @@
 
 namespace el::cuda {
 
-constexpr uint32_t kMostTeams = 15;
-
 // Until all `n_threads` of the team, whole warps, have come here; what they wrote to memory is visible then.
 __device__ inline void wait_for_team(uint32_t team, uint32_t n_threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "r"(n_threads) : "memory");

@@ -67,7 +67,7 @@ struct Room {
 
     explicit Room(const Chip &chip) : enough(80 << 10), most(most_shared_bytes(chip)) {}
     Room(const Chip &chip, bool odd, int registers) : Room(chip) {
-        constexpr size_t kOdd = 126 << 10, kBoth = 224 << 10;  // with what the blocks have beside: 3 KB
+        constexpr size_t kOdd = 126 << 10, kBoth = 224 << 10;  // with what the blocks have beside: 3.4 KB
         if (!chip.early || most < kBoth) return;
         if (!odd) {
             // Each of the four schedulers has 16384 registers, which its warps get in pieces of 256.

@@ -24,7 +24,7 @@ struct MatvecCall {
     bool norm = false;         // RMS, of whole rows
     float epsilon = 0;
     const float *norm_weight = nullptr;  // [cols]; NULL: none
-    uint8_t *quantized = nullptr;        // where n > 1: matvec_scratch(cols) bytes for each of kMatvecTokens
+    uint8_t *quantized = nullptr;  // where n > 1 or x is long: matvec_scratch(cols) bytes for each of kMatvecTokens
 
     const float *residual = nullptr;  // [n, rows] is added to the only part; NULL: none
     bool gate = false;                // part 0's out = activation(part 0) * part 1

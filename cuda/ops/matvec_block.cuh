@@ -260,7 +260,7 @@ template <typename Visit> void with_formats_of(const MatvecArgs &a, uint64_t of_
     }
 }
 
-// The kernel for two tokens.
+// The kernels for 2 to 4 tokens, N: 2 or 4.
 template <int N>
 void start_tokens(const MatvecArgs &a, uint64_t formats, const Grid &grid, const Chip &chip, cudaStream_t stream);
 // That for more, whose input is quantized together; tiles are shared out to `blocks`.

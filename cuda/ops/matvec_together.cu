@@ -1,5 +1,5 @@
 // Products of 5 to 8 tokens: one block per multiprocessor has a share of the tiles, whose bands its teams of warps take
-// in turn. A quarter of a team reads a slot of all tiles of a band, each warp a chunk of it, through a ring of its own
+// in turn. Four warps read a slot of all tiles of a band, each a chunk of it, through a ring of its own
 // in shared memory; at the end of a band the team adds up and does what follows. So warps read next to each other, and
 // blocks of any share need the same memory.
 #include "ops/chunk.cuh"

@@ -14,8 +14,11 @@ struct alignas(8) GroupScale {
     float scale;
     int16_t sum[2];  // of the halves' integers
 };
-// A scale has 18 bits, so that its product with a number of 6 bits is exact.
-__device__ inline float rounded_scale(float x) { return __uint_as_float(__float_as_uint(x) & ~63u); }
+// A scale has 18 bits, so that its product with a number of 6 bits is exact. (That with 12582912.0 overflows where
+// values of the input exceed 3e33.)
+__device__ inline float rounded_scale(float x) {
+    return x == x ? __uint_as_float((__float_as_uint(x) + 32) & ~63u) : x;
+}
 constexpr uint32_t kInputSlotBytes = kSlotCols + kSlotLanes * sizeof(GroupScale);
 
 // Of more than kApart and up to kTogether tokens together, for matrix units: chunks of 8 groups. First the integers: of
@@ -53,11 +56,9 @@ __device__ inline void write(const Quantized &q, const TokenOfChunks &to) {
         *reinterpret_cast<uint32_t *>(chunk + group / 2 * (kTogether * 64) + (4 * t + word % 4 + j) * 16 +
                                       group % 2 * 8 + word / 4 * 4) = q.bytes[j];
     if (q.i % kGroup) return;
-    // Products with it and three times a power of two are to be exact: two bits less.
-    const float scale = __uint_as_float(__float_as_uint(q.scale) & ~3u);
     float *at = reinterpret_cast<float *>(chunk + kChunkScalesAt) + (group / 2 * 4 + t / 2) * 4 + group % 2 * 2 + t % 2;
-    at[0] = scale;
-    at[kChunkFloats / sizeof(float)] = scale * float(q.sums[0] + q.sums[1]);
+    at[0] = q.scale;
+    at[kChunkFloats / sizeof(float)] = q.scale * float(q.sums[0] + q.sums[1]);
 }
 
 // The last chunk is filled with zeros.

@@ -4,8 +4,6 @@
 
 namespace el::cuda {
 
-constexpr uint32_t kMostTeams = 15;
-
 inline void wait_for_team(uint32_t team, uint32_t n_threads) { emulation::wait_for_team(team, n_threads); }
 
 }  // namespace el::cuda

@@ -333,6 +333,8 @@ TEST_CASE("experts that 1 to 8 tokens have chosen are read once") {
             for (uint32_t t = 0; t < n; ++t) others[t] = {2 * t + 1, 2 * t};
             check({Format::kQ4_0, 12, 64, 2, others, own_input}, true);
         }
+    for (int blocks : {20, 132})  // a share of few tiles, all of them of one expert
+        check({Format::kQ4_0, 16, 64, 3, std::vector(8, std::vector<uint32_t>{4, 0, 2}), false, blocks}, true);
     std::vector<std::vector<uint32_t>> late(8, std::vector<uint32_t>(16));  // what most choose comes last
     for (uint32_t t = 0; t < 8; ++t) std::iota(late[t].begin(), late[t].end(), 16 * std::min(t, 2u));
     check({Format::kQ4_0, 4, 64, 16, late}, false);

@@ -71,6 +71,18 @@ TEST_CASE("a layer of a plain transformer is five stages") {
                                      "norm linears 2 gate", "linears 1", "op", "op"});
 }
 
+TEST_CASE("stages of products take turns, and know when they are among their like") {
+    std::string odd, amid;
+    for (const Stage &s : stages_of(program_of("tests/golden/arch/llama.gguf")))
+        if (s.kind == Stage::kProducts) {
+            odd += s.odd ? 'o' : 'e';
+            amid += s.amid ? 'a' : '-';
+        }
+    // Each layer: q, k and v; output; gate and up; down.
+    CHECK(odd.substr(0, 8) == "oeoeoeoe");
+    CHECK(amid.substr(0, 5) == "--aa-");
+}
+
 TEST_CASE("stages take every op once and in order, and keep no value from others") {
     for_recorded_models([](const Program &program) {
         const std::vector<Stage> stages = stages_of(program);
