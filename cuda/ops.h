@@ -149,7 +149,7 @@ void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out,
 void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, cudaStream_t stream);
 
 // Rows of no sequence take the experts of the first row, so that nobody reads others for them; sequence_of NULL: all
-// rows are real ones.
+// rows are real ones or repeat the first.
 void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n,
            cudaStream_t stream);
 

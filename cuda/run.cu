@@ -42,7 +42,9 @@ void Executable::fill(Step &to, const Step &from, int32_t n_tokens) const {
             to.visible_begin[i] = to.visible_end[i] = 0;
         }
     }
-    for (int32_t i = from.n_outputs; i < to.n_outputs; ++i) to.output_row[i] = 0;
+    // Once more the first one's, whose experts are read anyway.
+    for (int32_t i = from.n_outputs; i < to.n_outputs; ++i)
+        to.output_row[i] = from.n_outputs > 0 ? to.output_row[0] : 0;
     for (int32_t i = from.n_sequences; i < to.n_sequences; ++i) to.state_before[i] = to.state_after[i] = -1;
 }
 

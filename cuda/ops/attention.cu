@@ -298,7 +298,7 @@ template <typename K, typename V> __global__ void __launch_bounds__(kThreads, kB
     attention_kernel(const __grid_constant__ Params p) {
     let_successor_start();
     const Work work(p);
-    if (work.part >= work.seen.n_parts) return;
+    if (work.part >= work.seen.n_parts) return;  // without waiting: the first part of each token does
     Shared &shared = dynamic_shared_as<Shared>();
     if (threadIdx.x == 0) shared.work = work;
     __syncthreads();

@@ -187,10 +187,6 @@ template <typename F> struct PairOfGroups {
     }
 };
 
-// Sums of products start at the bits of kStart as a float, and so are the floats that much more than they are.
-constexpr float kStart = 12582912.0f;  // 3 * 2^22
-constexpr uint32_t kStartBits = 0x4b400000;
-
 // What goes with a pair of groups: of the two tokens that a lane has, and of its two rows.
 template <typename F> struct PairOfScales {
     static constexpr uint32_t kEach = kScaleBytes<F> / sizeof(float);
@@ -216,7 +212,7 @@ template <typename F> struct Products {
 
     __device__ Products(const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
         constexpr uint32_t kOnes = 0x01010101, kBack = (256 - kMiddle<F>)*kOnes;
-        for (uint32_t i = 0; i < 4; ++i) of[0][i] = of[1][i] = first[i] = kStartBits;
+        for (uint32_t i = 0; i < 4; ++i) of[0][i] = of[1][i] = first[i] = kMagicBits;
         if constexpr (kHalves == 1) {
             if (kCentred<F>) multiply_bytes(of[0], {kBack, kBack, kBack, kBack}, b0, b1);
             multiply_bytes(of[0], a, b0, b1);
@@ -248,7 +244,7 @@ template <typename F> __device__ void multiply_chunk(const uint8_t *chunk, const
             const Products<F> products(a, b[2 * e], b[2 * e + 1]);
 #pragma unroll
             for (uint32_t i = 0; i < 4; ++i) {
-                const float token = scales.token[2 * e + i % 2], start = kStart * token,
+                const float token = scales.token[2 * e + i % 2], start = kMagic * token,
                             *row = scales.row[i / 2] + e * scales.kEach;
                 const auto value = [&](uint32_t product) { return fmaf(__uint_as_float(product), token, -start); };
                 for (int h = 0; h < kHalves; ++h) sums[i] = fmaf(row[h], value(products.of[h][i]), sums[i]);

@@ -101,11 +101,10 @@ void cut_for_least_work(MatvecArgs &a, uint32_t block_tiles) {
     cut_tiles(a, best);
 }
 
-// How a block goes about its work. One whose weights come through its ring many times over waits for memory, which is
-// fastest if all warps read next to each other. Otherwise weights are there when the input is: what counts is the work
-// for them, and that the last ones do not come behind those of the next kernel.
-void choose_ways(MatvecArgs &a, const MatvecCall &c, const Chip &chip, uint32_t blocks) {
-    const uint32_t tiles = share_out(a, blocks);
+// How a block goes about its `block_tiles`. One whose weights are more than twice its ring waits for memory, which is
+// fastest if all warps read next to each other. Otherwise most weights are there when the input is: what counts is the
+// work for them, and that the last ones do not come behind those of the next kernel.
+void choose_ways(MatvecArgs &a, const MatvecCall &c, const Chip &chip, uint32_t blocks, uint32_t block_tiles) {
     size_t bytes = 0;
     for (int i = 0; i < a.n_parts; ++i) bytes += size_t(a.part[i].tiles) * a.part[i].tile_bytes / blocks;
     const bool flows = chip.early && bytes > 2 * size_t(a.warps) * a.n_stages * a.stage_bytes;
@@ -113,7 +112,7 @@ void choose_ways(MatvecArgs &a, const MatvecCall &c, const Chip &chip, uint32_t 
     if (flows)
         cut_tiles(a, a.slots);
     else
-        cut_for_least_work(a, tiles);
+        cut_for_least_work(a, block_tiles);
 }
 
 template <int N>
@@ -121,9 +120,10 @@ Grid grid_of(MatvecArgs &a, const MatvecCall &c, const Chip &chip, uint32_t bloc
     const Ring ring(room.warps, a.stage_bytes, others, room.most, room.enough);
     a.warps = ring.warps;
     a.n_stages = ring.n_stages;
-    a.outputs = share_out(a, blocks) * 4 * N;
+    const uint32_t block_tiles = share_out(a, blocks);
+    a.outputs = block_tiles * 4 * N;
     a.sums_at = uint32_t(ring.bytes());
-    choose_ways(a, c, chip, blocks);
+    choose_ways(a, c, chip, blocks, block_tiles);
     return {blocks, 32 * std::max(ring.warps, room.least_warps), std::max(ring.bytes() + others, room.least)};
 }
 

@@ -14,7 +14,10 @@ struct alignas(8) GroupScale {
     float scale;
     int16_t sum[2];  // of the halves' integers
 };
-// A scale has 18 bits, so that its product with a number of 6 bits is exact. (That with 12582912.0 overflows where
+// The last bits of a float near it are an integer.
+constexpr float kMagic = 12582912.0f;  // 3 * 2^22
+constexpr uint32_t kMagicBits = 0x4b400000;
+// A scale has 18 bits, so that its product with a number of 6 bits is exact. (That with kMagic overflows where
 // values of the input exceed 3e33.)
 __device__ inline float rounded_scale(float x) {
     return x == x ? __uint_as_float((__float_as_uint(x) + 32) & ~63u) : x;
@@ -97,8 +100,6 @@ __device__ float quantize_eight(Eight values, const Eight &factors, uint32_t i, 
     int sum = 0;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-        // The sum's last bits are the integer nearest to the product.
-        constexpr float kMagic = 12582912.0f;
         uint32_t q[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) q[k] = __float_as_uint(fmaf(v[4 * j + k], inverse, kMagic));

@@ -82,7 +82,6 @@ class SlotCopies {
 
 // A lane's group of the input. Sums of products are kept as floats of kMagic and more: their last bits are the integer.
 template <typename F> struct GroupInput {
-    static constexpr float kMagic = 12582912.0f;
     static constexpr bool kNibbles = Unit<F>::kBits == 4 && !Unit<F>::kTable;
     // What a sum begins with: kMagic, of the codes' second half a 16th of that.
     static constexpr float kBegin = kNibbles ? kMagic + kMagic / 16 : kMagic;
@@ -102,7 +101,7 @@ template <typename F> struct GroupInput {
             for (int h = 0; h < 2; ++h) sum[h] = sums[h];
         } else {
             const int both = sums[0] + sums[1];
-            begin[0] = int(__float_as_uint(kMagic)) - Scales<F>::kMiddle * both;
+            begin[0] = int(kMagicBits) - Scales<F>::kMiddle * both;
             scaled_sum = scale * float(both);
             scaled_begin = scale * kBegin;  // exact: GroupScale's scale has no more bits than that allows
         }
@@ -114,7 +113,7 @@ template <typename F> __device__ float add_row(const Unit<F> &unit, int r, const
     using S = Scales<F>;
     if constexpr (GroupInput<F>::kNibbles && S::kHalves == 1) {
         // The codes of the second half where they are: 16 times as large.
-        int low = in.begin[0], high = int(__float_as_uint(GroupInput<F>::kMagic));
+        int low = in.begin[0], high = int(kMagicBits);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
             low = __dp4a(int(unit.nibbles[r][j] & 0x0f0f0f0f), in.x[j], low);
