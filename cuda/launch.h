@@ -5,6 +5,13 @@
 
 #include <utility>
 
+// How many registers a kernel may use; for compilers that cannot be told, how many threads and blocks they are for.
+#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
+#define EL_REGISTERS(n, threads, blocks) __maxnreg__(n)
+#else
+#define EL_REGISTERS(n, threads, blocks) __launch_bounds__(threads, blocks)
+#endif
+
 namespace el::cuda {
 
 // Waits until the kernel before this one on the stream has ended and its writes are visible. Every kernel started by

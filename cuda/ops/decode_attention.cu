@@ -23,6 +23,9 @@ struct Params {
 
 // No more, so that its blocks find room beside those of products.
 template <int kDim> constexpr int kWarps = 4;
+// So that, on chips with clusters, a block of products finds room beside it: half of a multiprocessor's and one more of
+// its warps (see Room in matvec.cu). Elsewhere two blocks of attention.
+template <bool kClustered> constexpr int kRegisters = kClustered ? 224 : 255;
 constexpr int kUnits = 2;  // that a warp holds as they lie in a quantized cache
 
 // Shared memory of a block. kQuantized: Q8_0 or Q4_0; otherwise both planes are F16.
@@ -105,16 +108,16 @@ template <int kDim> struct Way {
             page_unit = i;
             const int mine = i + int(threadIdx.x % 32);
             if (mine < n) page = __ldcg(work.pages + first_row(mine) / int32_t(kPageTokens));
+            page *= int32_t(kPageTokens);  // here, so that nothing else waits for it
         }
-        const int32_t page_now = __shfl_sync(~0u, page, i - page_unit);
-        return plane.row(page_now * int32_t(kPageTokens) + first_row(i) % int32_t(kPageTokens), work.kv_head);
+        return plane.row(__shfl_sync(~0u, page, i - page_unit) + first_row(i) % int32_t(kPageTokens), work.kv_head);
     }
 };
 
 // ---- units of an F16 cache: in registers, those of the next while this one is used
 
 template <int kDim, typename S> struct DirectReader {
-    static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded at once
+    static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded, and used, at once
     static constexpr bool kHoldsBoth = kDim <= 128;     // large heads leave registers for one of the two
     Way<kDim> &way;
     S &shared;
@@ -122,28 +125,29 @@ template <int kDim, typename S> struct DirectReader {
     Values<kDim> v[kAhead];
 
     __device__ DirectReader(Way<kDim> &way_, S &shared_) : way(way_), shared(shared_) {}
-    template <typename Rows> __device__ void load(Rows &rows, const Plane &plane, int i) {
-        if (i >= way.n) return;
-        const uint8_t *from = way.data(plane, i);
-        fill(rows, [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
+    template <typename Rows> __device__ void load(Rows (&rows)[kAhead], const Plane &plane, int i) {
+#pragma unroll
+        for (int u = 0; u < kAhead; ++u) {
+            if (i + u >= way.n) return;
+            const uint8_t *from = way.data(plane, i + u);
+            fill(rows[u], [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
+        }
     }
+    // Of the units from i on, as many as are used at once.
+    __device__ void load_keys(int i) { load(k, way.call.attention.k, i); }
+    __device__ void load_values(int i) { load(v, way.call.attention.v, i); }
     // The first units, before what this step makes is known.
     __device__ void prefetch() {
-#pragma unroll
-        for (int j = 0; j < kAhead; ++j) {
-            load(k[j], way.call.attention.k, j);
-            if constexpr (kHoldsBoth) load(v[j], way.call.attention.v, j);
-        }
+        load_keys(0);
+        if (kHoldsBoth) load_values(0);
     }
     __device__ void settle() {}
     // After that.
     __device__ void start() {
-        if constexpr (!kHoldsBoth) load(v[0], way.call.attention.v, 0);
+        if (!kHoldsBoth) load_values(0);
     }
     __device__ void begin(int) {}
     __device__ void middle(int) {}
-    template <int kSlot> __device__ void next_keys(int i) { load(k[kSlot], way.call.attention.k, i + kAhead); }
-    template <int kSlot> __device__ void next_values(int i) { load(v[kSlot], way.call.attention.v, i + kAhead); }
     __device__ uint4 own(int p, int chunk) const { return reinterpret_cast<const uint4 *>(shared.own[p])[chunk]; }
 };
 
@@ -195,8 +199,8 @@ template <int kDim, typename S> struct DecodingReader {
         decode(v[0], way.call.attention.v, i, 1);
         __syncwarp();
     }
-    template <int kSlot> __device__ void next_keys(int) {}
-    template <int kSlot> __device__ void next_values(int) {}
+    __device__ void load_keys(int) {}
+    __device__ void load_values(int) {}
     __device__ uint4 own(int p, int chunk) const {
         uint4 values;
         const Plane &plane = p ? way.call.attention.v : way.call.attention.k;
@@ -343,7 +347,8 @@ __device__ inline void mask(const Work &w, float soft_cap, int32_t first_row, fl
 
 // ---- the kernel: a block for a part of what one token sees, for some heads of one KV head
 
-template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_bounds__(32 * kWarps<kDim>, 2)
+template <int kDim, bool kQuantized, bool kClustered>
+__global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kWarps<kDim>, 2)
     decode_kernel(const __grid_constant__ Params p) {
     if constexpr (kClustered && !kHasClusters) return;  // never started there
     using S = Shared<kDim, kQuantized, kClustered>;
@@ -376,25 +381,25 @@ template <int kDim, bool kQuantized, bool kClustered> __global__ void __launch_b
     if (way.n > 0) {
         reader.start();
         Part<kDim> part(shared.q[0], sizeof shared.q[0]);
-        auto use = [&](auto slot, int i) {
-            float score[4];
+        auto use = [&]<int kUnits>(std::integral_constant<int, kUnits>, int i) {
+            float score[kUnits][4];
             reader.begin(i);
-            finish(reader, reader.k[slot], way.rows(i), 0);
-            part.scores(reader.k[slot], score);
-            reader.template next_keys<slot>(i);
-            mask(work, call.attention.args.soft_cap, way.first_row(i), score);
+            finish(reader, reader.k[kUnits - 1], way.rows(i + kUnits - 1), 0);
+            part.scores(reader.k, score);
+            if (kUnits == reader.kAhead) reader.load_keys(i + kUnits);  // fewer are the last
+            for (int u = 0; u < kUnits; ++u) mask(work, call.attention.args.soft_cap, way.first_row(i + u), score[u]);
             part.soften(score);
             reader.middle(i);
-            finish(reader, reader.v[slot], way.rows(i), 1);
-            part.add(reader.v[slot], score);
-            reader.template next_values<slot>(i);
+            finish(reader, reader.v[kUnits - 1], way.rows(i + kUnits - 1), 1);
+            for (int u = 0; u < kUnits; ++u) part.add(reader.v[u], score[u]);
+            if (kUnits == reader.kAhead) reader.load_values(i + kUnits);
         };
 #pragma unroll 1
-        for (int i = 0; i < way.n; i += reader.kAhead) {
-            use(std::integral_constant<int, 0>(), i);
-            if constexpr (reader.kAhead > 1)
-                if (i + 1 < way.n) use(std::integral_constant<int, 1>(), i + 1);
-        }
+        for (int i = 0; i < way.n; i += reader.kAhead)
+            if (reader.kAhead == 1 || i + 1 == way.n)
+                use(std::integral_constant<int, 1>(), i);
+            else
+                use(std::integral_constant<int, reader.kAhead>(), i);
         __syncwarp();
         part.put(shared.warp[threadIdx.x / 32].result, S::Join::kStride, shared.join.states[threadIdx.x / 32]);
     }

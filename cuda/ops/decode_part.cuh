@@ -73,31 +73,39 @@ template <int kDim> struct Part {
         for (int j = 0; j < kKeySteps && kHoldsQueries; ++j) q[j] = read_query(j);
     }
 
-    __device__ void scores(const Keys<kDim> &k, float (&sum)[4]) const {
-        float other[4] = {};  // a second chain of products, where there are registers for it
-        for (float &s : sum) s = 0;
+    // Of the first kUnits of `k`; several at once, as each is a chain of operations that wait for each other.
+    template <int kUnits, int kN> __device__ void scores(const Keys<kDim> (&k)[kN], float (&sum)[kUnits][4]) const {
+        float other[kUnits][4] = {};  // a second chain of products, where there are registers for it
+        for (auto &unit : sum)
+            for (float &s : unit) s = 0;
 #pragma unroll
         for (int j = 0; j < kKeySteps; ++j) {
-            const uint4 a = k.data[0][j], b = k.data[1][j], x = kHoldsQueries ? q[j] : read_query(j);
-            multiply_add(sum, {a.x, b.x, a.y, b.y}, x.x, x.y);
-            multiply_add(kHoldsQueries ? other : sum, {a.z, b.z, a.w, b.w}, x.z, x.w);
+            const uint4 x = kHoldsQueries ? q[j] : read_query(j);
+#pragma unroll
+            for (int u = 0; u < kUnits; ++u) {
+                const uint4 a = k[u].data[0][j], b = k[u].data[1][j];
+                multiply_add(sum[u], {a.x, b.x, a.y, b.y}, x.x, x.y);
+                multiply_add(kHoldsQueries ? other[u] : sum[u], {a.z, b.z, a.w, b.w}, x.z, x.w);
+            }
         }
-        for (int i = 0; i < 4 && kHoldsQueries; ++i) sum[i] += other[i];
+        for (int u = 0; u < kUnits && kHoldsQueries; ++u)
+            for (int i = 0; i < 4; ++i) sum[u][i] += other[u][i];
     }
 
     // Turns scores into shares.
-    __device__ void soften(float (&score)[4]) {
+    template <int kUnits> __device__ void soften(float (&score)[kUnits][4]) {
         float now[2], keep[2];
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-            now[h] = fmaxf(score[h], score[h + 2]);
+            now[h] = fmaxf(score[0][h], score[0][h + 2]);
+            for (int u = 1; u < kUnits; ++u) now[h] = fmaxf(now[h], fmaxf(score[u][h], score[u][h + 2]));
             for (int i = 4; i < 32; i *= 2) now[h] = fmaxf(now[h], __shfl_xor_sync(~0u, now[h], i));
             now[h] = fmaxf(now[h], maximum[h]);
             keep[h] = exp2_fast(maximum[h] - now[h]);
             maximum[h] = now[h];
-            score[h] = exp2_fast(score[h] - now[h]);
-            score[h + 2] = exp2_fast(score[h + 2] - now[h]);
-            total[h] = total[h] * keep[h] + score[h] + score[h + 2];
+            total[h] *= keep[h];
+            for (auto &unit : score)
+                for (int i = h; i < 4; i += 2) total[h] += unit[i] = exp2_fast(unit[i] - now[h]);
         }
         if (__all_sync(~0u, keep[0] == 1 && keep[1] == 1)) return;
         for (auto &step : out)

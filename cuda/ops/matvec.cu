@@ -3,12 +3,6 @@
 
 #include <algorithm>
 
-#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
-#define EL_REGISTERS(n) __maxnreg__(n)
-#else
-#define EL_REGISTERS(n) __launch_bounds__(32 * kMostWarps, 1)
-#endif
-
 namespace el::cuda {
 namespace {
 
@@ -19,7 +13,7 @@ template <> constexpr int kRegisters<PackedFormats> = 80;
 template <typename Formats> constexpr int kRegisters = 112;
 #endif
 
-template <typename Formats> __global__ void EL_REGISTERS(kRegisters<Formats>)
+template <typename Formats> __global__ void EL_REGISTERS(kRegisters<Formats>, 32 * kMostWarps, 1)
     matvec_kernel(const __grid_constant__ MatvecArgs a) {
     matvec_block<1, Formats>(a);
 }

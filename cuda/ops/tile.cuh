@@ -32,7 +32,7 @@ constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kNoScore = -1e30f;  // less than every score; finite, so that differences are numbers
 
 // tanh by one exponential; the error is that of a float near 1.
-__device__ inline float tanh_fast(float x) { return 1.0f - 2.0f * __frcp_rn(1.0f + exp2_fast(2.0f * kLog2E * x)); }
+__device__ inline float tanh_fast(float x) { return 1.0f - __fdividef(2.0f, 1.0f + exp2_fast(2.0f * kLog2E * x)); }
 
 // What sums of values, weighted by powers of two, are to be multiplied by; a sink takes a share of its own.
 __device__ inline float last_factor(float maximum, float total, const float *sink) {

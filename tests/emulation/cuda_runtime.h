@@ -15,7 +15,6 @@
 #define __grid_constant__
 #define __shared__ static
 #define __launch_bounds__(...)
-#define __maxnreg__(...)
 
 struct alignas(8) uint2 {
     uint32_t x, y;
@@ -154,7 +153,6 @@ template <typename T> T __ldcg(const T *p) {
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float a, float b) { return a / b; }
-inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __cosf(float x) { return std::cos(x); }
 inline float __sinf(float x) { return std::sin(x); }
 inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }

@@ -2,6 +2,8 @@
 #pragma once
 #include "device.h"
 
+#define EL_REGISTERS(...)
+
 namespace el::cuda {
 
 using emulation::wait_for_predecessor;
