@@ -96,6 +96,7 @@ struct Executable {
   private:
     struct Captured {
         int32_t tokens;
+        bool long_context;
         Graph graph;
     };
     std::vector<Captured> captured_;  // from few to many tokens
@@ -118,6 +119,10 @@ struct Executable {
     static Graph ready(const Recorded &recorded);
     Step host_layout() const;  // of host_step, as it is
     Recorded record_step(int32_t n_tokens) const;
+    bool has_long_contexts() const;                                 // steps are captured for them as well
+    bool has_long_context(const Step &host, uint32_t group) const;  // some token sees so many rows of the group
+    bool has_long_context(const Step &host) const;                  // of some group
+    void pretend_to_see(int32_t rows);                              // in host_step, for the steps that are captured
     void capture();
     void load_kernels() const;
     const Captured *captured_for(const Step &step) const;  // NULL: none
@@ -127,9 +132,9 @@ struct Executable {
     void settle_step(StepEvents events) const;  // waits for its end
     void send_tables(const Step &from);
     void launch_all(const Step &host) const;
-    bool launch_as_one(const Stage &stage, const Step &step) const;
+    bool launch_as_one(const Stage &stage, const Step &host, const Step &device) const;
     bool launch_products(const Stage &stage, int n) const;
-    bool launch_heads(const Stage &stage, const Step &step, int n) const;
+    bool launch_heads(const Stage &stage, const Step &host, const Step &device, int n) const;
     HeadNorm head_norm(int32_t op) const;
     bool of_tokens(const Op &op) const;  // has a row for each token, not each output
     int rows(const Op &op, const Step &step) const;

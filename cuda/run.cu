@@ -79,11 +79,40 @@ void Executable::send_tables(const Step &from) {
     tables_sent_ = true;
 }
 
+// Attention splits long contexts in another way, where it has a choice.
+bool Executable::has_long_contexts() const { return chip.early && context >= uint32_t(kLongContext); }
+
+bool Executable::has_long_context(const Step &host, uint32_t group) const {
+    const size_t begin = size_t(group) * host.limits.max_tokens, end = begin + size_t(host.n_tokens);
+    for (size_t i = begin; i < end; ++i)
+        if (host.visible_end[i] - host.visible_begin[i] >= kLongContext) return true;
+    return false;
+}
+
+bool Executable::has_long_context(const Step &host) const {
+    for (uint32_t g = 0; g < host.limits.n_groups; ++g)
+        if (has_long_context(host, g)) return true;
+    return false;
+}
+
+void Executable::pretend_to_see(int32_t rows) {
+    const Step step = host_layout();
+    for (uint32_t g = 0; g < step.limits.n_groups; ++g) {
+        const uint32_t window = program.cache_groups[g].window;
+        const size_t begin = size_t(g) * step.limits.max_tokens;
+        std::fill_n(step.visible_begin + begin, step.limits.max_tokens, 0);
+        std::fill_n(step.visible_end + begin, step.limits.max_tokens,
+                    window ? int32_t(std::min(window, uint32_t(rows))) : rows);
+    }
+}
+
 // Of recurrent models each sequence has blocks of its own, also one that has no token in the step.
 const Executable::Captured *Executable::captured_for(const Step &step) const {
     const int32_t least = std::max(step.n_tokens, program.state_layers.empty() ? 0 : step.n_sequences);
-    const auto found =
-        std::find_if(captured_.begin(), captured_.end(), [&](const Captured &c) { return c.tokens >= least; });
+    const bool long_context = has_long_contexts() && has_long_context(step);
+    const auto found = std::find_if(captured_.begin(), captured_.end(), [&](const Captured &c) {
+        return c.tokens >= least && c.long_context == long_context;
+    });
     return found == captured_.end() ? nullptr : &*found;
 }
 
@@ -206,9 +235,14 @@ void Executable::capture() {
     for (int32_t bucket : {1, 2, 4, kDecodeTokens}) {
         const auto n = int32_t(std::min(uint32_t(bucket), at.step.limits.max_tokens));
         if (!captured_.empty() && captured_.back().tokens == n) break;
-        captured_.push_back({n, ready(record_step(n))});
-        check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
+        for (bool long_context : {false, true}) {
+            if (long_context && !has_long_contexts()) continue;
+            pretend_to_see(long_context ? kLongContext : 0);
+            captured_.push_back({n, long_context, ready(record_step(n))});
+            check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");
+        }
     }
+    pretend_to_see(0);
     select(0, 1, 2);  // kernels are loaded when they first run, which allocates
     selected_ = {};
     check(cudaStreamSynchronize(stream), "preparing a captured step");
@@ -238,7 +272,7 @@ void Executable::launch_all(const Step &host) const {
     if (marks_) marks_->start();
     gemm->begin_step();
     for (const Stage &stage : stages)
-        if (!launch_as_one(stage, device))
+        if (!launch_as_one(stage, host, device))
             for (uint32_t i = stage.begin; i < stage.end; ++i) {
                 const StageRange range(marks_, i, i + 1);
                 launch(program.ops[i], device);
@@ -247,12 +281,13 @@ void Executable::launch_all(const Step &host) const {
     check(cudaGetLastError(), "starting a step");
 }
 
-bool Executable::launch_as_one(const Stage &stage, const Step &step) const {
-    const int n = rows(program.ops[stage.end - 1], step);
+bool Executable::launch_as_one(const Stage &stage, const Step &host, const Step &device) const {
+    const int n = rows(program.ops[stage.end - 1], host);
     if (stage.kind == Stage::kSingle || n > (stage.kind == Stage::kProducts ? kMatvecTokens : kDecodeTokens))
         return false;
     const StageRange range(marks_, stage.begin, stage.end);
-    return (stage.kind == Stage::kProducts ? launch_products(stage, n) : launch_heads(stage, step, n)) && range.done();
+    return (stage.kind == Stage::kProducts ? launch_products(stage, n) : launch_heads(stage, host, device, n)) &&
+           range.done();
 }
 
 bool Executable::launch_products(const Stage &stage, int n) const {
@@ -306,7 +341,7 @@ HeadNorm Executable::head_norm(int32_t i) const {
     return {true, op.norm.epsilon, store.vector(w), w.exists() && w.rows * w.cols > head_dim ? head_dim : 0};
 }
 
-bool Executable::launch_heads(const Stage &stage, const Step &step, int n) const {
+bool Executable::launch_heads(const Stage &stage, const Step &host, const Step &device, int n) const {
     const Op &op = program.ops[size_t(stage.attention)];
     const uint32_t layer = op.attention.cache_layer;
     if (!decode_attention_supported(op.attention, at.k[layer], at.v[layer])) return false;
@@ -318,7 +353,7 @@ bool Executable::launch_heads(const Stage &stage, const Step &step, int n) const
                          store.vector(op.weight[0]),
                          data(op.out),
                          n,
-                         step,
+                         device,
                          program.cache_layers[layer].group};
     c.heads.k = data(stage.k);
     c.heads.v = data(stage.v);
@@ -331,6 +366,7 @@ bool Executable::launch_heads(const Stage &stage, const Step &step, int n) const
     c.scratch = at.attention;
     c.n_multiprocessors = chip.n_multiprocessors;
     c.early = chip.early;
+    c.long_context = has_long_context(host, program.cache_layers[layer].group);
     decode_attention(c, stream);
     return true;
 }

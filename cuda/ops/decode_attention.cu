@@ -430,26 +430,35 @@ uint32_t blocks_per_token(const AttentionArgs &a) {
     return a.n_kv_heads * ((a.n_heads / a.n_kv_heads + kPartHeads - 1) / kPartHeads);
 }
 
+// What a token sees for a KV head, for `rows` of these: clusters of n_blocks, n_groups of them. Clusters join their
+// parts sooner than groups do, but large ones do not find room on all multiprocessors.
+struct Split {
+    uint32_t n_blocks, n_groups;
+};
+template <bool kQuantized, bool kClustered> Split split_of(const DecodeAttentionCall &call, uint32_t rows) {
+    const auto n = uint32_t(call.n_multiprocessors);
+    const bool pairs = call.long_context && !kQuantized;
+    // Where blocks are small, two are on a multiprocessor.
+    const uint32_t most = !kClustered ? 4 * n : kQuantized ? n * 17 / 8 : pairs ? n : n * 9 / 8;
+    uint32_t n_blocks = !kClustered ? 1 : pairs ? 2 : kMaxClusterBlocks;
+    while (n_blocks > 1 && n_blocks * rows > most) n_blocks /= 2;
+    const uint32_t all = kClustered && !kQuantized && !pairs ? n * 5 / 8 : most;
+    return {n_blocks, std::clamp(all / (n_blocks * rows), 1u, uint32_t(kMaxGroups))};
+}
+
 template <int kDim, bool kQuantized, bool kClustered> void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     const AttentionCall &c = call.heads.attention;
     constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered>);
     const auto kernel = decode_kernel<kDim, kQuantized, kClustered>;
     static_assert(bytes <= 99 * 1024);
     allow_shared(kernel, bytes);
-    // One block for each multiprocessor, or two where they are small: clusters find no place for more.
-    const uint32_t rows = blocks_per_token(c.args) * uint32_t(c.n), wanted = uint32_t(call.n_multiprocessors) *
-                                                                             (!kClustered  ? 32
-                                                                              : kQuantized ? 17
-                                                                                           : 9) /
-                                                                             8;
-    uint32_t n_blocks = kClustered ? kMaxClusterBlocks : 1;
-    while (n_blocks > 1 && n_blocks * rows > wanted) n_blocks /= 2;
-    const uint32_t n_groups = std::clamp(wanted / (n_blocks * rows), 1u, uint32_t(kMaxGroups));
-    const Grid grid{{n_blocks, blocks_per_token(c.args), n_groups * unsigned(c.n)},
+    const Split split = split_of<kQuantized, kClustered>(call, blocks_per_token(c.args) * uint32_t(c.n));
+    const Grid grid{{split.n_blocks, blocks_per_token(c.args), split.n_groups * unsigned(c.n)},
                     32 * kWarps<kDim>,
                     bytes,
-                    kClustered ? n_blocks : 0};
-    launch_early(kernel, grid, stream, call.early, Params{call.heads, call.scratch, int(n_groups), kQuantized ? 2 : 4});
+                    kClustered ? split.n_blocks : 0};
+    launch_early(kernel, grid, stream, call.early,
+                 Params{call.heads, call.scratch, int(split.n_groups), kQuantized ? 2 : 4});
 }
 
 }  // namespace

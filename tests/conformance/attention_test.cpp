@@ -123,6 +123,12 @@ void test_attention_shapes(Context &c) {
     // So long that parts of it meet at last in the memory of the device.
     if (gpu)
         compare_caches(c, {64, 2, 1, false, false, 1}, {tokens(4500), tokens(1), tokens(2), tokens(1)}, " deep", 4544);
+    // Where GPUs come to split it in another way, with windows that stay below.
+    if (gpu)
+        for (uint32_t window : {0u, 300u})
+            compare_caches(c, {128, 3, 2, false, true, 1, 0, window},
+                           {tokens(4092), tokens(1), tokens(2), tokens(1), tokens(1), tokens(4), tokens(1)}, " turn", 4160,
+                           std::span(kCaches).first(1));
 }
 
 }  // namespace el::conformance

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 #include <random>
+#include <set>
 
 using namespace el;
 
@@ -101,6 +102,46 @@ TEST_CASE("the device has the block tables of every step, and is sent what is ne
     step.n_tokens = 1;
     REQUIRE(run() == Status::kOk);
     CHECK(fake.rectangle.rows == 0);
+}
+
+TEST_CASE("steps of long contexts are captured apart, and told by what their tokens see") {
+    constexpr uint32_t kPages = 200, kTokens = 8;
+    FakeCuda &fake = fake_cuda();
+    Groups groups(2, kPages, kTokens);
+    groups.program.cache_groups[0].window = 100;
+    const std::unique_ptr<Backend> backend = create_cuda_backend();
+    const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
+    ThreadPool pool({.threads = 1});
+    Arena none, memory(1 << 20);
+    fake.instantiations = 0;
+    const auto executable = backend->compile(groups.program, groups.limits, *store, none, pool);
+    CHECK(fake.instantiations == 2 * 4);  // 1, 2, 4 and 8 tokens
+
+    Step step = lay_out_step(groups.limits.step, memory);
+    auto graph_of = [&](int32_t n, int32_t begin, int32_t end) {  // the last token sees these rows, the others few
+        step.n_tokens = step.n_outputs = step.n_sequences = n;
+        for (int32_t t = 0; t < n; ++t) {
+            const bool last = t + 1 == n;
+            step.visible_begin[t] = last ? std::max(begin, end - 100) : 0;
+            step.visible_begin[kTokens + t] = last ? begin : 0;
+            step.visible_end[t] = step.visible_end[kTokens + t] = last ? end : 10;
+        }
+        fake.launched = nullptr;
+        REQUIRE(executable->run(step) == Status::kOk);
+        return fake.launched;
+    };
+    std::set<const void *> all;
+    for (int32_t n : {1, 2, 4, 8}) {
+        const void *few = graph_of(n, 0, 10), *many = graph_of(n, 0, 6000);
+        CHECK(graph_of(n, 0, 4095) == few);
+        CHECK(graph_of(n, 0, 4096) == many);
+        CHECK(graph_of(n, 2000, 6000) == few);
+        all.insert(few);
+        all.insert(many);
+    }
+    CHECK(all.size() == 8);
+    CHECK(all.count(nullptr) == 0);
+    CHECK(fake.instantiations == 2 * 4);
 }
 
 TEST_CASE("a step may have more pairs of a token and an expert than a grid has rows") {

@@ -250,7 +250,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t, unsigned lon
     return make_handle(out, "cudaGraphInstantiate");
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t stream) { return allocation("cudaGraphUpload", stream); }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t stream) { return call("cudaGraphLaunch", stream); }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    fake.launched = graph;
+    return call("cudaGraphLaunch", stream);
+}
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return free_handle(graph, "cudaGraphDestroy"); }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return free_handle(graph, "cudaGraphExecDestroy"); }
 

@@ -16,7 +16,8 @@ struct FakeCuda {
     int64_t live_handles = 0, live_bytes = 0;  // streams, events, graphs and blocks of memory; what the blocks take
     int64_t total_bytes = int64_t(8) << 30;
     int64_t captures = 0, instantiations = 0;
-    int64_t copied_bytes = 0;  // by copies that are not captured
+    const void *launched = nullptr;  // the last graph
+    int64_t copied_bytes = 0;        // by copies that are not captured
 
     struct {
         void *to;

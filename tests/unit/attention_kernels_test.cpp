@@ -56,9 +56,9 @@ void check(const Case &c) {
     const HeadsCall call = s.call();
     static std::vector<uint4> scratch;  // of all calls, as of all layers
     auto start = [&] {
-        decode_attention(
-            {call, reinterpret_cast<uint8_t *>(scratch.data()), c.multiprocessors, c.kernel == Kernel::kClusters},
-            nullptr);
+        decode_attention({call, reinterpret_cast<uint8_t *>(scratch.data()), c.multiprocessors,
+                          c.kernel == Kernel::kClusters, c.long_context},
+                         nullptr);
     };
     if (c.kernel == Kernel::kFlash) {
         REQUIRE(flash_attention(call.attention, nullptr));
@@ -168,6 +168,8 @@ TEST_CASE("one token: contexts of all lengths, in parts") {
                     c.pairs = RopePairs::kInterleaved;
                     c.multiprocessors = blocks;
                     check(c);
+                    c.long_context = true;
+                    if (kernel == Kernel::kClusters && format == kF16) check(c);
                 }
 }
 

@@ -31,6 +31,7 @@ struct Case {
     uint32_t rope_dims = 0;
     RopePairs pairs = RopePairs::kHalves;
     int multiprocessors = 8;
+    bool long_context = false;  // the step is captured for such
 
     uint32_t v_dim() const { return dim_v ? dim_v : dim; }
 };
