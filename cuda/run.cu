@@ -79,8 +79,15 @@ void Executable::send_tables(const Step &from) {
     tables_sent_ = true;
 }
 
-// Attention splits long contexts in another way, where it has a choice.
-bool Executable::has_long_contexts() const { return chip.early && context >= uint32_t(kLongContext); }
+// Attention splits long contexts in another way, where it has a choice and they come to be.
+bool Executable::has_long_contexts() const {
+    if (!chip.early || context <= uint32_t(kLongContext)) return false;
+    for (size_t i = 0; i < at.k.size(); ++i) {
+        const uint32_t window = program.cache_groups[program.cache_layers[i].group].window;
+        if (at.k[i].format == Format::kF16 && (window == 0 || window >= uint32_t(kLongContext))) return true;
+    }
+    return false;
+}
 
 bool Executable::has_long_context(const Step &host, uint32_t group) const {
     const size_t begin = size_t(group) * host.limits.max_tokens, end = begin + size_t(host.n_tokens);

@@ -23,8 +23,9 @@ struct Params {
 
 // No more, so that its blocks find room beside those of products.
 template <int kDim> constexpr int kWarps = 4;
-// So that, on chips with clusters, a block of products finds room beside it: half of a multiprocessor's and one more of
-// its warps (see Room in matvec.cu). Elsewhere two blocks of attention.
+// So that, on chips with clusters, a block of the stage after it finds room beside it: 16 warps with 72 registers (Room
+// in matvec.cu; formats whose kernels need fewer or more have other blocks, which come later). Elsewhere two of
+// attention.
 template <bool kClustered> constexpr int kRegisters = kClustered ? 224 : 255;
 constexpr int kUnits = 2;  // that a warp holds as they lie in a quantized cache
 
@@ -94,7 +95,7 @@ template <int kDim> struct Way {
     const HeadsCall &call;
     const Work &work;
     int32_t unit, n;                   // the first; how many
-    int32_t page_unit = -1, page = 0;  // lane i: page of the unit page_unit + i
+    int32_t page_unit = -1, page = 0;  // lane i: where the page of the unit page_unit + i begins
 
     __device__ Way(const HeadsCall &call_, const Work &work_) : call(call_), work(work_) {
         unit = work.unit_begin + int32_t(threadIdx.x / 32);
@@ -381,18 +382,20 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kWarps<kDim>, 2)
     if (way.n > 0) {
         reader.start();
         Part<kDim> part(shared.q[0], sizeof shared.q[0]);
-        auto use = [&]<int kUnits>(std::integral_constant<int, kUnits>, int i) {
-            float score[kUnits][4];
+        auto use = [&]<int kUsed>(std::integral_constant<int, kUsed>, int i) {
+            float score[kUsed][4];
             reader.begin(i);
-            finish(reader, reader.k[kUnits - 1], way.rows(i + kUnits - 1), 0);
+            finish(reader, reader.k[kUsed - 1], way.rows(i + kUsed - 1), 0);
             part.scores(reader.k, score);
-            if (kUnits == reader.kAhead) reader.load_keys(i + kUnits);  // fewer are the last
-            for (int u = 0; u < kUnits; ++u) mask(work, call.attention.args.soft_cap, way.first_row(i + u), score[u]);
+            if (kUsed == reader.kAhead) reader.load_keys(i + kUsed);  // fewer are the last
+#pragma unroll
+            for (int u = 0; u < kUsed; ++u) mask(work, call.attention.args.soft_cap, way.first_row(i + u), score[u]);
             part.soften(score);
             reader.middle(i);
-            finish(reader, reader.v[kUnits - 1], way.rows(i + kUnits - 1), 1);
-            for (int u = 0; u < kUnits; ++u) part.add(reader.v[u], score[u]);
-            if (kUnits == reader.kAhead) reader.load_values(i + kUnits);
+            finish(reader, reader.v[kUsed - 1], way.rows(i + kUsed - 1), 1);
+#pragma unroll
+            for (int u = 0; u < kUsed; ++u) part.add(reader.v[u], score[u]);
+            if (kUsed == reader.kAhead) reader.load_values(i + kUsed);
         };
 #pragma unroll 1
         for (int i = 0; i < way.n; i += reader.kAhead)
@@ -430,8 +433,8 @@ uint32_t blocks_per_token(const AttentionArgs &a) {
     return a.n_kv_heads * ((a.n_heads / a.n_kv_heads + kPartHeads - 1) / kPartHeads);
 }
 
-// What a token sees for a KV head, for `rows` of these: clusters of n_blocks, n_groups of them. Clusters join their
-// parts sooner than groups do, but large ones do not find room on all multiprocessors.
+// How what a token sees is split for each of `rows`, a token's KV heads: clusters of n_blocks, n_groups of them. Blocks
+// of a cluster join their parts sooner than groups do, but clusters of eight do not find room on all multiprocessors.
 struct Split {
     uint32_t n_blocks, n_groups;
 };
@@ -442,8 +445,8 @@ template <bool kQuantized, bool kClustered> Split split_of(const DecodeAttention
     const uint32_t most = !kClustered ? 4 * n : kQuantized ? n * 17 / 8 : pairs ? n : n * 9 / 8;
     uint32_t n_blocks = !kClustered ? 1 : pairs ? 2 : kMaxClusterBlocks;
     while (n_blocks > 1 && n_blocks * rows > most) n_blocks /= 2;
-    const uint32_t all = kClustered && !kQuantized && !pairs ? n * 5 / 8 : most;
-    return {n_blocks, std::clamp(all / (n_blocks * rows), 1u, uint32_t(kMaxGroups))};
+    if (kClustered && !kQuantized && !pairs) return {n_blocks, 1};
+    return {n_blocks, std::clamp(most / (n_blocks * rows), 1u, uint32_t(kMaxGroups))};
 }
 
 template <int kDim, bool kQuantized, bool kClustered> void start(const DecodeAttentionCall &call, cudaStream_t stream) {

@@ -88,6 +88,7 @@ template <int kDim> struct Part {
                 multiply_add(kHoldsQueries ? other[u] : sum[u], {a.z, b.z, a.w, b.w}, x.z, x.w);
             }
         }
+#pragma unroll
         for (int u = 0; u < kUnits && kHoldsQueries; ++u)
             for (int i = 0; i < 4; ++i) sum[u][i] += other[u][i];
     }
@@ -98,6 +99,7 @@ template <int kDim> struct Part {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
             now[h] = fmaxf(score[0][h], score[0][h + 2]);
+#pragma unroll
             for (int u = 1; u < kUnits; ++u) now[h] = fmaxf(now[h], fmaxf(score[u][h], score[u][h + 2]));
             for (int i = 4; i < 32; i *= 2) now[h] = fmaxf(now[h], __shfl_xor_sync(~0u, now[h], i));
             now[h] = fmaxf(now[h], maximum[h]);

@@ -54,7 +54,8 @@ size_t input_bytes(const MatvecArgs &a) { return size_t(a.slots) * kInputSlotByt
 // What a block may have of a multiprocessor. Of two stages that follow each other, the block of the second asks for its
 // weights while that of the first still works, so there must be room for both; but not for two blocks of one stage, as
 // then other multiprocessors would have none. So every other stage takes more than half of the shared memory, and those
-// between them, by more warps, more than half of the registers. (Attention of few tokens fits beside either.)
+// between them, by more warps, more than half of the registers. (Attention of few tokens fits beside
+// either where a kernel has 65 to 72 registers.)
 struct Room {
     uint32_t warps = kMatvecWarps, least_warps = 1;
     size_t least = 0, enough, most;  // bytes of shared memory; more than `enough` gain nothing

@@ -108,7 +108,7 @@ TEST_CASE("steps of long contexts are captured apart, and told by what their tok
     constexpr uint32_t kPages = 200, kTokens = 8;
     FakeCuda &fake = fake_cuda();
     Groups groups(2, kPages, kTokens);
-    groups.program.cache_groups[0].window = 100;
+    groups.program.cache_groups[0].window = 100;  // of tokens
     const std::unique_ptr<Backend> backend = create_cuda_backend();
     const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
     ThreadPool pool({.threads = 1});
@@ -131,17 +131,50 @@ TEST_CASE("steps of long contexts are captured apart, and told by what their tok
         return fake.launched;
     };
     std::set<const void *> all;
-    for (int32_t n : {1, 2, 4, 8}) {
-        const void *few = graph_of(n, 0, 10), *many = graph_of(n, 0, 6000);
+    for (int32_t n : {8, 5, 3, 2, 1}) {  // what longer steps saw lies behind
+        const void *few = graph_of(n, 0, 10), *many = graph_of(n, 0, 4096);
         CHECK(graph_of(n, 0, 4095) == few);
-        CHECK(graph_of(n, 0, 4096) == many);
         CHECK(graph_of(n, 2000, 6000) == few);
+        CHECK(graph_of(n, 0, 6000) == many);
         all.insert(few);
         all.insert(many);
     }
     CHECK(all.size() == 8);
     CHECK(all.count(nullptr) == 0);
     CHECK(fake.instantiations == 2 * 4);
+}
+
+TEST_CASE("long contexts are split in another way, but not what windows see of them, nor other caches") {
+    FakeCuda &fake = fake_cuda();
+    const std::unique_ptr<Backend> backend = create_cuda_backend();
+    const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
+    ThreadPool pool({.threads = 1});
+    // How often clusters of two and of eight blocks are captured for a step of one token, with 8 multiprocessors.
+    auto clusters = [&](uint32_t n_pages, uint32_t window, Format cache) {
+        Groups groups(2, n_pages);
+        Program &p = groups.program;
+        groups.limits.cache_k = groups.limits.cache_v = cache;
+        for (uint16_t layer : {0, 1}) {
+            p.cache_groups[layer].n_kv_heads = 1;
+            p.values.push_back({2 * 64, Rows::kTokens});
+            p.values.push_back({2 * 64, Rows::kTokens});
+            Op op;
+            op.kind = OpKind::kAttention;
+            op.in[0] = ValueId(p.values.size() - 2);
+            op.out = ValueId(p.values.size() - 1);
+            op.attention = {layer, 2, 1, 64, 64, 0.1f, 0};
+            p.ops.push_back(op);
+        }
+        p.cache_groups[0].window = window;
+        Arena none;
+        std::fill(std::begin(fake.of_cluster), std::end(fake.of_cluster), 0);
+        REQUIRE(backend->compile(p, groups.limits, *store, none, pool));
+        return std::pair(fake.of_cluster[2], fake.of_cluster[8]);
+    };
+    CHECK(clusters(128, 100, Format::kF16) == std::pair<int64_t, int64_t>(0, 2));
+    CHECK(clusters(129, 100, Format::kF16) == std::pair<int64_t, int64_t>(1, 3));
+    CHECK(clusters(129, 0, Format::kF16) == std::pair<int64_t, int64_t>(2, 2));
+    CHECK(clusters(129, 0, Format::kQ8_0) == std::pair<int64_t, int64_t>(0, 2));
 }
 
 TEST_CASE("a step may have more pairs of a token and an expert than a grid has rows") {

@@ -273,6 +273,9 @@ cudaError_t cudaLaunchKernel(const void *, dim3 grid, dim3, void **, size_t, cud
     return launch("cudaLaunchKernel", grid, stream);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *, void **) {
+    for (unsigned i = 0; i < config->numAttrs; ++i)
+        if (config->attrs[i].id == cudaLaunchAttributeClusterDimension)
+            ++fake.of_cluster[config->attrs[i].val.clusterDim.x];
     return launch("cudaLaunchKernelExC", config->gridDim, config->stream);
 }
 

@@ -17,6 +17,7 @@ struct FakeCuda {
     int64_t total_bytes = int64_t(8) << 30;
     int64_t captures = 0, instantiations = 0;
     const void *launched = nullptr;  // the last graph
+    int64_t of_cluster[9] = {};      // kernels launched or captured, by blocks of a cluster
     int64_t copied_bytes = 0;        // by copies that are not captured
 
     struct {

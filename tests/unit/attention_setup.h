@@ -32,6 +32,7 @@ struct Case {
     RopePairs pairs = RopePairs::kHalves;
     int multiprocessors = 8;
     bool long_context = false;  // the step is captured for such
+    int32_t loud_row = -1;      // whose keys are much larger than the others; -1: none
 
     uint32_t v_dim() const { return dim_v ? dim_v : dim; }
 };
@@ -101,7 +102,7 @@ struct Setup {
         for (uint32_t s = 0; s < c.before.size(); ++s)
             for (int32_t row = first_row(s); row < c.before[s]; ++row)
                 for (uint32_t h = 0; h < c.n_kv_heads; ++h) {
-                    k.write(floats(c.dim), slot_of(s, row), h);
+                    k.write(floats(c.dim, row == c.loud_row ? 30.0f : 1.0f), slot_of(s, row), h);
                     v.write(floats(c.v_dim()), slot_of(s, row), h);
                 }
         if (!c.own_rows) write_own(k, v);
