@@ -118,7 +118,7 @@ template <int kDim> struct Way {
 // ---- units of an F16 cache: in registers, those of the next while this one is used
 
 template <int kDim, typename S> struct DirectReader {
-    static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded, and used, at once
+    static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded at once
     static constexpr bool kHoldsBoth = kDim <= 128;     // large heads leave registers for one of the two
     Way<kDim> &way;
     S &shared;
@@ -126,26 +126,29 @@ template <int kDim, typename S> struct DirectReader {
     Values<kDim> v[kAhead];
 
     __device__ DirectReader(Way<kDim> &way_, S &shared_) : way(way_), shared(shared_) {}
-    template <typename Rows> __device__ void load(Rows (&rows)[kAhead], const Plane &plane, int i) {
+    template <int kSlot, int kUsed, typename Rows>
+    __device__ void load(Rows (&rows)[kAhead], const Plane &plane, int i) {
 #pragma unroll
-        for (int u = 0; u < kAhead; ++u) {
+        for (int u = 0; u < kUsed; ++u) {
             if (i + u >= way.n) return;
             const uint8_t *from = way.data(plane, i + u);
-            fill(rows[u], [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
+            fill(rows[kSlot + u], [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
         }
     }
-    // Of the units from i on, as many as are used at once.
-    __device__ void load_keys(int i) { load(k, way.call.attention.k, i); }
-    __device__ void load_values(int i) { load(v, way.call.attention.v, i); }
+    // Of kUsed units from i on, to k or v [kSlot] and behind.
+    template <int kSlot, int kUsed> __device__ void load_keys(int i) { load<kSlot, kUsed>(k, way.call.attention.k, i); }
+    template <int kSlot, int kUsed> __device__ void load_values(int i) {
+        load<kSlot, kUsed>(v, way.call.attention.v, i);
+    }
     // The first units, before what this step makes is known.
     __device__ void prefetch() {
-        load_keys(0);
-        if (kHoldsBoth) load_values(0);
+        load_keys<0, kAhead>(0);
+        if (kHoldsBoth) load_values<0, kAhead>(0);
     }
     __device__ void settle() {}
     // After that.
     __device__ void start() {
-        if (!kHoldsBoth) load_values(0);
+        if (!kHoldsBoth) load_values<0, kAhead>(0);
     }
     __device__ void begin(int) {}
     __device__ void middle(int) {}
@@ -200,8 +203,8 @@ template <int kDim, typename S> struct DecodingReader {
         decode(v[0], way.call.attention.v, i, 1);
         __syncwarp();
     }
-    __device__ void load_keys(int) {}
-    __device__ void load_values(int) {}
+    template <int kSlot, int kUsed> __device__ void load_keys(int) {}
+    template <int kSlot, int kUsed> __device__ void load_values(int) {}
     __device__ uint4 own(int p, int chunk) const {
         uint4 values;
         const Plane &plane = p ? way.call.attention.v : way.call.attention.k;
@@ -348,7 +351,8 @@ __device__ inline void mask(const Work &w, float soft_cap, int32_t first_row, fl
 
 // ---- the kernel: a block for a part of what one token sees, for some heads of one KV head
 
-template <int kDim, bool kQuantized, bool kClustered>
+// kTwo: a warp uses two units at once. Short contexts, in clusters, are faster with the instructions of one.
+template <int kDim, bool kQuantized, bool kClustered, bool kTwo>
 __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kWarps<kDim>, 2)
     decode_kernel(const __grid_constant__ Params p) {
     if constexpr (kClustered && !kHasClusters) return;  // never started there
@@ -382,27 +386,36 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kWarps<kDim>, 2)
     if (way.n > 0) {
         reader.start();
         Part<kDim> part(shared.q[0], sizeof shared.q[0]);
-        auto use = [&]<int kUsed>(std::integral_constant<int, kUsed>, int i) {
+        constexpr int kAhead = reader.kAhead;
+        auto use = [&]<int kSlot, int kUsed>(int i) {
+            constexpr bool kLast = kTwo && kUsed < kAhead;  // of the warp's
             float score[kUsed][4];
             reader.begin(i);
-            finish(reader, reader.k[kUsed - 1], way.rows(i + kUsed - 1), 0);
-            part.scores(reader.k, score);
-            if (kUsed == reader.kAhead) reader.load_keys(i + kUsed);  // fewer are the last
+            finish(reader, reader.k[kSlot + kUsed - 1], way.rows(i + kUsed - 1), 0);
+            part.scores(reader.k + kSlot, score);
+            if (!kLast) reader.template load_keys<kSlot, kUsed>(i + kAhead);
 #pragma unroll
             for (int u = 0; u < kUsed; ++u) mask(work, call.attention.args.soft_cap, way.first_row(i + u), score[u]);
             part.soften(score);
             reader.middle(i);
-            finish(reader, reader.v[kUsed - 1], way.rows(i + kUsed - 1), 1);
+            finish(reader, reader.v[kSlot + kUsed - 1], way.rows(i + kUsed - 1), 1);
 #pragma unroll
-            for (int u = 0; u < kUsed; ++u) part.add(reader.v[u], score[u]);
-            if (kUsed == reader.kAhead) reader.load_values(i + kUsed);
+            for (int u = 0; u < kUsed; ++u) part.add(reader.v[kSlot + u], score[u]);
+            if (!kLast) reader.template load_values<kSlot, kUsed>(i + kAhead);
         };
 #pragma unroll 1
-        for (int i = 0; i < way.n; i += reader.kAhead)
-            if (reader.kAhead == 1 || i + 1 == way.n)
-                use(std::integral_constant<int, 1>(), i);
-            else
-                use(std::integral_constant<int, reader.kAhead>(), i);
+        for (int i = 0; i < way.n; i += kAhead) {
+            if constexpr (kTwo && kAhead == 2) {
+                if (i + 1 < way.n)
+                    use.template operator()<0, 2>(i);
+                else
+                    use.template operator()<0, 1>(i);
+            } else {
+                use.template operator()<0, 1>(i);
+                if constexpr (kAhead == 2)
+                    if (i + 1 < way.n) use.template operator()<1, 1>(i + 1);
+            }
+        }
         __syncwarp();
         part.put(shared.warp[threadIdx.x / 32].result, S::Join::kStride, shared.join.states[threadIdx.x / 32]);
     }
@@ -438,25 +451,25 @@ uint32_t blocks_per_token(const AttentionArgs &a) {
 struct Split {
     uint32_t n_blocks, n_groups;
 };
-template <bool kQuantized, bool kClustered> Split split_of(const DecodeAttentionCall &call, uint32_t rows) {
-    const auto n = uint32_t(call.n_multiprocessors);
-    const bool pairs = call.long_context && !kQuantized;
+template <bool kQuantized, bool kClustered, bool kLong> Split split_of(uint32_t n_multiprocessors, uint32_t rows) {
     // Where blocks are small, two are on a multiprocessor.
-    const uint32_t most = !kClustered ? 4 * n : kQuantized ? n * 17 / 8 : pairs ? n : n * 9 / 8;
-    uint32_t n_blocks = !kClustered ? 1 : pairs ? 2 : kMaxClusterBlocks;
+    const uint32_t most = n_multiprocessors * (!kClustered ? 32 : kQuantized ? 17 : kLong ? 8 : 9) / 8;
+    uint32_t n_blocks = !kClustered ? 1 : kLong ? 2 : kMaxClusterBlocks;
     while (n_blocks > 1 && n_blocks * rows > most) n_blocks /= 2;
-    if (kClustered && !kQuantized && !pairs) return {n_blocks, 1};
+    if (kClustered && !kQuantized && !kLong) return {n_blocks, 1};
     return {n_blocks, std::clamp(most / (n_blocks * rows), 1u, uint32_t(kMaxGroups))};
 }
 
-template <int kDim, bool kQuantized, bool kClustered> void start(const DecodeAttentionCall &call, cudaStream_t stream) {
+template <int kDim, bool kQuantized, bool kClustered, bool kLong = false>
+void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     const AttentionCall &c = call.heads.attention;
     constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered>);
-    const auto kernel = decode_kernel<kDim, kQuantized, kClustered>;
+    const auto kernel = decode_kernel < kDim, kQuantized, kClustered, !kQuantized && (kLong || !kClustered) > ;
     static_assert(bytes <= 99 * 1024);
     allow_shared(kernel, bytes);
-    const Split split = split_of<kQuantized, kClustered>(call, blocks_per_token(c.args) * uint32_t(c.n));
-    const Grid grid{{split.n_blocks, blocks_per_token(c.args), split.n_groups * unsigned(c.n)},
+    const uint32_t rows = blocks_per_token(c.args);
+    const Split split = split_of<kQuantized, kClustered, kLong>(uint32_t(call.n_multiprocessors), rows * uint32_t(c.n));
+    const Grid grid{{split.n_blocks, rows, split.n_groups * unsigned(c.n)},
                     32 * kWarps<kDim>,
                     bytes,
                     kClustered ? split.n_blocks : 0};
@@ -490,10 +503,12 @@ void decode_attention(const DecodeAttentionCall &call, cudaStream_t stream) {
     }
     with_tile_dim(c.args.head_dim_k, [&](auto dim) {
         const bool quantized = c.k.format != Format::kF16;
-        if (call.early)
-            quantized ? start<dim(), true, true>(rest, stream) : start<dim(), false, true>(rest, stream);
-        else
+        if (!call.early)
             quantized ? start<dim(), true, false>(rest, stream) : start<dim(), false, false>(rest, stream);
+        else if (quantized)
+            start<dim(), true, true>(rest, stream);
+        else
+            call.long_context ? start<dim(), false, true, true>(rest, stream) : start<dim(), false, true>(rest, stream);
     });
 }
 

@@ -73,8 +73,8 @@ template <int kDim> struct Part {
         for (int j = 0; j < kKeySteps && kHoldsQueries; ++j) q[j] = read_query(j);
     }
 
-    // Of the first kUnits of `k`; several at once, as each is a chain of operations that wait for each other.
-    template <int kUnits, int kN> __device__ void scores(const Keys<kDim> (&k)[kN], float (&sum)[kUnits][4]) const {
+    // Of kUnits units; several at once, as each is a chain of operations that wait for each other.
+    template <int kUnits> __device__ void scores(const Keys<kDim> *k, float (&sum)[kUnits][4]) const {
         float other[kUnits][4] = {};  // a second chain of products, where there are registers for it
         for (auto &unit : sum)
             for (float &s : unit) s = 0;

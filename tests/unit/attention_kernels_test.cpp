@@ -183,6 +183,8 @@ TEST_CASE("one token: more pages for a warp than lanes") {
                 .kernel = kernel, .dim = dim, .before = {kernel == Kernel::kDecode ? 8300 : 2100}, .sequence = {0}};
             c.multiprocessors = 1;
             check(c);
+            c.long_context = true;
+            if (kernel == Kernel::kClusters) check(c);
         }
 }
 
@@ -192,6 +194,8 @@ TEST_CASE("one token: a score far above the others, anywhere in what a warp has 
             Case c = {.kernel = Kernel::kClusters, .dim = dim, .group = 4, .before = {600}, .sequence = {0}};
             c.multiprocessors = 2;
             c.loud_row = row;
+            check(c);
+            c.long_context = true;
             check(c);
         }
 }
