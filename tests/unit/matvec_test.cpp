@@ -205,6 +205,19 @@ TEST_CASE("shapes: fewer tiles than blocks, many columns, ranges of rows") {
     check({.formats = {Format::kQ4_K}, .rows = {2400}, .cols = 4096, .n = 8, .n_multiprocessors = 1});
 }
 
+TEST_CASE("more weights for a block than twice what its ring holds") {
+    for (bool gate : {false, true}) {
+        Shape s = {.formats = {Format::kQ4_K, gate ? Format::kQ4_K : Format::kQ6_K}, .rows = {150, 150}, .cols = 4096};
+        s.norm = s.gate = gate;
+        s.n_multiprocessors = 1;
+        check(s);
+        s.cols = 1792;
+        s.n_multiprocessors = 2;
+        check(s);
+    }
+    check({.formats = {Format::kQ6_K}, .rows = {70}, .cols = 14336, .residual = true, .n_multiprocessors = 1});
+}
+
 TEST_CASE("chips with little shared memory") {
     for (size_t bytes : {size_t(99) << 10, size_t(80) << 10})
         for (int n : {1, 8}) {
