@@ -40,15 +40,20 @@ size_t product(size_t a, size_t b) {
     return result;
 }
 
-void check_supported(const Program &program, const LimitsView &limits) {
+void check_supported(const Program &program, const LimitsView &limits, const Chip &chip) {
     for (Format format : {limits.cache_k, limits.cache_v})
         if (!plane_format_known(format))
             throw Failure(kUnsupported, "the CUDA backend has no cache in %s", format_info(format).name);
-    for (const Op &op : program.ops)
+    for (const Op &op : program.ops) {
+        if (op.kind == OpKind::kAttention && attention_shared_bytes(op.attention) > chip.block_shared_bytes)
+            throw Failure(kUnsupported,
+                          "heads of %u values do not fit into what this GPU shares within a block, %zu bytes",
+                          op.attention.head_dim_k, chip.block_shared_bytes);
         for (const WeightRef &w : op.weight)
             for (const WeightRef::Side &side : w.side)
                 if (side.role != SideRole::kNone)
                     throw Failure(kUnsupported, "the CUDA backend does not support weights with side tensors");
+    }
 }
 
 // A stage may have linears of these; whether it can be done as one is seen when it is.
@@ -179,7 +184,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
       host_logits(host_logits_bytes(program, limits), "memory for logits"),
       host_best(host_best_bytes(limits), "memory for the best tokens"), context(limits.step.context),
       fetched_(limits.step.max_outputs) {
-    check_supported(program, limits);
+    check_supported(program, limits, chip);
     for (const Stage &stage : stages)
         for (int i = 0; i < stage.n_linears; ++i)
             product_formats |= uint64_t{1} << uint32_t(program.ops[size_t(stage.first_linear + i)].weight[0].format);

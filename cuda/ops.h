@@ -86,6 +86,7 @@ struct AttentionSplit {
     bool early = false;  // the chip has programmatic dependent launch
 };
 size_t attention_scratch(const AttentionArgs &args, uint32_t max_pages, int n_multiprocessors);
+size_t attention_shared_bytes(const AttentionArgs &args);  // that a block must get: it grows with heads
 void attention(const AttentionCall &call, const AttentionSplit &split, cudaStream_t stream);
 // Of many tokens, on matrix units; false where it does not cover the shape or format, and nothing was done.
 bool flash_attention(const AttentionCall &call, cudaStream_t stream);
@@ -116,7 +117,7 @@ struct DecodeAttentionCall {
     // decode_attention_scratch() bytes, zeros before the first step; one for all layers.
     uint8_t *scratch = nullptr;
     int n_multiprocessors = 1;
-    bool early = false;  // the chip has programmatic dependent launch (and clusters): sm_90 and later
+    bool early = false;         // the chip has programmatic dependent launch (and clusters): sm_90 and later
     bool long_context = false;  // some token sees kLongContext rows or more: another split is faster then
 };
 constexpr int32_t kLongContext = 4096;  // measured on an H200

@@ -367,6 +367,10 @@ uint32_t most_parts(const AttentionArgs &a, int n, uint32_t max_pages, int n_mul
 
 }  // namespace
 
+size_t attention_shared_bytes(const AttentionArgs &a) {
+    return sizeof(Shared) + kHeads * std::max(padded(a.head_dim_k), kSlice) * sizeof(float);
+}
+
 size_t attention_scratch(const AttentionArgs &a, uint32_t max_pages, int n_multiprocessors) {
     size_t most = 0;
     for (int n = 1; n <= kDecodeTokens; ++n) {
@@ -384,7 +388,7 @@ void attention(const AttentionCall &c, const AttentionSplit &split, cudaStream_t
     const Params params{c, int(n_parts), states, reinterpret_cast<float *>(states + n_states)};
     dim3 blocks = blocks_per_token(c.args);
     blocks.x = uint32_t(c.n) * n_parts;
-    const size_t bytes = sizeof(Shared) + kHeads * std::max(padded(c.args.head_dim_k), kSlice) * sizeof(float);
+    const size_t bytes = attention_shared_bytes(c.args);
     with_cache_format(c.k.format, [&](auto k) {
         with_cache_format(c.v.format, [&](auto v) {
             const auto kernel = attention_kernel<typename decltype(k)::type, typename decltype(v)::type>;

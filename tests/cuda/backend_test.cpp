@@ -177,6 +177,31 @@ TEST_CASE("long contexts are split in another way, but not what windows see of t
     CHECK(clusters(129, 0, Format::kQ8_0) == std::pair<int64_t, int64_t>(0, 2));
 }
 
+TEST_CASE("heads that no block has room for are refused by name") {
+    Groups groups(1);
+    for (int i = 0; i < 2; ++i) groups.program.values.push_back({8192, Rows::kTokens});
+    Op op;
+    op.kind = OpKind::kAttention;
+    op.in[0] = 1;
+    op.out = 2;
+    op.attention = {0, 1, 1, 8192, 8192, 0.1f, 0};
+    groups.program.ops.push_back(op);
+    groups.program.cache_groups[0].head_dim_k = groups.program.cache_groups[0].head_dim_v = 8192;
+    const std::unique_ptr<Backend> backend = create_cuda_backend();
+    const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
+    ThreadPool pool({.threads = 1});
+    Arena none;
+    const int64_t handles = fake_cuda().live_handles;
+    try {
+        backend->compile(groups.program, groups.limits, *store, none, pool);
+        FAIL("compiled");
+    } catch (const Error &e) {
+        CHECK(e.status() == Status::kUnsupported);
+        CHECK(std::string(e.what()).find("heads of 8192 values") != std::string::npos);
+    }
+    CHECK(fake_cuda().live_handles == handles);
+}
+
 TEST_CASE("a step may have more pairs of a token and an expert than a grid has rows") {
     constexpr uint32_t kTokens = 5000, kUsed = 16, kWidth = 2 * kUsed, kRows = 4;
     const Groups nothing(0, 1);
