@@ -294,6 +294,13 @@ TEST_CASE("large heads: parts of long contexts on all multiprocessors, short one
     }
 }
 
+TEST_CASE("any shape of heads: more pages in a part than lanes") {
+    Case c = {.kernel = Kernel::kAny, .dim = 40, .n_kv_heads = 3, .before = {2300}, .sequence = {0}};
+    c.own_rows = false;
+    c.multiprocessors = 1;
+    check_any(c);
+}
+
 TEST_CASE("more parts of a context than lanes put together") {
     Case c = {.kernel = Kernel::kAny, .dim = 16, .group = 2, .before = {3000}, .sequence = {0, 0}};
     c.own_rows = false;
