@@ -306,7 +306,8 @@ template <int kDim, bool kQuantized, bool kClustered, bool kLong = false>
 void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     const AttentionCall &c = call.heads.attention;
     constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered>);
-    const auto kernel = decode_kernel < kDim, kQuantized, kClustered, !kQuantized && (kLong || !kClustered) > ;
+    constexpr bool kTwo = !kQuantized && kDim <= 128 && (kLong || !kClustered);
+    const auto kernel = decode_kernel<kDim, kQuantized, kClustered, kTwo>;
     static_assert(bytes <= 99 * 1024);
     allow_shared(kernel, bytes);
     const uint32_t rows = blocks_per_token(c.args);
