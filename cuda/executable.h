@@ -119,7 +119,7 @@ struct Executable {
     static Graph ready(const Recorded &recorded);
     Step host_layout() const;  // of host_step, as it is
     Recorded record_step(int32_t n_tokens) const;
-    bool has_long_contexts() const;                                 // steps are captured for them as well
+    bool captures_long_contexts() const;                            // steps are captured for them as well
     bool has_long_context(const Step &host, uint32_t group) const;  // some token sees so many rows of the group
     bool has_long_context(const Step &host) const;                  // of some group
     void pretend_to_see(int32_t rows);                              // in host_step, for the steps that are captured

@@ -80,7 +80,7 @@ void Executable::send_tables(const Step &from) {
 }
 
 // Attention splits long contexts in another way, where it has a choice and they come to be.
-bool Executable::has_long_contexts() const {
+bool Executable::captures_long_contexts() const {
     if (!chip.early || context <= uint32_t(kLongContext)) return false;
     for (size_t i = 0; i < at.k.size(); ++i) {
         const uint32_t window = program.cache_groups[program.cache_layers[i].group].window;
@@ -116,7 +116,7 @@ void Executable::pretend_to_see(int32_t rows) {
 // Of recurrent models each sequence has blocks of its own, also one that has no token in the step.
 const Executable::Captured *Executable::captured_for(const Step &step) const {
     const int32_t least = std::max(step.n_tokens, program.state_layers.empty() ? 0 : step.n_sequences);
-    const bool long_context = has_long_contexts() && has_long_context(step);
+    const bool long_context = captures_long_contexts() && has_long_context(step);
     const auto found = std::find_if(captured_.begin(), captured_.end(), [&](const Captured &c) {
         return c.tokens >= least && c.long_context == long_context;
     });
@@ -243,7 +243,7 @@ void Executable::capture() {
         const auto n = int32_t(std::min(uint32_t(bucket), at.step.limits.max_tokens));
         if (!captured_.empty() && captured_.back().tokens == n) break;
         for (bool long_context : {false, true}) {
-            if (long_context && !has_long_contexts()) continue;
+            if (long_context && !captures_long_contexts()) continue;
             pretend_to_see(long_context ? kLongContext : 0);
             captured_.push_back({n, long_context, ready(record_step(n))});
             check(cudaGraphUpload(captured_.back().graph, stream), "preparing a captured step");

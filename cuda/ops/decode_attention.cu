@@ -30,21 +30,21 @@ template <bool kClustered> constexpr int kRegisters = kClustered ? 224 : 255;
 // Shared memory of a block. kQuantized: Q8_0 or Q4_0; otherwise both planes are F16.
 template <int kDim, bool kQuantized, bool kClustered> struct Shared {
     static constexpr int kPlaneBytes = kUnitRows * ((kDim + 31) / 32 * 34) + 16;  // Q8_0's, the longer
-    using Join = JoinMemory<kDim, kWarps<kDim>, kClustered>;
+    using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
     union alignas(16) Warp {
         float result[kPartHeads * Join::kStride];
         uint8_t rows[kQuantized ? kUnits : 1][2][kQuantized ? kPlaneBytes : 16];
-    } warp[kWarps<kDim>];
+    } warp[kDecodeWarps];
     Join join;
     alignas(16) uint8_t q[kPartHeads][2 * kDim + 16];
     alignas(16) uint8_t own[2][2 * kDim + 16];  // K and V row of this step
     float2 turns[kDim / 2];
-    float head[kWarps<kDim>][kDim];
-    float weight[kWarps<kDim>][2][kDim];  // of norms, for the first tasks
+    float head[kDecodeWarps][kDim];
+    float weight[kDecodeWarps][2][kDim];  // of norms, for the first tasks
 };
 
-__device__ Work find_work(const Params &p, int block_warps) {
+__device__ Work find_work(const Params &p) {
     const HeadsCall &call = p.call;
     const AttentionCall &c = call.attention;
     const StepLimits &limits = c.step.limits;
@@ -68,7 +68,7 @@ __device__ Work find_work(const Params &p, int block_warps) {
     // Some units for a warp cost less than another cluster's part.
     const int cluster_blocks = int(gridDim.x);
     w.group = int(blockIdx.z / uint32_t(c.n));
-    w.n_groups = max(1, min(p.n_groups, n / (p.least_units * cluster_blocks * block_warps)));
+    w.n_groups = max(1, min(p.n_groups, n / (p.least_units * cluster_blocks * kDecodeWarps)));
     const int32_t n_blocks = w.n_groups * cluster_blocks, each = (n + n_blocks - 1) / n_blocks;
     w.unit_begin = min(first_unit + (w.group * cluster_blocks + int32_t(blockIdx.x)) * each, last);
     w.unit_end = min(w.unit_begin + each, last);
@@ -78,7 +78,7 @@ __device__ Work find_work(const Params &p, int block_warps) {
 
 // ---- the queries, and the rows of this step
 
-// Heads of q are tasks 0 .. n_heads - 1, then K and V; a warp has every kWarps-th. Two are loaded ahead.
+// Heads of q are tasks 0 .. n_heads - 1, then K and V; a warp has every kDecodeWarps-th. Two are loaded ahead.
 template <int kDim, typename S> struct Preparation {
     static constexpr uint32_t kAhead = 2;  // tasks whose values are on their way
     HeadValues<kDim> x[kAhead];
@@ -91,7 +91,7 @@ template <int kDim, typename S> struct Preparation {
     __device__ Preparation(const HeadsCall &call_, const Work &work_, S &shared_)
         : call(call_), work(work_), shared(shared_) {
         const AttentionCall &c = call.attention;
-        together = work.owner && kDim <= 32 * kWarps<kDim> && !call.k_norm.exists && !call.v_norm.exists &&
+        together = work.owner && kDim <= 32 * kDecodeWarps && !call.k_norm.exists && !call.v_norm.exists &&
                    c.k.format == Format::kF16 && c.v.format == Format::kF16 && !c.k.rotated && !c.v.rotated;
         if (work.owner) slot = __ldcg(c.step.slot + size_t(c.group) * c.step.limits.max_tokens + work.token);
 #pragma unroll 1
@@ -105,7 +105,7 @@ template <int kDim, typename S> struct Preparation {
         const AttentionArgs &a = call.attention.args;
         return slot >= 0 && work.first_head % (a.n_heads / a.n_kv_heads) == 0;
     }
-    __device__ uint32_t task(uint32_t i) const { return threadIdx.x / 32 + i * kWarps<kDim>; }
+    __device__ uint32_t task(uint32_t i) const { return threadIdx.x / 32 + i * kDecodeWarps; }
     __device__ uint32_t n_tasks() const { return work.n_heads + (work.owner && !together ? 2 : 0); }
     __device__ bool is_q(uint32_t t) const { return t < work.n_heads; }
     __device__ bool is_k(uint32_t t) const { return t == work.n_heads; }
@@ -193,17 +193,17 @@ template <int kDim, typename S> struct Preparation {
 
 // ---- the kernel: a block for a part of what one token sees, for some heads of one KV head
 
-// kTwo: a warp uses two units at once. Short contexts, in clusters, are faster with the instructions of one.
+// kTwo: a warp uses two units at once. In short contexts most have only one, and less code is less to fetch.
 template <int kDim, bool kQuantized, bool kClustered, bool kTwo>
-__global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kWarps<kDim>, 2)
+__global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     decode_kernel(const __grid_constant__ Params p) {
     if constexpr (kClustered && !kHasClusters) return;  // never started there
     using S = Shared<kDim, kQuantized, kClustered>;
-    using Join = Joiner<kDim, kWarps<kDim>, kClustered>;
+    using Join = Joiner<kDim, kDecodeWarps, kClustered>;
     S &shared = dynamic_shared_as<S>();
     const HeadsCall &call = p.call;
     let_successor_start();
-    const Work work = find_work(p, kWarps<kDim>);
+    const Work work = find_work(p);
     if (work.group >= work.n_groups) return;
     const int rank = int(blockIdx.x), n_blocks = int(gridDim.x);
     if constexpr (kClustered) Join::begin(shared.join, int(work.n_heads), rank, n_blocks);
@@ -269,7 +269,7 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kWarps<kDim>, 2)
     Join{shared.join,
          shared.warp[0].result,
          int(sizeof shared.warp[0] / sizeof(float)),
-         min(kWarps<kDim>, work.unit_end - work.unit_begin),
+         min(kDecodeWarps, work.unit_end - work.unit_begin),
          int(work.n_heads),
          work.group,
          work.n_groups,
@@ -313,7 +313,7 @@ void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     const uint32_t rows = blocks_per_token(c.args);
     const Split split = split_of<kQuantized, kClustered, kLong>(uint32_t(call.n_multiprocessors), rows * uint32_t(c.n));
     const Grid grid{{split.n_blocks, rows, split.n_groups * unsigned(c.n)},
-                    32 * kWarps<kDim>,
+                    32 * kDecodeWarps,
                     bytes,
                     kClustered ? split.n_blocks : 0};
     launch_early(kernel, grid, stream, call.early,

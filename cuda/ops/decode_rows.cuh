@@ -4,9 +4,8 @@
 
 namespace el::cuda {
 
-// No more, so that its blocks find room beside those of products.
-template <int kDim> constexpr int kWarps = 4;
-constexpr int kUnits = 2;  // that a warp holds as they lie in a quantized cache
+constexpr int kDecodeWarps = 4;  // of a block; no more, so that it finds room beside those of products
+constexpr int kUnits = 2;        // that a warp holds as they lie in a quantized cache
 
 // What one block looks at.
 struct Work {
@@ -20,7 +19,7 @@ struct Work {
     int group, n_groups;  // of blocks: this one's, and those that work
 };
 
-// A warp's way through its units: every kWarps-th of the block's.
+// A warp's way through its units: every kDecodeWarps-th of the block's.
 template <int kDim> struct Way {
     const HeadsCall &call;
     const Work &work;
@@ -29,9 +28,9 @@ template <int kDim> struct Way {
 
     __device__ Way(const HeadsCall &call_, const Work &work_) : call(call_), work(work_) {
         unit = work.unit_begin + int32_t(threadIdx.x / 32);
-        n = max(0, (work.unit_end - unit + kWarps<kDim> - 1) / kWarps<kDim>);
+        n = max(0, (work.unit_end - unit + kDecodeWarps - 1) / kDecodeWarps);
     }
-    __device__ int32_t first_row(int i) const { return (unit + i * kWarps<kDim>)*kUnitRows; }
+    __device__ int32_t first_row(int i) const { return (unit + i * kDecodeWarps) * kUnitRows; }
     __device__ int32_t rows(int i) const { return work.end - first_row(i); }  // that exist, if below kUnitRows
     // Where the unit's rows begin. Pages are looked up 32 units at once.
     __device__ const uint8_t *data(const Plane &plane, int i) {
