@@ -121,7 +121,7 @@ class Refill {
 template <int N> struct Output {
     float *out = nullptr;   // NULL: there is none
     uint32_t at, other_at;  // of the sums of its pieces, of those of what it is a gate for: the first
-    float added = 0, other_added = 0;
+    float added = 0, other_added = 0, residual = 0;
 
     __device__ Output(const MatvecArgs &a, uint32_t index) {
         uint32_t tile = index / (4 * N), in_part = tile;
@@ -146,12 +146,12 @@ template <int N> struct Output {
     }
     // Once what the kernels before have written is there.
     __device__ void fetch(const MatvecArgs &a) {
-        if (out && a.residual) added += a.residual[out - a.part[0].out];
+        if (out && a.residual) residual = a.residual[out - a.part[0].out];
     }
     __device__ void finish(const MatvecArgs &a, const float *sums, float factor, uint32_t index) const {
         if (!out) return;
         if (N > 1) factor = factor_of(a.quantized, a.row_bytes, index % N);
-        float y = factor * sum(a, sums + at) + added;
+        float y = factor * sum(a, sums + at) + (added + residual);
         if (a.gate) y = gated(a.activation, y, factor * sum(a, sums + other_at) + other_added);
         *out = y;
     }
