@@ -183,7 +183,7 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
     Output<N> first(a, threadIdx.x);
     float factor = 1, own_squares = 0;
     if constexpr (N == 1) {
-        RowQuantizer row(a.norm_weight, a.cols);
+        RowQuantizer row(a.norm, a.norm_weight, a.cols, warp);
         if (threadIdx.x < kSquares) squares[threadIdx.x] = {};
         __syncthreads();
         wait_for_predecessor();

@@ -25,7 +25,7 @@ template <typename Place> __global__ void __launch_bounds__(32 * kMatvecWarps) q
     __shared__ float4 squares[kSquares];
     let_successor_start();
     if (threadIdx.x < kSquares) squares[threadIdx.x] = {};
-    RowQuantizer row(a.weight, a.cols);
+    RowQuantizer row(a.norm, a.weight, a.cols, __shfl_sync(~0u, threadIdx.x / 32, 0));
     wait_for_predecessor();
     __syncthreads();
     const Place to(a);

@@ -33,137 +33,146 @@ constexpr uint32_t kChunkScalesAt = kTogether * kChunkCols, kChunkFloats = kToge
                    kChunkSumsAt = kChunkScalesAt + kChunkFloats, kInputChunkBytes = kChunkSumsAt + kChunkFloats;
 constexpr uint32_t input_chunks(uint32_t cols) { return (cols + kChunkCols - 1) / kChunkCols; }
 
-// Eight integers of a row from column i on, a quarter of a group; `scale` and `sums`, of its halves, are the group's.
-struct Quantized {
-    uint32_t i, bytes[2];
-    float scale;
-    int sums[2];
-};
-__device__ inline void write(const Quantized &q, uint8_t *row) {
-    const uint32_t lane = q.i % kSlotCols / kGroup, half = q.i % kGroup / 16;
-    uint8_t *slot = row + q.i / kSlotCols * kInputSlotBytes;
-    *reinterpret_cast<uint2 *>(slot + half * (kSlotCols / 2) + lane * 16 + q.i % 16) = {q.bytes[0], q.bytes[1]};
-    if (q.i % kGroup == 0)
-        reinterpret_cast<GroupScale *>(slot + kSlotCols)[lane] = {q.scale, {int16_t(q.sums[0]), int16_t(q.sums[1])}};
-}
+// Where a token's row goes. A lane has quads, four integers from column i on and 128 k further, of its warp's 512;
+// groups are finished one by one, `sums`: of a group's halves.
 __device__ inline uint32_t end_of(const uint8_t *, uint32_t cols) { return cols; }
+__device__ inline uint8_t *first_quad(uint8_t *row, uint32_t i) {
+    uint8_t *half = row + i / kSlotCols * kInputSlotBytes + i % kGroup / 16 * (kSlotCols / 2);
+    return half + i % kSlotCols / kGroup * 16 + i % 16;
+}
+constexpr uint32_t quad_offset(const uint8_t *, uint32_t k) { return k * 128 / 2; }
+__device__ inline void put_scale(uint8_t *row, uint32_t i, float scale, const int (&sums)[2]) {
+    auto *scales = reinterpret_cast<GroupScale *>(row + i / kSlotCols * kInputSlotBytes + kSlotCols);
+    scales[i % kSlotCols / kGroup] = {scale, {int16_t(sums[0]), int16_t(sums[1])}};
+}
 
 struct TokenOfChunks {
     uint8_t *chunks;
     uint32_t token;
 };
-__device__ inline void write(const Quantized &q, const TokenOfChunks &to) {
-    const uint32_t group = q.i / kGroup % kChunkGroups, word = q.i % kGroup / 4, t = to.token;
-    uint8_t *chunk = to.chunks + q.i / kChunkCols * kInputChunkBytes;
-    for (uint32_t j = 0; j < 2; ++j)
-        *reinterpret_cast<uint32_t *>(chunk + group / 2 * (kTogether * 64) + (4 * t + word % 4 + j) * 16 +
-                                      group % 2 * 8 + word / 4 * 4) = q.bytes[j];
-    if (q.i % kGroup) return;
-    float *at = reinterpret_cast<float *>(chunk + kChunkScalesAt) + (group / 2 * 4 + t / 2) * 4 + group % 2 * 2 + t % 2;
-    at[0] = q.scale;
-    at[kChunkFloats / sizeof(float)] = q.scale * float(q.sums[0] + q.sums[1]);
-}
-
 // The last chunk is filled with zeros.
 __device__ inline uint32_t end_of(const TokenOfChunks &, uint32_t cols) { return input_chunks(cols) * kChunkCols; }
+constexpr uint32_t kChunkPairBytes = kTogether * 2 * kGroup;  // of two groups
+__device__ inline uint8_t *first_quad(const TokenOfChunks &to, uint32_t i) {
+    const uint32_t group = i / kGroup % kChunkGroups, word = i % kGroup / 4;
+    return to.chunks + i / kChunkCols * kInputChunkBytes + group / 2 * kChunkPairBytes +
+           (4 * to.token + word % 4) * 16 + group % 2 * 8 + word / 4 * 4;
+}
+constexpr uint32_t quad_offset(const TokenOfChunks &, uint32_t k) {
+    return k * 128 / kChunkCols * kInputChunkBytes + k * 128 % kChunkCols / (2 * kGroup) * kChunkPairBytes;
+}
+__device__ inline void put_scale(const TokenOfChunks &to, uint32_t i, float scale, const int (&sums)[2]) {
+    const uint32_t group = i / kGroup % kChunkGroups, t = to.token;
+    auto *floats = reinterpret_cast<float *>(to.chunks + i / kChunkCols * kInputChunkBytes + kChunkScalesAt);
+    float *at = floats + (group / 2 * 4 + t / 2) * 4 + group % 2 * 2 + t % 2;
+    at[0] = scale;
+    at[kChunkFloats / sizeof(float)] = scale * float(sums[0] + sums[1]);
+}
 
-// Eight values from memory, as far as they exist.
-struct alignas(16) Eight {
-    float v[8];
-    Eight() = default;
-    __device__ Eight(const float *from, uint32_t i, uint32_t n, float otherwise) {
+// A lane's part of kBlock values of a row from `first` on: quad k is that from first + place(k) on. A warp reads 512
+// bytes in a row for each k; eight lanes have a group.
+struct alignas(16) Quads {
+    static constexpr uint32_t kQuads = 4, kBlock = kQuads * 128;
+    static __device__ uint32_t place(uint32_t k) { return 128 * k + threadIdx.x % 32 * 4; }
+    float v[kQuads][4];
+
+    Quads() = default;
+    // From a row of n; `otherwise` for what does not exist, or all.
+    __device__ Quads(const float *row, uint32_t first, uint32_t n, float otherwise) {
 #pragma unroll
-        for (float &one : v) one = otherwise;
-        if (!from || i >= n) return;
-        *reinterpret_cast<float4 *>(v) = *reinterpret_cast<const float4 *>(from + i);
-        *reinterpret_cast<float4 *>(v + 4) = *reinterpret_cast<const float4 *>(from + i + 4);
+        for (uint32_t k = 0; k < kQuads; ++k) {
+            const uint32_t i = first + place(k);
+            float4 four = {otherwise, otherwise, otherwise, otherwise};
+            if (row && i < n) four = *reinterpret_cast<const float4 *>(row + i);
+            *reinterpret_cast<float4 *>(v[k]) = four;
+        }
+    }
+    __device__ float sum_of_squares() const {
+        float sum = 0;
+#pragma unroll
+        for (const auto &quad : v)
+            for (float x : quad) sum += x * x;
+        return sum;
+    }
+    __device__ void scale_by(const Quads &factors) {
+#pragma unroll
+        for (uint32_t k = 0; k < kQuads; ++k)
+            for (int j = 0; j < 4; ++j) v[k][j] *= factors.v[k][j];
     }
 };
 
-// Quantizes eight values of a row, a quarter of a group; the other quarters are those of the next three lanes. Returns
-// the sum of their squares before `factors`. A group with a NaN gets the scale NaN.
-template <typename Out>
-__device__ float quantize_eight(Eight values, const Eight &factors, uint32_t i, uint32_t n, Out out) {
-    float(&v)[8] = values.v;
-    float squares = 0;
-    float most = 0;
+// Quantizes those from `first` on, as far as the row of n has them. A group with a NaN gets the scale NaN. Of the
+// groups that eight lanes have, lane k or 4 + k finishes the one of quad k.
+template <typename Out> __device__ void quantize(const Quads &x, uint32_t first, uint32_t n, Out out) {
+    constexpr uint32_t kQuads = Quads::kQuads;
+    const uint32_t lane = threadIdx.x % 32, end = end_of(out, n);
+    float sizes[kQuads];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-        squares += v[j] * v[j];
-        v[j] *= factors.v[j];
-        most = max_or_nan(most, fabsf(v[j]));
-    }
-    most = max_or_nan(most, __shfl_xor_sync(~0u, most, 1));
-    most = max_or_nan(most, __shfl_xor_sync(~0u, most, 2));
+    for (uint32_t k = 0; k < kQuads; ++k)
+        sizes[k] =
+            max_or_nan(max_or_nan(fabsf(x.v[k][0]), fabsf(x.v[k][1])), max_or_nan(fabsf(x.v[k][2]), fabsf(x.v[k][3])));
+    const float most = join_lanes<kQuads, 8>(sizes, max_or_nan);
     const float inverse = most > 0 ? __fdividef(127.0f, most) : 0.0f;
-    uint32_t bytes[2];
-    int sum = 0;
+    uint8_t *quads = first_quad(out, first + Quads::place(0));
+    int sums[kQuads];
 #pragma unroll
-    for (int j = 0; j < 2; ++j) {
+    for (uint32_t k = 0; k < kQuads; ++k) {
+        const float own = __shfl_sync(~0u, inverse, int((lane & ~(kQuads - 1)) + k));
         uint32_t q[4];
 #pragma unroll
-        for (int k = 0; k < 4; ++k) q[k] = __float_as_uint(fmaf(v[4 * j + k], inverse, kMagic));
-        bytes[j] = __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
-        sum = __dp4a(int(bytes[j]), 0x01010101, sum);
+        for (int j = 0; j < 4; ++j) q[j] = __float_as_uint(fmaf(x.v[k][j], own, kMagic));
+        const uint32_t bytes = __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
+        sums[k] = __dp4a(int(bytes), 0x01010101, 0);
+        if (first + Quads::place(k) < end) *reinterpret_cast<uint32_t *>(quads + quad_offset(out, k)) = bytes;
     }
-    sum += __shfl_xor_sync(~0u, sum, 1);
-    const int other = __shfl_xor_sync(~0u, sum, 2);
-    if (i >= end_of(out, n)) return 0;
-    write({i, {bytes[0], bytes[1]}, rounded_scale(most * (1.0f / 127.0f)), {sum, other}}, out);
-    return squares;
+    const int half = join_lanes<kQuads, 4>(sums, [](int a, int b) { return a + b; });
+    const int halves[2] = {half, __shfl_xor_sync(~0u, half, 4)};
+    const uint32_t group = first + 128 * (lane % 4) + lane / 8 * kGroup;
+    if (lane % 8 < 4 && group < end) put_scale(out, group, rounded_scale(most * (1.0f / 127.0f)), halves);
 }
 
-// By the threads of a block, eight values each at a time. What a row needs from far memory is asked for early: the
-// first weights before x is there, then several values. Loops stay loops, as this runs once in a kernel.
+// By the warps of a block, Quads::kBlock values each at a time. What a row needs from far memory is asked for early:
+// the first weights before x is there, and without a norm the next values before these are quantized. Loops stay loops,
+// as this runs once in a kernel.
 class RowQuantizer {
   public:
-    __device__ RowQuantizer(const float *weight, uint32_t n) : weight_(weight), n_(n) {
-#pragma unroll
-        for (uint32_t k = 0; k < kWeights; ++k) weights_[k] = Eight(weight, place(k), n, 1.0f);
-    }
+    // norm: RMS; weight [n]: its weights, NULL: none. warp: of the block, so that the compiler sees that all lanes go
+    // the same way.
+    __device__ RowQuantizer(bool norm, const float *weight, uint32_t n, uint32_t warp)
+        : norm_(norm), weight_(weight), n_(n), begin_(warp * Quads::kBlock), weights_(weight, begin_, n, 1.0f) {}
 
-    // Returns this thread's part of the sum of the squares of x [n].
+    // Returns this thread's part of the sum of the squares of x [n], if there is a norm.
     template <typename Out> __device__ float run(const float *x, Out out) {
         float squares = 0;
-        if (weight_) {
-            Eight values[3];
-            load(values, x);
+        const uint32_t end = end_of(out, n_), step = blockDim.x / 32 * Quads::kBlock;
+        Quads values(x, begin_, n_, 0.0f);
+        if (norm_) {
 #pragma unroll 1
-            for (uint32_t turn = 0; exists(turn); ++turn) {
-                squares += quantize_eight(values[0], weights_[0], place(turn), n_, out);
-                shift(values, x, turn);
-                shift(weights_, weight_, turn);
+            for (uint32_t first = begin_; first < end;) {
+                squares += values.sum_of_squares();
+                values.scale_by(weights_);
+                quantize(values, first, n_, out);
+                first += step;
+                if (first >= end) break;
+                values = Quads(x, first, n_, 0.0f);
+                weights_ = Quads(weight_, first, n_, 1.0f);
             }
         } else {
-            Eight values[5];
-            load(values, x);
 #pragma unroll 1
-            for (uint32_t turn = 0; exists(turn); ++turn) {
-                squares += quantize_eight(values[0], Eight(nullptr, 0, 0, 1.0f), place(turn), n_, out);
-                shift(values, x, turn);
+            for (uint32_t first = begin_; first < end; first += step) {
+                const Quads next(x, first + step, n_, 0.0f);
+                quantize(values, first, n_, out);
+                values = next;
             }
         }
         return squares;
     }
 
   private:
-    static constexpr uint32_t kWeights = 2;
-    static __device__ uint32_t place(uint32_t turn) { return 8 * (blockDim.x * turn + threadIdx.x); }
-    __device__ bool exists(uint32_t turn) const { return 8 * blockDim.x * turn < n_; }
-    template <uint32_t N> __device__ void load(Eight (&of)[N], const float *from) const {
-#pragma unroll
-        for (uint32_t k = 0; k < N; ++k) of[k] = Eight(from, place(k), n_, 0.0f);
-    }
-    // The next one first; one more is asked for.
-    template <uint32_t N> __device__ void shift(Eight (&of)[N], const float *from, uint32_t turn) const {
-#pragma unroll
-        for (uint32_t k = 1; k < N; ++k) of[k - 1] = of[k];
-        if (exists(turn + N)) of[N - 1] = Eight(from, place(turn + N), n_, 0.0f);
-    }
-
+    bool norm_;
     const float *weight_;
-    uint32_t n_;
-    Eight weights_[kWeights];
+    uint32_t n_, begin_;
+    Quads weights_;
 };
 
 // One sum of squares of each warp of a block, zeros where there are none.

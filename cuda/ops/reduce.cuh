@@ -9,6 +9,25 @@ __device__ inline float warp_sum(float x) {
     return x;
 }
 
+// Of M values of each thread, each joined over kLanes neighbours, M at least; thread i gets value i % M. Each round
+// halves the values and joins two threads.
+template <int M, int kLanes, int kStep = 1, typename T, typename Join> __device__ T join_lanes(T (&v)[M], Join join) {
+    if constexpr (M > 1) {
+        const bool odd = threadIdx.x & kStep;
+        T half[M / 2];
+#pragma unroll
+        for (int i = 0; i < M / 2; ++i) {
+            const T keep = odd ? v[2 * i + 1] : v[2 * i], send = odd ? v[2 * i] : v[2 * i + 1];
+            half[i] = join(keep, __shfl_xor_sync(~0u, send, kStep));
+        }
+        return join_lanes<M / 2, kLanes, 2 * kStep>(half, join);
+    } else {
+#pragma unroll
+        for (int step = kStep; step < kLanes; step *= 2) v[0] = join(v[0], __shfl_xor_sync(~0u, v[0], step));
+        return v[0];
+    }
+}
+
 // Over kThreads neighbours: a warp, or all of the block.
 template <int kThreads> __device__ float block_sum(float x) {
     x = warp_sum(x);

@@ -179,21 +179,9 @@ template <typename F, int N, typename Release> __device__ void multiply(const ui
     add_products<F, N>(unit, lanes, input, row_bytes, sums);
 }
 
-// Sums of M values over the lanes of a warp; lane l gets value l % M. Each round halves the values and joins two lanes.
-template <int M, int Step = 1> __device__ float reduce(float v[M]) {
-    if constexpr (M > 1) {
-        const bool odd = threadIdx.x & Step;
-#pragma unroll
-        for (int i = 0; i < M / 2; ++i) {
-            const float keep = odd ? v[2 * i + 1] : v[2 * i], send = odd ? v[2 * i] : v[2 * i + 1];
-            v[i] = keep + __shfl_xor_sync(~0u, send, Step);
-        }
-        return reduce<M / 2, 2 * Step>(v);
-    } else {
-#pragma unroll
-        for (int step = Step; step < 32; step *= 2) v[0] += __shfl_xor_sync(~0u, v[0], step);
-        return v[0];
-    }
+// Sums of M values over the lanes of a warp; lane l gets value l % M.
+template <int M> __device__ float reduce(float (&v)[M]) {
+    return join_lanes<M, 32>(v, [](float a, float b) { return a + b; });
 }
 
 }  // namespace el::cuda
