@@ -88,11 +88,22 @@ template <int kDim, typename S> struct Preparation {
     int32_t slot = -1;  // where this step's rows go
     bool together;      // K and V are made by all warps at once, which is sooner than by two of them after their q
 
+    // Two values of K that are turned together, or two neighbours of V: a thread's part where all make them.
+    struct OwnPair {
+        bool exists = false, is_v = false;
+        uint32_t at[2] = {};
+        float2 turn = {1, 0};
+        float value[2] = {}, weight[2] = {1, 1};
+        HeadValues<kDim> head = {};  // of a norm: all that the warp has
+    } pair;
+
     __device__ Preparation(const HeadsCall &call_, const Work &work_, S &shared_)
         : call(call_), work(work_), shared(shared_) {
         const AttentionCall &c = call.attention;
-        together = work.owner && kDim <= 32 * kDecodeWarps && !call.k_norm.exists && !call.v_norm.exists &&
+        const bool norms = call.k_norm.exists || call.v_norm.exists;
+        together = work.owner && kDim <= 32 * kDecodeWarps && (!norms || kDim % 64 == 0) &&
                    c.k.format == Format::kF16 && c.v.format == Format::kF16 && !c.k.rotated && !c.v.rotated;
+        find_pair();
         if (work.owner) slot = __ldcg(c.step.slot + size_t(c.group) * c.step.limits.max_tokens + work.token);
 #pragma unroll 1
         for (uint32_t i = 0; i < 2 && task(i) < n_tasks(); ++i) {
@@ -123,7 +134,7 @@ template <int kDim, typename S> struct Preparation {
 
     __device__ void run() {
         float *head = shared.head[threadIdx.x / 32];
-        const OwnPair pair(*this);
+        load_pair();
 #pragma unroll
         for (uint32_t i = 0; i < kAhead; ++i)
             if (task(i) < n_tasks()) load_head<kDim>(source(task(i)), x[i]);
@@ -143,42 +154,46 @@ template <int kDim, typename S> struct Preparation {
             for (int j = 0; j < kPerLane<kDim>; ++j) x[0][j] = x[1][j];
             if (task(i + kAhead) < n_tasks()) load_head<kDim>(source(task(i + kAhead)), x[1]);
         }
-        pair.put();
+        put_pair();
     }
 
-    // Two values of K that are turned together, or two neighbours of V: a thread's part where all make them.
-    struct OwnPair {
-        const Preparation &all;
-        bool is_v;
-        uint32_t at[2];
-        float2 turn = {1, 0};
-        float value[2] = {};
-
-        __device__ explicit OwnPair(const Preparation &all_) : all(all_), is_v(threadIdx.x >= kDim / 2) {
-            if (!exists()) return;
-            const RopeArgs &rope = all.call.k_rope.args;
-            const uint32_t i = threadIdx.x - (is_v ? kDim / 2 : 0), half = is_v ? 0 : rope.dims / 2;
-            const bool neighbours = i >= half || rope.pairs == RopePairs::kInterleaved;
-            at[0] = neighbours ? 2 * i : i;
-            at[1] = neighbours ? 2 * i + 1 : i + half;
-            if (i < half) turn = all.shared.turns[i];
-            const float *from = all.source(all.work.n_heads + is_v);
-            for (int j = 0; j < 2; ++j) value[j] = from[at[j]];
+    __device__ const HeadNorm &pair_norm() const { return pair.is_v ? call.v_norm : call.k_norm; }
+    __device__ void find_pair() {
+        pair.exists = together && threadIdx.x < kDim;
+        if (!pair.exists) return;
+        pair.is_v = threadIdx.x >= kDim / 2;
+        const RopeArgs &rope = call.k_rope.args;
+        const uint32_t i = threadIdx.x - (pair.is_v ? kDim / 2 : 0), half = pair.is_v ? 0 : rope.dims / 2;
+        const bool neighbours = i >= half || rope.pairs == RopePairs::kInterleaved;
+        pair.at[0] = neighbours ? 2 * i : i;
+        pair.at[1] = neighbours ? 2 * i + 1 : i + half;
+        const float *weight = weight_of(pair_norm(), work.kv_head);
+        for (int j = 0; weight && j < 2; ++j) pair.weight[j] = weight[pair.at[j]];
+    }
+    __device__ void load_pair() {
+        if (!pair.exists) return;
+        const float *from = source(work.n_heads + pair.is_v);
+        if (!pair.is_v && threadIdx.x < call.k_rope.args.dims / 2) pair.turn = shared.turns[threadIdx.x];
+        for (int j = 0; j < 2; ++j) pair.value[j] = from[pair.at[j]];
+        if (pair_norm().exists) load_head<kDim>(from, pair.head);
+    }
+    __device__ void put_pair() {
+        if (!pair.exists) return;
+        if (const HeadNorm &norm = pair_norm(); norm.exists) {
+            const float scale = norm_scale<kDim>(pair.head, norm);
+            for (int j = 0; j < 2; ++j) pair.value[j] *= scale * pair.weight[j];
         }
-        __device__ bool exists() const { return all.together && threadIdx.x < kDim; }
-        __device__ void put() const {
-            if (!exists()) return;
-            const uint32_t both =
-                pack_halves(value[0] * turn.x - value[1] * turn.y, value[0] * turn.y + value[1] * turn.x);
-            const Plane &plane = is_v ? all.call.attention.v : all.call.attention.k;
-            uint8_t *row = all.writes() ? plane.row(all.slot, all.work.kv_head) : nullptr;
-            for (int j = 0; j < 2; ++j) {
-                const auto half = uint16_t(both >> 16 * j);
-                reinterpret_cast<uint16_t *>(all.shared.own[is_v])[at[j]] = half;
-                if (row) reinterpret_cast<uint16_t *>(row)[at[j]] = half;
-            }
+        const float2 turn = pair.turn;
+        const uint32_t both = pack_halves(pair.value[0] * turn.x - pair.value[1] * turn.y,
+                                          pair.value[0] * turn.y + pair.value[1] * turn.x);
+        const Plane &plane = pair.is_v ? call.attention.v : call.attention.k;
+        uint8_t *row = writes() ? plane.row(slot, work.kv_head) : nullptr;
+        for (int j = 0; j < 2; ++j) {
+            const auto half = uint16_t(both >> 16 * j);
+            reinterpret_cast<uint16_t *>(shared.own[pair.is_v])[pair.at[j]] = half;
+            if (row) reinterpret_cast<uint16_t *>(row)[pair.at[j]] = half;
         }
-    };
+    }
 
     __device__ void put_query(const float *head, uint8_t *q) const {
         const AttentionArgs &a = call.attention.args;

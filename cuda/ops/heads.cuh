@@ -44,16 +44,18 @@ __device__ inline const float *weight_of(const HeadNorm &norm, uint32_t head) {
     return norm.weight ? norm.weight + size_t(head) * norm.stride : nullptr;
 }
 
+// What a norm multiplies a head's values with, beside its weights.
+template <int kDim> __device__ float norm_scale(const HeadValues<kDim> &x, const HeadNorm &norm) {
+    float squares = 0;
+    for (float one : x) squares += one * one;
+    return rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
+}
+
 // The order of the ops: norm, rope. The result lies in `head` when the warp has passed __syncwarp().
 template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const HeadNorm &norm, const float *weight,
                                                  const RopeArgs *rope, const float2 *turns, float *head) {
     const int lane = int(threadIdx.x % 32);
-    float scale = 1;
-    if (norm.exists) {
-        float squares = 0;
-        for (float one : x) squares += one * one;
-        scale = rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
-    }
+    const float scale = norm.exists ? norm_scale<kDim>(x, norm) : 1.0f;
     for (int j = 0; j < kPerLane<kDim>; ++j)
         if (32 * j + lane < kDim) head[32 * j + lane] = x[j] * (weight ? scale * weight[32 * j + lane] : scale);
     __syncwarp();
