@@ -160,6 +160,26 @@ TEST_CASE("one token: norms, rope and its rows of the cache, alone and in cluste
             }
 }
 
+TEST_CASE("one token: norms of K, of V and of both, with weights for all heads, for each and without") {
+    for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
+        for (uint32_t dim : kDims)
+            for (uint32_t group : {4u, 12u}) {
+                Case c = {.kernel = kernel, .dim = dim, .group = group, .n_kv_heads = 2, .before = {40}};
+                c.sequence = {0};
+                c.v_norm = true;
+                c.head_weights = true;
+                check(c);
+                c.norms = true;
+                c.rope_dims = dim / 2;
+                check(c);
+                c.pairs = RopePairs::kInterleaved;
+                c.norm_weights = false;
+                check(c);
+                c.v_norm = false;
+                check(c);
+            }
+}
+
 TEST_CASE("one token: contexts of all lengths, in parts") {
     for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
         for (Format format : {kF16, kQ4})

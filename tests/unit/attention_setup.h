@@ -27,7 +27,8 @@ struct Case {
     std::vector<int32_t> sequence = {};  // of each token; -1: padding
     int window = 0;                      // 0: none
     float soft_cap = 0;
-    bool sinks = false, tree = false, norms = false, own_rows = true;
+    bool sinks = false, tree = false, norms = false, own_rows = true;  // norms: of q and k
+    bool v_norm = false, norm_weights = true, head_weights = false;    // head_weights: K and V have some for each head
     uint32_t rope_dims = 0;
     RopePairs pairs = RopePairs::kHalves;
     int multiprocessors = 8;
@@ -77,7 +78,7 @@ struct Setup {
     std::vector<int32_t> order, table, slot, begin, end, position, sequence;  // order: of pages in memory
     std::vector<uint64_t> ancestors;
     CacheRows k, v;  // as the kernels find and leave them
-    std::vector<float> q, own_k, own_v, sinks, q_weight, k_weight, frequencies, factors, q_out, out;
+    std::vector<float> q, own_k, own_v, sinks, q_weight, k_weight, v_weight, frequencies, factors, q_out, out;
 
     explicit Setup(const Case &c_)
         : c(c_), n(uint32_t(c.sequence.size())), n_heads(c.group * c.n_kv_heads), limits(limits_of(c)),
@@ -92,7 +93,8 @@ struct Setup {
         own_v = floats(n * c.n_kv_heads * c.v_dim());
         sinks = floats(n_heads);
         q_weight = floats(n_heads * c.dim);
-        k_weight = floats(c.dim);
+        k_weight = floats(c.n_kv_heads * c.dim);
+        v_weight = floats(c.n_kv_heads * c.v_dim());
         for (uint32_t i = 0; i < c.rope_dims / 2; ++i) {
             frequencies.push_back(std::pow(10000.0f, -2.0f * float(i) / float(c.rope_dims)));
             factors.push_back(1.0f + float(i % 5));
@@ -189,20 +191,27 @@ struct Setup {
         if (!c.own_rows) return h;
         h.k = own_k.data();
         h.v = own_v.data();
-        if (c.norms) {
-            h.q_norm = {true, 1e-5f, q_weight.data(), c.dim};
-            h.k_norm = {true, 1e-5f, k_weight.data(), 0};
-        }
+        auto norm = [&](const std::vector<float> &weight, uint32_t stride) {
+            return HeadNorm{true, 1e-5f, c.norm_weights ? weight.data() : nullptr, stride};
+        };
+        if (c.norms) h.q_norm = norm(q_weight, c.dim);
+        if (c.norms) h.k_norm = norm(k_weight, c.head_weights ? c.dim : 0);
+        if (c.v_norm) h.v_norm = norm(v_weight, c.head_weights ? c.dim : 0);
         h.q_rope = h.k_rope = {{c.pairs, n_heads, c.dim, c.rope_dims, 0, 1.1f, 0}, frequencies.data(), factors.data()};
         return h;
     }
 
     // ---- the same in double
 
-    std::vector<float> prepared(const float *x, const float *weight, uint32_t t) const {
-        std::vector<double> y(x, x + c.dim);
+    std::vector<double> normed(const float *x, uint32_t dim, const float *weight, bool norm) const {
+        std::vector<double> y(x, x + dim);
         const double squares = std::inner_product(y.begin(), y.end(), y.begin(), 0.0);
-        for (uint32_t i = 0; i < c.dim && c.norms; ++i) y[i] *= weight[i] / std::sqrt(squares / c.dim + 1e-5);
+        for (uint32_t i = 0; i < dim && norm; ++i)
+            y[i] *= (c.norm_weights ? weight[i] : 1.0) / std::sqrt(squares / dim + 1e-5);
+        return y;
+    }
+    std::vector<float> prepared(const float *x, const float *weight, uint32_t t) const {
+        std::vector<double> y = normed(x, c.dim, weight, c.norms);
         const bool halves = c.pairs == RopePairs::kHalves;
         for (uint32_t i = 0; i < c.rope_dims / 2; ++i) {
             double &a = y[halves ? i : 2 * i], &b = y[halves ? i + c.rope_dims / 2 : 2 * i + 1];
@@ -216,10 +225,13 @@ struct Setup {
         for (uint32_t t = 0; t < n; ++t)
             for (uint32_t h = 0; h < c.n_kv_heads && sequence[t] >= 0; ++h) {
                 const size_t head = size_t(t) * c.n_kv_heads + h;
-                const float *values = &own_v[head * c.v_dim()];
+                const uint32_t own = c.head_weights ? h : 0;
+                const std::vector<double> values =
+                    normed(&own_v[head * c.v_dim()], c.v_dim(), &v_weight[own * c.v_dim()], c.v_norm);
                 const int32_t to = slot[kGroup * limits.max_tokens + t];
-                to_k.write(c.own_rows ? prepared(&own_k[head * c.dim], k_weight.data(), t) : floats(c.dim), to, h);
-                to_v.write({values, values + c.v_dim()}, to, h);
+                to_k.write(c.own_rows ? prepared(&own_k[head * c.dim], &k_weight[own * c.dim], t) : floats(c.dim), to,
+                           h);
+                to_v.write({values.begin(), values.end()}, to, h);
             }
     }
     std::vector<double> expected(uint32_t t, uint32_t head) const {

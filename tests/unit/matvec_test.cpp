@@ -59,7 +59,7 @@ struct Shape {
     std::vector<uint32_t> rows;
     uint32_t cols;
     int n = 1;
-    bool norm = false, gate = false, residual = false, bias = false;
+    bool norm = false, gate = false, residual = false, bias = false, norm_weights = true;
     int n_multiprocessors = 3;
     uint32_t row_begin = 0;
     size_t block_shared_bytes = 160 << 10;
@@ -111,7 +111,7 @@ void check(const Shape &s, const Way &way) {
     c.x = x.data();
     c.norm = s.norm;
     c.epsilon = 1e-5f;
-    c.norm_weight = s.norm ? norm_weight.data() : nullptr;
+    c.norm_weight = s.norm && s.norm_weights ? norm_weight.data() : nullptr;
     c.quantized = quantized.data();
     c.residual = s.residual ? residual.data() : nullptr;
     c.gate = s.gate;
@@ -121,7 +121,7 @@ void check(const Shape &s, const Way &way) {
     const size_t shared_bytes = way.early ? 227 << 10 : s.block_shared_bytes;
     emulation::has_bulk_copies = way.bulk;
     matvec(c, {s.n_multiprocessors, shared_bytes, way.early}, nullptr);
-    if (way.odd && s.cols < 1600) {  // the same when kernels before are slow
+    if (way.odd && (s.cols < 1600 || s.n_multiprocessors == 2)) {  // the same when kernels before are slow
         emulation::Late late;
         for (auto *values : {&x, &residual}) late.add(*values);
         late.add(quantized);
@@ -193,6 +193,43 @@ TEST_CASE("every format, with 1 to 8 tokens") {
         const uint32_t cols = format_info(format).values == 32 ? 1120 : 1280;
         for (int n : {1, 2, 3, 5, 8}) check({.formats = {format}, .rows = {21}, .cols = cols, .n = n, .norm = n != 2});
     }
+}
+
+TEST_CASE("a norm without weights, and inputs that the warps of a block take in several turns") {
+    for (bool weights : {false, true})
+        for (int n : {1, 2, 8})
+            for (uint32_t cols : {544u, 6176u}) {
+                Shape s = {.formats = {Format::kQ8_0}, .rows = {9}, .cols = cols, .n = n, .n_multiprocessors = 2};
+                s.norm_weights = weights;
+                check(s);
+                s.norm = true;
+                check(s);
+            }
+}
+
+TEST_CASE("a value that is no number makes a token's results none, and no other's") {
+    constexpr uint32_t kRows = 6;
+    for (uint32_t cols : {544u, 6208u})
+        for (int n : {1, 2, 8})
+            for (uint32_t at : {0u, 37u, cols - 1}) {
+                std::mt19937 random(9);
+                const Weights w(random, Format::kQ4_0, kRows, cols);
+                std::vector<float> x = random_floats(random, size_t(n) * cols), out(size_t(n) * kRows, 0);
+                std::vector<uint8_t> quantized(kMatvecTokens * matvec_scratch(cols));
+                x[size_t(n - 1) * cols + at] = NAN;
+                MatvecCall c;
+                c.part[0] = {w.matrix, 0, kRows, nullptr, out.data()};
+                c.n_parts = 1;
+                c.cols = cols;
+                c.n = n;
+                c.x = x.data();
+                c.quantized = quantized.data();
+                matvec(c, {2, size_t(227) << 10, true}, nullptr);
+                CAPTURE(cols);
+                CAPTURE(n);
+                CAPTURE(at);
+                for (size_t i = 0; i < out.size(); ++i) CHECK(std::isfinite(out[i]) == (i < size_t(n - 1) * kRows));
+            }
 }
 
 TEST_CASE("shapes: fewer tiles than blocks, many columns, ranges of rows") {
