@@ -86,21 +86,21 @@ template <int kDim, typename S> struct Preparation {
     const Work &work;
     S &shared;
     int32_t slot = -1;  // where this step's rows go
-    bool together;      // K and V are made by all warps at once, which is sooner than by two of them after their q
+    bool together;      // K and V are made a pair of values a thread, which is sooner than by two warps after their q
 
-    // Two values of K that are turned together, or two neighbours of V: a thread's part where all make them.
+    // Two values of K that are turned together, or two neighbours of V: a thread's part of `together`.
     struct OwnPair {
         bool exists = false, is_v = false;
         uint32_t at[2] = {};
         float2 turn = {1, 0};
         float value[2] = {}, weight[2] = {1, 1};
-        HeadValues<kDim> head = {};  // of a norm: all that the warp has
+        HeadValues<kDim> head = {};  // where there is a norm: this lane's of the whole head
     } pair;
 
     __device__ Preparation(const HeadsCall &call_, const Work &work_, S &shared_)
         : call(call_), work(work_), shared(shared_) {
         const AttentionCall &c = call.attention;
-        const bool norms = call.k_norm.exists || call.v_norm.exists;
+        const bool norms = call.k_norm.exists || call.v_norm.exists;  // want whole warps for K and for V
         together = work.owner && kDim <= 32 * kDecodeWarps && (!norms || kDim % 64 == 0) &&
                    c.k.format == Format::kF16 && c.v.format == Format::kF16 && !c.k.rotated && !c.v.rotated;
         find_pair();

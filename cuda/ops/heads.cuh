@@ -44,7 +44,7 @@ __device__ inline const float *weight_of(const HeadNorm &norm, uint32_t head) {
     return norm.weight ? norm.weight + size_t(head) * norm.stride : nullptr;
 }
 
-// What a norm multiplies a head's values with, beside its weights.
+// What a norm multiplies a head's values with, beside its weights. By all lanes of the warp.
 template <int kDim> __device__ float norm_scale(const HeadValues<kDim> &x, const HeadNorm &norm) {
     float squares = 0;
     for (float one : x) squares += one * one;

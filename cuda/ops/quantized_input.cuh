@@ -77,7 +77,7 @@ struct alignas(16) Quads {
     float v[kQuads][4];
 
     Quads() = default;
-    // From a row of n; `otherwise` for what does not exist, or all.
+    // From a row of n; `otherwise` for what lies behind it, or if row is NULL.
     __device__ Quads(const float *row, uint32_t first, uint32_t n, float otherwise) {
 #pragma unroll
         for (uint32_t k = 0; k < kQuads; ++k) {
@@ -101,8 +101,8 @@ struct alignas(16) Quads {
     }
 };
 
-// Quantizes those from `first` on, as far as the row of n has them. A group with a NaN gets the scale NaN. Of the
-// groups that eight lanes have, lane k or 4 + k finishes the one of quad k.
+// Quantizes those from `first` on, to the end of the row or of its last chunk. A group with a NaN gets the scale NaN.
+// Of the groups that eight lanes have, lane k finishes that of quad k.
 template <typename Out> __device__ void quantize(const Quads &x, uint32_t first, uint32_t n, Out out) {
     constexpr uint32_t kQuads = Quads::kQuads;
     const uint32_t lane = threadIdx.x % 32, end = end_of(out, n);

@@ -1,4 +1,4 @@
-// Sums over the threads of a warp and of a block, for all of them.
+// Sums and other joins over the threads of a warp or a block.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -9,8 +9,8 @@ __device__ inline float warp_sum(float x) {
     return x;
 }
 
-// Of M values of each thread, each joined over kLanes neighbours, M at least; thread i gets value i % M. Each round
-// halves the values and joins two threads.
+// Of M values of each thread, each joined over kLanes >= M neighbours, powers of two; thread i gets value i % M. Each
+// round halves the values and joins two threads.
 template <int M, int kLanes, int kStep = 1, typename T, typename Join> __device__ T join_lanes(T (&v)[M], Join join) {
     if constexpr (M > 1) {
         const bool odd = threadIdx.x & kStep;
