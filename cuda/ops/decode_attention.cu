@@ -242,7 +242,7 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
 
     if (way.n > 0) {
         reader.start();
-        Part<kDim> part(shared.q[0], sizeof shared.q[0]);
+        typename decltype(reader)::Sums part(shared.q[0], sizeof shared.q[0]);
         constexpr int kAhead = reader.kAhead;
         auto use = [&]<int kSlot, int kUsed>(int i) {
             constexpr bool kLast = kTwo && kUsed < kAhead;  // of the warp's

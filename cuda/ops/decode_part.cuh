@@ -17,54 +17,71 @@ constexpr int kPartHeads = 8;  // of a warp: more heads of a KV head go to other
 __device__ inline int lane_g() { return int(threadIdx.x % 32 / 4); }
 __device__ inline int lane_c() { return int(threadIdx.x % 4); }
 
-// Chunks of 8 values: c, c + 4, ... of a key, g, g + 8, ... of a value row.
-template <int kDim> struct Keys {
-    static constexpr int kRows = 2, kSteps = (kDim + 31) / 32;
+// Which chunks of 8 values a lane has: c, c + 4, ... of a key, g, g + 8, ... of a value row. kPaired: in steps j and
+// j + 1, j even, it has chunks n and n + 2 of the same 32 values, which are the halves of the same bytes in a block of
+// Q4_0. The blocks that lanes have of a key in one step are an even number apart: all at a multiple of 4, or none.
+template <int kDim, bool kInPairs> struct Keys {
+    static constexpr int kRows = 2, kSteps = (kDim + 31) / 32, kChunks = kDim / 8;
+    static constexpr bool kPaired = kInPairs && kDim % 128 == 0;
     uint4 data[kRows][kSteps];
     __device__ static int row(int i) { return lane_g() + 8 * i; }
-    __device__ static int chunk(int j) { return lane_c() + 4 * j; }
+    __device__ static int chunk(int j) {
+        const int c = lane_c();
+        return kPaired ? 4 * (j / 4 * 4 + c / 2 * 2 + j / 2 % 2) + j % 2 * 2 + c % 2 : c + 4 * j;
+    }
 };
-template <int kDim> struct Values {
-    static constexpr int kRows = 4, kSteps = (kDim + 63) / 64;
+template <int kDim, bool kInPairs> struct Values {
+    static constexpr int kRows = 4, kSteps = (kDim + 63) / 64, kChunks = kDim / 8;
+    static constexpr bool kPaired = kInPairs && kDim % 128 == 0;
     uint4 data[kRows][kSteps];
     __device__ static int row(int i) { return 2 * lane_c() + i % 2 + i / 2 * 8; }
-    __device__ static int chunk(int j) { return lane_g() + 8 * j; }
+    __device__ static int chunk(int j) {
+        const int g = lane_g();
+        return kPaired ? 4 * (j / 2 * 4 + g / 2) + j % 2 * 2 + g % 2 : g + 8 * j;
+    }
 };
 
 // get(row, chunk) makes 8 values; a row ends within the last step.
-template <int kDim, template <int> typename Rows, typename Get> __device__ void fill(Rows<kDim> &rows, Get get) {
+template <typename Rows, typename Get> __device__ void fill(Rows &rows, Get get) {
 #pragma unroll
-    for (int i = 0; i < Rows<kDim>::kRows; ++i)
+    for (int i = 0; i < Rows::kRows; ++i)
 #pragma unroll
-        for (int j = 0; j < Rows<kDim>::kSteps; ++j) {
-            const int chunk = Rows<kDim>::chunk(j);
-            rows.data[i][j] = chunk < kDim / 8 ? get(Rows<kDim>::row(i), chunk) : uint4{};
+        for (int j = 0; j < Rows::kSteps; ++j) {
+            const int chunk = Rows::chunk(j);
+            rows.data[i][j] = chunk < Rows::kChunks ? get(Rows::row(i), chunk) : uint4{};
         }
+}
+// get(row, chunk, pair) makes those of a chunk and of the one two further.
+template <typename Rows, typename Get> __device__ void fill_pairs(Rows &rows, Get get) {
+#pragma unroll
+    for (int i = 0; i < Rows::kRows; ++i)
+#pragma unroll
+        for (int j = 0; j < Rows::kSteps; j += 2) get(Rows::row(i), Rows::chunk(j), &rows.data[i][j]);
 }
 
 // Only `n` rows exist. What never was written may be infinite.
-template <int kDim, template <int> typename Rows> __device__ void cut(Rows<kDim> &rows, int n) {
+template <typename Rows> __device__ void cut(Rows &rows, int n) {
 #pragma unroll
-    for (int i = 0; i < Rows<kDim>::kRows; ++i)
+    for (int i = 0; i < Rows::kRows; ++i)
 #pragma unroll
-        for (int j = 0; j < Rows<kDim>::kSteps; ++j)
-            if (Rows<kDim>::row(i) >= n) rows.data[i][j] = {};
+        for (int j = 0; j < Rows::kSteps; ++j)
+            if (Rows::row(i) >= n) rows.data[i][j] = {};
 }
-template <int kDim, template <int> typename Rows, typename Get>
-__device__ void replace(Rows<kDim> &rows, int row, Get get) {
+template <typename Rows, typename Get> __device__ void replace(Rows &rows, int row, Get get) {
 #pragma unroll
-    for (int i = 0; i < Rows<kDim>::kRows; ++i)
+    for (int i = 0; i < Rows::kRows; ++i)
 #pragma unroll
-        for (int j = 0; j < Rows<kDim>::kSteps; ++j)
-            if (Rows<kDim>::row(i) == row && Rows<kDim>::chunk(j) < kDim / 8)
-                rows.data[i][j] = get(Rows<kDim>::chunk(j));
+        for (int j = 0; j < Rows::kSteps; ++j)
+            if (Rows::row(i) == row && Rows::chunk(j) < Rows::kChunks) rows.data[i][j] = get(Rows::chunk(j));
 }
 
-template <int kDim> struct Part {
-    static constexpr int kKeySteps = Keys<kDim>::kSteps, kValueSteps = Values<kDim>::kSteps;
+template <int kDim, bool kInPairs> struct Part {
+    using K = Keys<kDim, kInPairs>;
+    using V = Values<kDim, kInPairs>;
+    static constexpr int kKeySteps = K::kSteps, kValueSteps = V::kSteps;
     static constexpr bool kHoldsQueries = kDim <= 64;  // in registers
     uint4 q[kHoldsQueries ? kKeySteps : 1];
-    float out[kValueSteps][4][4] = {};  // of chunk g + 8 j: dims 2 w, head 2c and the next; then dim 2 w + 1
+    float out[kValueSteps][4][4] = {};  // of V::chunk(j): dims 2 w, head 2c and the next; then dim 2 w + 1
     float maximum[2] = {kNoScore, kNoScore}, total[2] = {};
 
     // queries: [kPartHeads][stride] float16, where they stay
@@ -74,7 +91,7 @@ template <int kDim> struct Part {
     }
 
     // Of kUnits units; several at once, as each is a chain of operations that wait for each other.
-    template <int kUnits> __device__ void scores(const Keys<kDim> *k, float (&sum)[kUnits][4]) const {
+    template <int kUnits> __device__ void scores(const K *k, float (&sum)[kUnits][4]) const {
         float other[kUnits][4] = {};  // a second chain of products, where there are registers for it
         for (auto &unit : sum)
             for (float &s : unit) s = 0;
@@ -115,7 +132,7 @@ template <int kDim> struct Part {
                 for (int i = 0; i < 4; ++i) o[i] *= keep[i % 2];
     }
 
-    __device__ void add(const Values<kDim> &v, const float (&share)[4]) {
+    __device__ void add(const V &v, const float (&share)[4]) {
         const uint32_t p0 = transpose(pack_halves(share[0], share[1])), p1 = transpose(pack_halves(share[2], share[3]));
 #pragma unroll
         for (int j = 0; j < kValueSteps; ++j) {
@@ -134,8 +151,8 @@ template <int kDim> struct Part {
             for (int i = 4; i < 32; i *= 2) total[h] += __shfl_xor_sync(~0u, total[h], i);
             const int head = 2 * lane_c() + h;
             for (int j = 0; j < kValueSteps; ++j) {
-                float4 *to = reinterpret_cast<float4 *>(result + head * stride + 8 * Values<kDim>::chunk(j));
-                if (Values<kDim>::chunk(j) >= kDim / 8) continue;
+                float4 *to = reinterpret_cast<float4 *>(result + head * stride + 8 * V::chunk(j));
+                if (V::chunk(j) >= V::kChunks) continue;
                 to[0] = {out[j][0][h], out[j][0][h + 2], out[j][1][h], out[j][1][h + 2]};
                 to[1] = {out[j][2][h], out[j][2][h + 2], out[j][3][h], out[j][3][h + 2]};
             }
@@ -147,8 +164,8 @@ template <int kDim> struct Part {
     const uint8_t *my_queries_;
 
     __device__ uint4 read_query(int j) const {
-        const int chunk = Keys<kDim>::chunk(j);
-        return chunk < kDim / 8 ? *reinterpret_cast<const uint4 *>(my_queries_ + 16 * chunk) : uint4{};
+        const int chunk = K::chunk(j);
+        return chunk < K::kChunks ? *reinterpret_cast<const uint4 *>(my_queries_ + 16 * chunk) : uint4{};
     }
 
     // Two dims of four rows: pairs of rows are what a product takes.

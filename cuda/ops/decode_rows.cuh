@@ -49,10 +49,11 @@ template <int kDim> struct Way {
 template <int kDim, typename S> struct DirectReader {
     static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded at once
     static constexpr bool kHoldsBoth = kDim <= 128;     // large heads leave registers for one of the two
+    using Sums = Part<kDim, false>;
     Way<kDim> &way;
     S &shared;
-    Keys<kDim> k[kAhead];
-    Values<kDim> v[kAhead];
+    typename Sums::K k[kAhead];
+    typename Sums::V v[kAhead];
 
     __device__ DirectReader(Way<kDim> &way_, S &shared_) : way(way_), shared(shared_) {}
     template <int kSlot, int kUsed, typename Rows>
@@ -90,9 +91,10 @@ template <int kDim, typename S> struct DecodingReader {
     static constexpr int kAhead = 1;
     Way<kDim> &way;
     S &shared;
+    using Sums = Part<kDim, true>;
     typename S::Warp &memory;
-    Keys<kDim> k[1];
-    Values<kDim> v[1];
+    typename Sums::K k[1];
+    typename Sums::V v[1];
 
     __device__ DecodingReader(Way<kDim> &way_, S &shared_)
         : way(way_), shared(shared_), memory(shared_.warp[threadIdx.x / 32]) {}
@@ -109,7 +111,14 @@ template <int kDim, typename S> struct DecodingReader {
     template <typename Rows> __device__ void decode(Rows &rows, const Plane &plane, int i, int p) {
         const uint8_t *from = memory.rows[i % kUnits][p];
         with_quantized_format(plane.format, [&](auto format) {
-            fill(rows, [&](int row, int chunk) { return decode_chunk<format(), kDim>(from, row, chunk); });
+            if constexpr (Rows::kPaired && format() == Format::kQ4_0)
+                fill_pairs(rows, [&](int row, int chunk, uint4 *pair) {
+                    CacheChunk<format(), kDim> bytes(from, row, chunk);
+                    pair[0] = bytes.template values<false>();
+                    pair[1] = bytes.template values<true>();
+                });
+            else
+                fill(rows, [&](int row, int chunk) { return decode_chunk<format(), kDim>(from, row, chunk); });
         });
     }
     __device__ void prefetch() { copy(0); }
