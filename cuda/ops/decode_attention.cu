@@ -29,6 +29,10 @@ template <bool kClustered> constexpr int kRegisters = kClustered ? 224 : 255;
 
 // Shared memory of a block. kQuantized: Q8_0 or Q4_0; otherwise both planes are F16.
 template <int kDim, bool kQuantized, bool kClustered> struct Shared {
+    // Eight lanes read 16 bytes each of two queries at once: they lie in all banks, or, where lanes have chunks in
+    // pairs, twice in half of them.
+    static constexpr int kChunks = kDim / 8, kApart = Keys<kDim, kQuantized>::kPaired ? 2 : 4,
+                         kQueryBytes = 16 * (kChunks + (8 + kApart - kChunks % 8) % 8);
     static constexpr int kPlaneBytes = kUnitRows * ((kDim + 31) / 32 * 34) + 16;  // Q8_0's, the longer
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
@@ -37,7 +41,7 @@ template <int kDim, bool kQuantized, bool kClustered> struct Shared {
         uint8_t rows[kQuantized ? kUnits : 1][2][kQuantized ? kPlaneBytes : 16];
     } warp[kDecodeWarps];
     Join join;
-    alignas(16) uint8_t q[kPartHeads][2 * kDim + 16];
+    alignas(16) uint8_t q[kPartHeads][kQueryBytes];
     alignas(16) uint8_t own[2][2 * kDim + 16];  // K and V row of this step
     float2 turns[kDim / 2];
     float head[kDecodeWarps][kDim];
