@@ -29,10 +29,11 @@ template <bool kClustered> constexpr int kRegisters = kClustered ? 224 : 255;
 
 // Shared memory of a block. kQuantized: Q8_0 or Q4_0; otherwise both planes are F16.
 template <int kDim, bool kQuantized, bool kClustered> struct Shared {
-    // Eight lanes read 16 bytes each of two queries at once: they lie in all banks, or, where lanes have chunks in
-    // pairs, twice in half of them.
-    static constexpr int kChunks = kDim / 8, kApart = Keys<kDim, kQuantized>::kPaired ? 2 : 4,
-                         kQueryBytes = 16 * (kChunks + (8 + kApart - kChunks % 8) % 8);
+    // Eight lanes read 16 bytes each of two queries at once, for which shared memory has eight columns. The second
+    // query begins four columns further: all lanes have their own; or two, where lanes have chunks in pairs: two share
+    // one.
+    static constexpr int kChunks = kDim / 8, kColumns = Keys<kDim, kQuantized>::kPaired ? 2 : 4,
+                         kQueryBytes = 16 * (kChunks + (8 + kColumns - kChunks % 8) % 8);
     static constexpr int kPlaneBytes = kUnitRows * ((kDim + 31) / 32 * 34) + 16;  // Q8_0's, the longer
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 

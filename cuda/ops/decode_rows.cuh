@@ -89,9 +89,9 @@ template <int kDim, typename S> struct DirectReader {
 
 template <int kDim, typename S> struct DecodingReader {
     static constexpr int kAhead = 1;
+    using Sums = Part<kDim, true>;
     Way<kDim> &way;
     S &shared;
-    using Sums = Part<kDim, true>;
     typename S::Warp &memory;
     typename Sums::K k[1];
     typename Sums::V v[1];
@@ -113,8 +113,8 @@ template <int kDim, typename S> struct DecodingReader {
         with_quantized_format(plane.format, [&](auto format) {
             if constexpr (Rows::kPaired && format() == Format::kQ4_0)
                 fill_pairs(rows, [&](int row, int chunk, uint4 *pair) {
-                    CacheChunk<format(), kDim> bytes(from, row, chunk);
-                    pair[0] = bytes.template values<false>();
+                    const QuantizedChunk<format(), kDim> bytes(from, row, chunk);
+                    pair[0] = bytes.values();
                     pair[1] = bytes.template values<true>();
                 });
             else

@@ -76,7 +76,6 @@ struct alignas(16) Quads {
     static __device__ uint32_t place(uint32_t k) { return 128 * k + threadIdx.x % 32 * 4; }
     float v[kQuads][4];
 
-    Quads() = default;
     // From a row of n; `otherwise` for what lies behind it, or if row is NULL.
     __device__ Quads(const float *row, uint32_t first, uint32_t n, float otherwise) {
 #pragma unroll

@@ -49,12 +49,12 @@ __host__ __device__ inline bool tile_format(Format format) {
 
 // The bytes of values [8 chunk, 8 chunk + 8) of a row of kDim values as the cache has it; rows lie at a multiple of 4
 // in shared memory that may be read 4 bytes beyond. A chunk of Q4_0 has the bytes of the one two before or behind, too.
-template <Format kFormat, int kDim> struct CacheChunk {
+template <Format kFormat, int kDim> struct QuantizedChunk {
     static constexpr bool kBytes = kFormat == Format::kQ8_0;
     uint32_t q[2];
     __half2 scale;
 
-    __device__ CacheChunk(const uint8_t *rows, int row, int chunk) {
+    __device__ QuantizedChunk(const uint8_t *rows, int row, int chunk) {
         constexpr int kBlockBytes = kBytes ? 34 : 18, kRowBytes = (kDim + 31) / 32 * kBlockBytes;
         const int part = chunk % 4, at = row * kRowBytes + kBlockBytes * (chunk / 4),
                   values = at + 2 + 8 * (kBytes ? part : part % 2);
@@ -82,7 +82,7 @@ template <Format kFormat, int kDim> struct CacheChunk {
 };
 
 template <Format kFormat, int kDim> __device__ uint4 decode_chunk(const uint8_t *rows, int row, int chunk) {
-    CacheChunk<kFormat, kDim> bytes(rows, row, chunk);
+    QuantizedChunk<kFormat, kDim> bytes(rows, row, chunk);
     if (kFormat == Format::kQ4_0)
         for (uint32_t &x : bytes.q) x >>= chunk % 4 / 2 * 4;
     return bytes.values();
