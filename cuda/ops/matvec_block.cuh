@@ -169,7 +169,7 @@ template <int N> struct Output {
 };
 
 template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs &a) {
-    __shared__ float4 squares[kSquares];
+    __shared__ float squares[kMostWarps], factor_of_all;
     __shared__ RingBarriers barriers[kMostWarps];
     const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // warp: the compiler sees it
     uint8_t *shared = hold_shared(dynamic_shared()), *input = shared + a.input_at;
@@ -181,16 +181,19 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
     for (uint32_t i = 0; i < a.n_stages; ++i) ahead.ask(a, copies, i);
     if (!a.late) let_successor_start();
     Output<N> first(a, threadIdx.x);
-    float factor = 1, own_squares = 0;
     if constexpr (N == 1) {
         RowQuantizer row(a.norm, a.norm_weight, a.cols, warp);
-        if (threadIdx.x < kSquares) squares[threadIdx.x] = {};
-        __syncthreads();
         wait_for_predecessor();
         if (a.late) let_successor_start();
         first.fetch(a);
-        own_squares = row.run(a.x, input);
+        const float own_squares = row.run(a.x, input);
+        if (lane == 0) squares[warp] = own_squares;
         __syncthreads();
+        // By the last warp, which has the least to do, while others multiply.
+        if (const uint32_t n_warps = blockDim.x / 32; a.norm && warp == n_warps - 1) {
+            const float factor = norm_factor(squares, n_warps, a.inverse_cols, a.epsilon);
+            if (lane == 0) factor_of_all = factor;
+        }
     } else {
         wait_for_predecessor();
         if (a.late) let_successor_start();
@@ -222,12 +225,8 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
             }
         });
     }
-    if (N == 1 && a.norm) {
-        own_squares = warp_sum(own_squares);
-        if (lane == 0) reinterpret_cast<float *>(squares)[warp] = own_squares;
-    }
     __syncthreads();
-    if (N == 1 && a.norm) factor = norm_factor(squares, a.inverse_cols, a.epsilon);
+    const float factor = N == 1 && a.norm ? factor_of_all : 1.0f;
     first.finish(a, sums, factor, threadIdx.x);
 #pragma unroll 1
     for (uint32_t i = threadIdx.x + blockDim.x; i < a.outputs; i += blockDim.x) {

@@ -22,17 +22,18 @@ struct SharedRow {
 };
 
 template <typename Place> __global__ void __launch_bounds__(32 * kMatvecWarps) quantize_kernel(const QuantizeCall a) {
-    __shared__ float4 squares[kSquares];
+    __shared__ float squares[kMatvecWarps];
     let_successor_start();
-    if (threadIdx.x < kSquares) squares[threadIdx.x] = {};
-    RowQuantizer row(a.norm, a.weight, a.cols, __shfl_sync(~0u, threadIdx.x / 32, 0));
+    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    RowQuantizer row(a.norm, a.weight, a.cols, warp);
     wait_for_predecessor();
-    __syncthreads();
     const Place to(a);
-    const float mine = warp_sum(row.run(a.x + size_t(blockIdx.x) * a.cols, to.row));
-    if (threadIdx.x % 32 == 0) reinterpret_cast<float *>(squares)[threadIdx.x / 32] = mine;
+    const float own = row.run(a.x + size_t(blockIdx.x) * a.cols, to.row);
+    if (lane == 0) squares[warp] = own;
     __syncthreads();
-    if (threadIdx.x == 0) *to.factor = a.norm ? norm_factor(squares, 1.0f / float(a.cols), a.epsilon) : 1.0f;
+    if (warp > 0) return;
+    const float factor = a.norm ? norm_factor(squares, kMatvecWarps, 1.0f / float(a.cols), a.epsilon) : 1.0f;
+    if (lane == 0) *to.factor = factor;
 }
 
 }  // namespace

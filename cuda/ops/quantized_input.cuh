@@ -140,7 +140,7 @@ class RowQuantizer {
     __device__ RowQuantizer(bool norm, const float *weight, uint32_t n, uint32_t warp)
         : norm_(norm), weight_(weight), n_(n), begin_(warp * Quads::kBlock), weights_(weight, begin_, n, 1.0f) {}
 
-    // Returns this thread's part of the sum of the squares of x [n], if there is a norm.
+    // Returns the warp's part of the sum of the squares of x [n], if there is a norm.
     template <typename Out> __device__ float run(const float *x, Out out) {
         float squares = 0;
         const uint32_t end = end_of(out, n_), step = blockDim.x / 32 * Quads::kBlock;
@@ -148,7 +148,7 @@ class RowQuantizer {
         if (norm_) {
 #pragma unroll 1
             for (uint32_t first = begin_; first < end;) {
-                squares += values.sum_of_squares();
+                squares += warp_sum(values.sum_of_squares());  // beside what follows
                 values.scale_by(weights_);
                 quantize(values, first, n_, out);
                 first += step;
@@ -174,13 +174,10 @@ class RowQuantizer {
     Quads weights_;
 };
 
-// One sum of squares of each warp of a block, zeros where there are none.
-constexpr int kSquares = kMostWarps / 4;
-__device__ inline float norm_factor(const float4 (&squares)[kSquares], float inverse_cols, float epsilon) {
-    float sum = 0;
-#pragma unroll
-    for (const float4 &four : squares) sum += (four.x + four.y) + (four.z + four.w);
-    return rsqrtf(sum * inverse_cols + epsilon);
+// By one warp, of the sums of squares of `n` warps, at most 32, which have met since.
+__device__ inline float norm_factor(const float *squares, uint32_t n, float inverse_cols, float epsilon) {
+    const uint32_t lane = threadIdx.x % 32;
+    return rsqrtf(warp_sum(lane < n ? squares[lane] : 0.0f) * inverse_cols + epsilon);
 }
 
 // A quantized row in global memory ends with the factor that its values still want.
