@@ -46,7 +46,6 @@ template <int kDim, bool kQuantized, bool kClustered> struct Shared {
     alignas(16) uint8_t own[2][2 * kDim + 16];  // K and V row of this step
     float2 turns[kDim / 2];
     float head[kDecodeWarps][kDim];
-    float weight[kDecodeWarps][2][kDim];  // of norms, for the first tasks
 };
 
 __device__ Work find_work(const Params &p) {
@@ -86,7 +85,8 @@ __device__ Work find_work(const Params &p) {
 // Heads of q are tasks 0 .. n_heads - 1, then K and V; a warp has every kDecodeWarps-th. Two are loaded ahead.
 template <int kDim, typename S> struct Preparation {
     static constexpr uint32_t kAhead = 2;  // tasks whose values are on their way
-    HeadValues<kDim> x[kAhead];
+    HeadPairs<kDim> x[kAhead];
+    HeadFactors<kDim> factors;  // of the first
     const HeadsCall &call;
     const Work &work;
     S &shared;
@@ -97,9 +97,8 @@ template <int kDim, typename S> struct Preparation {
     struct OwnPair {
         bool exists = false, is_v = false;
         uint32_t at[2] = {};
-        float2 turn = {1, 0};
-        float value[2] = {}, weight[2] = {1, 1};
-        HeadValues<kDim> head = {};  // where there is a norm: this lane's of the whole head
+        float2 value = {}, turn = {1, 0}, weight = {1, 1};
+        HeadPairs<kDim> head = {};  // where there is a norm: this lane's of the whole head
     } pair;
 
     __device__ Preparation(const HeadsCall &call_, const Work &work_, S &shared_)
@@ -110,12 +109,11 @@ template <int kDim, typename S> struct Preparation {
                    c.k.format == Format::kF16 && c.v.format == Format::kF16 && !c.k.rotated && !c.v.rotated;
         find_pair();
         if (work.owner) slot = __ldcg(c.step.slot + size_t(c.group) * c.step.limits.max_tokens + work.token);
-#pragma unroll 1
-        for (uint32_t i = 0; i < 2 && task(i) < n_tasks(); ++i) {
-            const float *weight = global_weight(task(i));
-            for (uint32_t d = threadIdx.x % 32; weight && d < kDim; d += 32)
-                shared.weight[threadIdx.x / 32][i][d] = weight[d];
-        }
+    }
+    // When `turns` are there.
+    __device__ void load_factors() {
+        if (pair.exists) pair.turn = own_pairs().turn(own_pair(), shared.turns);
+        load_factors(task(0));
     }
     __device__ bool writes() const {
         const AttentionArgs &a = call.attention.args;
@@ -128,8 +126,15 @@ template <int kDim, typename S> struct Preparation {
     __device__ const HeadNorm &norm(uint32_t t) const {
         return is_q(t) ? call.q_norm : is_k(t) ? call.k_norm : call.v_norm;
     }
-    __device__ const float *global_weight(uint32_t t) const {
-        return weight_of(norm(t), is_q(t) ? work.first_head + t : work.kv_head);
+    __device__ Pairs pairs(uint32_t t) const {
+        return Pairs(is_q(t) ? &call.q_rope.args : is_k(t) ? &call.k_rope.args : nullptr);
+    }
+    __device__ void load_factors(uint32_t t) {
+        if (t >= n_tasks()) return;
+        factors.load(pairs(t), shared.turns, weight_of(norm(t), is_q(t) ? work.first_head + t : work.kv_head));
+    }
+    __device__ void load(uint32_t t, HeadPairs<kDim> &to) const {
+        if (t < n_tasks()) to.load(source(t), pairs(t));
     }
     __device__ const float *source(uint32_t t) const {
         const AttentionArgs &a = call.attention.args;
@@ -141,56 +146,58 @@ template <int kDim, typename S> struct Preparation {
         float *head = shared.head[threadIdx.x / 32];
         load_pair();
 #pragma unroll
-        for (uint32_t i = 0; i < kAhead; ++i)
-            if (task(i) < n_tasks()) load_head<kDim>(source(task(i)), x[i]);
+        for (uint32_t i = 0; i < kAhead; ++i) load(task(i), x[i]);
 #pragma unroll 1
         for (uint32_t i = 0, t; (t = task(i)) < n_tasks(); ++i) {
-            const RopeArgs *rope = is_q(t) ? &call.q_rope.args : is_k(t) ? &call.k_rope.args : nullptr;
-            const HeadNorm &n = norm(t);
-            prepare_head<kDim>(x[0], n, i < 2 && n.weight ? shared.weight[threadIdx.x / 32][i] : global_weight(t), rope,
-                               shared.turns, head);
+            prepare_head(x[0], norm(t), factors);
             const Plane &plane = is_q(t) || is_k(t) ? call.attention.k : call.attention.v;
-            if (plane.rotated) rotate_by_warp(head, kDim);
-            if (is_q(t))
-                put_query(head, shared.q[t]);
-            else
-                put_row(plane, head, shared.own[t - work.n_heads]);
-            __syncwarp();
-            for (int j = 0; j < kPerLane<kDim>; ++j) x[0][j] = x[1][j];
-            if (task(i + kAhead) < n_tasks()) load_head<kDim>(source(task(i + kAhead)), x[1]);
+            if (is_q(t) && !plane.rotated) {
+                put_query(x[0], pairs(t), shared.q[t]);
+            } else {
+                x[0].each(pairs(t), [&](uint32_t at, float value) { head[at] = value; });
+                __syncwarp();
+                if (plane.rotated) rotate_by_warp(head, kDim);
+                if (is_q(t)) {
+                    x[0].load(head, Pairs(nullptr));
+                    put_query(x[0], Pairs(nullptr), shared.q[t]);
+                } else {
+                    put_row(plane, head, shared.own[t - work.n_heads]);
+                }
+                __syncwarp();
+            }
+            x[0] = x[1];
+            load(task(i + kAhead), x[1]);
+            load_factors(task(i + 1));
         }
         put_pair();
     }
 
     __device__ const HeadNorm &pair_norm() const { return pair.is_v ? call.v_norm : call.k_norm; }
+    __device__ Pairs own_pairs() const { return Pairs(pair.is_v ? nullptr : &call.k_rope.args); }
+    __device__ uint32_t own_pair() const { return threadIdx.x - (pair.is_v ? kDim / 2 : 0); }
     __device__ void find_pair() {
         pair.exists = together && threadIdx.x < kDim;
         if (!pair.exists) return;
         pair.is_v = threadIdx.x >= kDim / 2;
-        const RopeArgs &rope = call.k_rope.args;
-        const uint32_t i = threadIdx.x - (pair.is_v ? kDim / 2 : 0), half = pair.is_v ? 0 : rope.dims / 2;
-        const bool neighbours = i >= half || rope.pairs == RopePairs::kInterleaved;
-        pair.at[0] = neighbours ? 2 * i : i;
-        pair.at[1] = neighbours ? 2 * i + 1 : i + half;
-        const float *weight = weight_of(pair_norm(), work.kv_head);
-        for (int j = 0; weight && j < 2; ++j) pair.weight[j] = weight[pair.at[j]];
+        pair.at[0] = own_pairs().first(own_pair());
+        pair.at[1] = own_pairs().second(own_pair());
+        if (const float *weight = weight_of(pair_norm(), work.kv_head))
+            pair.weight = {weight[pair.at[0]], weight[pair.at[1]]};
     }
     __device__ void load_pair() {
         if (!pair.exists) return;
         const float *from = source(work.n_heads + pair.is_v);
-        if (!pair.is_v && threadIdx.x < call.k_rope.args.dims / 2) pair.turn = shared.turns[threadIdx.x];
-        for (int j = 0; j < 2; ++j) pair.value[j] = from[pair.at[j]];
-        if (pair_norm().exists) load_head<kDim>(from, pair.head);
+        pair.value = {from[pair.at[0]], from[pair.at[1]]};
+        if (pair_norm().exists) pair.head.load(from, own_pairs());
     }
     __device__ void put_pair() {
         if (!pair.exists) return;
         if (const HeadNorm &norm = pair_norm(); norm.exists) {
-            const float scale = norm_scale<kDim>(pair.head, norm);
-            for (int j = 0; j < 2; ++j) pair.value[j] *= scale * pair.weight[j];
+            const float scale = pair.head.norm_scale(norm);
+            pair.value = {pair.value.x * (scale * pair.weight.x), pair.value.y * (scale * pair.weight.y)};
         }
-        const float2 turn = pair.turn;
-        const uint32_t both = pack_halves(pair.value[0] * turn.x - pair.value[1] * turn.y,
-                                          pair.value[0] * turn.y + pair.value[1] * turn.x);
+        const float2 value = turned(pair.value, pair.turn);
+        const uint32_t both = pack_halves(value.x, value.y);
         const Plane &plane = pair.is_v ? call.attention.v : call.attention.k;
         uint8_t *row = writes() ? plane.row(slot, work.kv_head) : nullptr;
         for (int j = 0; j < 2; ++j) {
@@ -200,11 +207,12 @@ template <int kDim, typename S> struct Preparation {
         }
     }
 
-    __device__ void put_query(const float *head, uint8_t *q) const {
+    __device__ void put_query(const HeadPairs<kDim> &head, const Pairs &pairs, uint8_t *q) const {
         const AttentionArgs &a = call.attention.args;
         const float scale = a.soft_cap > 0 ? __fdividef(a.scale, a.soft_cap) : a.scale * kLog2E;
-        for (int i = 2 * int(threadIdx.x % 32); i < kDim; i += 64)
-            *reinterpret_cast<uint32_t *>(q + 2 * i) = pack_halves(head[i] * scale, head[i + 1] * scale);
+        head.each(pairs, [&](uint32_t at, float value) {
+            reinterpret_cast<__half *>(q)[at] = __float2half_rn(value * scale);
+        });
     }
     __device__ void put_row(const Plane &plane, const float *head, uint8_t *own) const {
         encode_row<kDim>(plane.format, head, writes() ? plane.row(slot, work.kv_head) : nullptr, own);
@@ -240,8 +248,10 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     Preparation<kDim, S> preparation(call, work, shared);
     if (way.n > 0) reader.settle();
     __syncthreads();
+    if constexpr (!kTwo) preparation.load_factors();
 
     wait_for_predecessor();
+    if constexpr (kTwo) preparation.load_factors();  // registers are scarce
     preparation.run();
     __syncthreads();
 

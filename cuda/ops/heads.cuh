@@ -7,8 +7,6 @@
 
 namespace el::cuda {
 
-template <int kDim> constexpr int kPerLane = (kDim + 31) / 32;
-
 // Cosine and sine of position * frequency / factor, times magnitude. Float32 alone would lose the angle of far
 // positions, double is slow on most chips: the product is kept as a sum of two floats and whole turns are taken off it
 // without rounding (Cody and Waite's reduction; the first difference is exact as 2 pi has 24 bits here). The error is
@@ -28,49 +26,79 @@ __device__ inline void make_turns(const Rope &r, int32_t position, float2 *turns
         turns[i] = rope_turn(position, r.frequencies[i], r.factors ? r.factors[i] : 1.0f, r.args.magnitude);
 }
 
-// ---- a head's values: 32 j + lane in x[j], later all of them in shared memory
-
-template <int kDim> using HeadValues = float[kPerLane<kDim>];
-
-template <int kDim> __device__ void load_head(const float *from, HeadValues<kDim> &x) {
-    for (int j = 0; j < kPerLane<kDim>; ++j) {
-        const int i = 32 * j + int(threadIdx.x % 32);
-        x[j] = i < kDim ? from[i] : 0.0f;
-    }
-}
-
 // Of a head; NULL: none.
 __device__ inline const float *weight_of(const HeadNorm &norm, uint32_t head) {
     return norm.weight ? norm.weight + size_t(head) * norm.stride : nullptr;
 }
 
-// What a norm multiplies a head's values with, beside its weights. By all lanes of the warp.
-template <int kDim> __device__ float norm_scale(const HeadValues<kDim> &x, const HeadNorm &norm) {
-    float squares = 0;
-    for (float one : x) squares += one * one;
-    return rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
+// Pairs of a head's values: those that rope turns together, the others by two.
+class Pairs {
+  public:
+    // NULL: nothing is turned.
+    __device__ explicit Pairs(const RopeArgs *rope)
+        : half_(rope ? rope->dims / 2 : 0), apart_(rope && rope->pairs != RopePairs::kInterleaved ? half_ : 0) {}
+    // Where the two of pair i are.
+    __device__ uint32_t first(uint32_t i) const { return i < apart_ ? i : 2 * i; }
+    __device__ uint32_t second(uint32_t i) const { return i < apart_ ? i + apart_ : 2 * i + 1; }
+    __device__ float2 turn(uint32_t i, const float2 *turns) const { return i < half_ ? turns[i] : float2{1, 0}; }
+
+  private:
+    uint32_t half_, apart_;
+};
+__device__ inline float2 turned(float2 x, float2 turn) {
+    return {x.x * turn.x - x.y * turn.y, x.x * turn.y + x.y * turn.x};
 }
 
-// The order of the ops: norm, rope. The result lies in `head` when the warp has passed __syncwarp().
-template <int kDim> __device__ void prepare_head(HeadValues<kDim> &x, const HeadNorm &norm, const float *weight,
-                                                 const RopeArgs *rope, const float2 *turns, float *head) {
-    const int lane = int(threadIdx.x % 32);
-    const float scale = norm.exists ? norm_scale<kDim>(x, norm) : 1.0f;
-    for (int j = 0; j < kPerLane<kDim>; ++j)
-        if (32 * j + lane < kDim) head[32 * j + lane] = x[j] * (weight ? scale * weight[32 * j + lane] : scale);
-    __syncwarp();
-    if (!rope || rope->dims == 0) return;
-    const int half = int(rope->dims / 2), step = rope->pairs == RopePairs::kInterleaved ? 2 : 1,
-              distance = step == 2 ? 1 : half;
-#pragma unroll 1
-    for (int i = lane; i < half; i += 32) {
-        float &a = head[step * i], &b = head[step * i + distance];
-        const float2 turn = turns[i];
-        const float p = a, q = b;
-        a = p * turn.x - q * turn.y;
-        b = p * turn.y + q * turn.x;
+// A head, with pairs 32 j + lane in each lane.
+template <int kDim> struct HeadPairs {
+    static constexpr int kPairs = (kDim / 2 + 31) / 32;
+    float2 x[kPairs];
+
+    // From [kDim]; NULL: `otherwise`, and zeros behind the end.
+    __device__ void load(const float *from, const Pairs &pairs, float otherwise = 0) {
+#pragma unroll
+        for (int j = 0; j < kPairs; ++j) {
+            x[j] = {otherwise, otherwise};
+            if (from && pair(j) < kDim / 2) x[j] = {from[pairs.first(pair(j))], from[pairs.second(pair(j))]};
+        }
     }
-    __syncwarp();
+    // What the norm multiplies the values with, beside its weights. By all lanes of the warp.
+    __device__ float norm_scale(const HeadNorm &norm) const {
+        float squares = 0;
+        for (const float2 &two : x) squares += two.x * two.x + two.y * two.y;
+        return rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
+    }
+    // put(place, value) takes each value.
+    template <typename Put> __device__ void each(const Pairs &pairs, Put put) const {
+#pragma unroll
+        for (int j = 0; j < kPairs; ++j) {
+            if (pair(j) >= kDim / 2) break;
+            put(pairs.first(pair(j)), x[j].x);
+            put(pairs.second(pair(j)), x[j].y);
+        }
+    }
+    __device__ static uint32_t pair(int j) { return 32 * uint32_t(j) + threadIdx.x % 32; }
+};
+
+// What turns and weighs a head, fetched before its values are there.
+template <int kDim> struct HeadFactors {
+    HeadPairs<kDim> turn, weight;
+    __device__ void load(const Pairs &pairs, const float2 *turns, const float *of_norm) {
+#pragma unroll
+        for (int j = 0; j < turn.kPairs; ++j) turn.x[j] = pairs.turn(turn.pair(j), turns);
+        weight.load(of_norm, pairs, 1);
+    }
+};
+
+// The order of the ops: norm, rope.
+template <int kDim>
+__device__ void prepare_head(HeadPairs<kDim> &head, const HeadNorm &norm, const HeadFactors<kDim> &factors) {
+    const float scale = norm.exists ? head.norm_scale(norm) : 1.0f;
+#pragma unroll
+    for (int j = 0; j < head.kPairs; ++j) {
+        const float2 weight = factors.weight.x[j];
+        head.x[j] = turned({head.x[j].x * (scale * weight.x), head.x[j].y * (scale * weight.y)}, factors.turn.x[j]);
+    }
 }
 
 // What rotation.cuh does with a block. Loops stay loops: a step runs this code once.
@@ -121,7 +149,7 @@ template <int kDim> __device__ void encode_row(Format format, const float *head,
         return;
     }
 #pragma unroll 1
-    for (int b = 0; b < kPerLane<kDim>; ++b) {
+    for (int b = 0; b < (kDim + 31) / 32; ++b) {
         const float x = 32 * b + lane < kDim ? clean(head[32 * b + lane]) : 0.0f;
         uint16_t d;
         if (format == Format::kQ8_0) {

@@ -25,19 +25,16 @@ template <int kDim> __global__ void __launch_bounds__(kThreads)
     const float *from = is_q ? c.q + (size_t(token) * n_q + head) * kDim
                              : (is_k ? call.k : call.v) + (size_t(token) * n_kv + head) * kDim;
     const HeadNorm &norm = is_q ? call.q_norm : is_k ? call.k_norm : call.v_norm;
-    HeadValues<kDim> x;
-    load_head<kDim>(from, x);
-    float *values = heads[threadIdx.x / 32];
-    prepare_head<kDim>(x, norm, weight_of(norm, head),
-                       is_q   ? &call.q_rope.args
-                       : is_k ? &call.k_rope.args
-                              : nullptr,
-                       turns, values);
-    if (is_q) {
-        for (int i = int(threadIdx.x % 32); i < kDim; i += 32)
-            call.q_out[(size_t(token) * n_q + head) * kDim + size_t(i)] = values[i];
-        return;
-    }
+    const Pairs pairs(is_q ? &call.q_rope.args : is_k ? &call.k_rope.args : nullptr);
+    HeadPairs<kDim> x;
+    x.load(from, pairs);
+    HeadFactors<kDim> factors;
+    factors.load(pairs, turns, weight_of(norm, head));
+    prepare_head(x, norm, factors);
+    float *values = is_q ? call.q_out + (size_t(token) * n_q + head) * kDim : heads[threadIdx.x / 32];
+    x.each(pairs, [&](uint32_t at, float value) { values[at] = value; });
+    if (is_q) return;
+    __syncwarp();
     const int32_t slot = c.step.slot[size_t(c.group) * c.step.limits.max_tokens + token];
     if (slot < 0) return;
     const Plane &plane = is_k ? c.k : c.v;
