@@ -15,6 +15,13 @@ template <typename T> __device__ T *hold_shared(T *p) {
     return static_cast<T *>(__cvta_shared_to_generic(at));
 }
 
+// The same of global memory.
+template <typename T> __device__ T *hold_global(T *p) {
+    asm volatile("" : "+l"(p));
+    __builtin_assume(__isGlobal(p));
+    return p;
+}
+
 // 16 bytes, both sides aligned.
 __device__ inline void copy_async(void *to, const void *from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");

@@ -11,6 +11,13 @@ __device__ inline float exp2_fast(float x) {
     return y;
 }
 
+// Of normal numbers.
+__device__ inline float reciprocal_fast(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // The larger one; NaN if one is NaN.
 __device__ inline float max_or_nan(float a, float b) {
     float y;

@@ -119,7 +119,8 @@ class Refill {
 
 // One value to finish: `index` counts those of the block. What it takes from far memory is fetched early.
 template <int N> struct Output {
-    float *out = nullptr;   // NULL: there is none
+    float *out = nullptr;  // NULL: there is none
+    const float *residual_from = nullptr;
     uint32_t at, other_at;  // of the sums of its pieces, of those of what it is a gate for: the first
     float added = 0, other_added = 0, residual = 0;
 
@@ -139,14 +140,15 @@ template <int N> struct Output {
             out = p.out + size_t(t) * p.rows + row;
             at = place(a, tile, r, t);
             other_at = place(a, tile + share.n, r, t);
+            if (a.residual) residual_from = a.residual + (out - a.part[0].out);
             if (p.bias) added = p.bias[row];
             if (a.gate && a.part[1].bias) other_added = a.part[1].bias[row];
             return;
         }
     }
     // Once what the kernels before have written is there.
-    __device__ void fetch(const MatvecArgs &a) {
-        if (out && a.residual) residual = a.residual[out - a.part[0].out];
+    __device__ void fetch() {
+        if (residual_from) residual = *hold_global(residual_from);
     }
     __device__ void finish(const MatvecArgs &a, const float *sums, float factor, uint32_t index) const {
         if (!out) return;
@@ -181,23 +183,25 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
     for (uint32_t i = 0; i < a.n_stages; ++i) ahead.ask(a, copies, i);
     if (!a.late) let_successor_start();
     Output<N> first(a, threadIdx.x);
+    const uint32_t n_warps = blockDim.x / 32;
     if constexpr (N == 1) {
-        RowQuantizer row(a.norm, a.norm_weight, a.cols, warp);
-        wait_for_predecessor();
-        if (a.late) let_successor_start();
-        first.fetch(a);
-        const float own_squares = row.run(a.x, input);
-        if (lane == 0) squares[warp] = own_squares;
+        with_quantizer(a.x, a.norm, a.norm_weight, a.cols, warp, n_warps, [&](auto row) {
+            wait_for_predecessor();
+            if (a.late) let_successor_start();
+            first.fetch();
+            const float own_squares = row.run(input);
+            if (lane == 0) squares[warp] = own_squares;
+        });
         __syncthreads();
         // By the last warp, which has the least to do, while others multiply.
-        if (const uint32_t n_warps = blockDim.x / 32; a.norm && warp == n_warps - 1) {
+        if (a.norm && warp == n_warps - 1) {
             const float factor = norm_factor(squares, n_warps, a.inverse_cols, a.epsilon);
             if (lane == 0) factor_of_all = factor;
         }
     } else {
         wait_for_predecessor();
         if (a.late) let_successor_start();
-        first.fetch(a);
+        first.fetch();
     }
     const uint8_t *rows = N == 1 ? input : a.quantized;
     uint32_t unit = warp;
@@ -231,7 +235,7 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
 #pragma unroll 1
     for (uint32_t i = threadIdx.x + blockDim.x; i < a.outputs; i += blockDim.x) {
         Output<N> other(a, i);
-        other.fetch(a);
+        other.fetch();
         other.finish(a, sums, factor, i);
     }
 }

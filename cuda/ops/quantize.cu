@@ -25,11 +25,13 @@ template <typename Place> __global__ void __launch_bounds__(32 * kMatvecWarps) q
     __shared__ float squares[kMatvecWarps];
     let_successor_start();
     const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
-    RowQuantizer row(a.norm, a.weight, a.cols, warp);
-    wait_for_predecessor();
     const Place to(a);
-    const float own = row.run(a.x + size_t(blockIdx.x) * a.cols, to.row);
-    if (lane == 0) squares[warp] = own;
+    const float *x = a.x + size_t(blockIdx.x) * a.cols;
+    with_quantizer(x, a.norm, a.weight, a.cols, warp, kMatvecWarps, [&](auto row) {
+        wait_for_predecessor();
+        const float own = row.run(to.row);
+        if (lane == 0) squares[warp] = own;
+    });
     __syncthreads();
     if (warp > 0) return;
     const float factor = a.norm ? norm_factor(squares, kMatvecWarps, 1.0f / float(a.cols), a.epsilon) : 1.0f;

@@ -1,5 +1,6 @@
 // The input of integer products: 8 bits and a scale for each group of 32 columns, in slots as those of packed matrices.
 #pragma once
+#include "async_copy.cuh"
 #include "fast_math.cuh"
 #include "launch.h"
 #include "ops/reduce.cuh"
@@ -71,27 +72,31 @@ __device__ inline void put_scale(const TokenOfChunks &to, uint32_t i, float scal
 
 // A lane's part of kBlock values of a row from `first` on: quad k is that from first + place(k) on. A warp reads 512
 // bytes in a row for each k; eight lanes have a group.
-struct alignas(16) Quads {
-    static constexpr uint32_t kQuads = 4, kBlock = kQuads * 128;
+template <uint32_t kQuads> struct alignas(16) Quads {
+    static_assert(kQuads == 2 || kQuads == 4);
+    static constexpr uint32_t kBlock = kQuads * 128;
     static __device__ uint32_t place(uint32_t k) { return 128 * k + threadIdx.x % 32 * 4; }
     float v[kQuads][4];
 
-    // From a row of n; `otherwise` for what lies behind it, or if row is NULL.
-    __device__ Quads(const float *row, uint32_t first, uint32_t n, float otherwise) {
+    // From where this lane's first quad is, `left` values before the row's end; `otherwise` for what lies behind it,
+    // or if `from` is NULL.
+    __device__ Quads(const float *from, int left, float otherwise) {
 #pragma unroll
         for (uint32_t k = 0; k < kQuads; ++k) {
-            const uint32_t i = first + place(k);
             float4 four = {otherwise, otherwise, otherwise, otherwise};
-            if (row && i < n) four = *reinterpret_cast<const float4 *>(row + i);
+            if (from && int(128 * k) < left) four = *reinterpret_cast<const float4 *>(from + 128 * k);
             *reinterpret_cast<float4 *>(v[k]) = four;
         }
     }
     __device__ float sum_of_squares() const {
-        float sum = 0;
+        float sum[kQuads], all = 0;
 #pragma unroll
-        for (const auto &quad : v)
-            for (float x : quad) sum += x * x;
-        return sum;
+        for (uint32_t k = 0; k < kQuads; ++k) {
+            sum[k] = v[k][0] * v[k][0];
+            for (int j = 1; j < 4; ++j) sum[k] = fmaf(v[k][j], v[k][j], sum[k]);
+        }
+        for (float one : sum) all += one;
+        return all;
     }
     __device__ void scale_by(const Quads &factors) {
 #pragma unroll
@@ -100,10 +105,12 @@ struct alignas(16) Quads {
     }
 };
 
+constexpr float kLeastNormal = 1.17549435e-38f;
+
 // Quantizes those from `first` on, to the end of the row or of its last chunk. A group with a NaN gets the scale NaN.
 // Of the groups that eight lanes have, lane k finishes that of quad k.
-template <typename Out> __device__ void quantize(const Quads &x, uint32_t first, uint32_t n, Out out) {
-    constexpr uint32_t kQuads = Quads::kQuads;
+template <uint32_t kQuads, typename Out>
+__device__ void quantize(const Quads<kQuads> &x, uint32_t first, uint32_t n, Out out) {
     const uint32_t lane = threadIdx.x % 32, end = end_of(out, n);
     float sizes[kQuads];
 #pragma unroll
@@ -111,8 +118,8 @@ template <typename Out> __device__ void quantize(const Quads &x, uint32_t first,
         sizes[k] =
             max_or_nan(max_or_nan(fabsf(x.v[k][0]), fabsf(x.v[k][1])), max_or_nan(fabsf(x.v[k][2]), fabsf(x.v[k][3])));
     const float most = join_lanes<kQuads, 8>(sizes, max_or_nan);
-    const float inverse = most > 0 ? __fdividef(127.0f, most) : 0.0f;
-    uint8_t *quads = first_quad(out, first + Quads::place(0));
+    const float inverse = most >= kLeastNormal ? 127.0f * reciprocal_fast(most) : 0.0f;
+    uint8_t *quads = first_quad(out, first + x.place(0));
     int sums[kQuads];
 #pragma unroll
     for (uint32_t k = 0; k < kQuads; ++k) {
@@ -122,57 +129,82 @@ template <typename Out> __device__ void quantize(const Quads &x, uint32_t first,
         for (int j = 0; j < 4; ++j) q[j] = __float_as_uint(fmaf(x.v[k][j], own, kMagic));
         const uint32_t bytes = __byte_perm(__byte_perm(q[0], q[1], 0x0040), __byte_perm(q[2], q[3], 0x0040), 0x5410);
         sums[k] = __dp4a(int(bytes), 0x01010101, 0);
-        if (first + Quads::place(k) < end) *reinterpret_cast<uint32_t *>(quads + quad_offset(out, k)) = bytes;
+        if (first + x.place(k) < end) *reinterpret_cast<uint32_t *>(quads + quad_offset(out, k)) = bytes;
     }
     const int half = join_lanes<kQuads, 4>(sums, [](int a, int b) { return a + b; });
     const int halves[2] = {half, __shfl_xor_sync(~0u, half, 4)};
-    const uint32_t group = first + 128 * (lane % 4) + lane / 8 * kGroup;
-    if (lane % 8 < 4 && group < end) put_scale(out, group, rounded_scale(most * (1.0f / 127.0f)), halves);
+    const uint32_t group = first + 128 * (lane % kQuads) + lane / 8 * kGroup;
+    if (lane % 8 < kQuads && group < end) put_scale(out, group, rounded_scale(most * (1.0f / 127.0f)), halves);
 }
 
-// By the warps of a block, Quads::kBlock values each at a time. What a row needs from far memory is asked for early:
-// the first weights before x is there, and without a norm the next values before these are quantized. Loops stay loops,
-// as this runs once in a kernel.
-class RowQuantizer {
-  public:
-    // norm: RMS; weight [n]: its weights, NULL: none. warp: of the block, so that the compiler sees that all lanes go
-    // the same way.
-    __device__ RowQuantizer(bool norm, const float *weight, uint32_t n, uint32_t warp)
-        : norm_(norm), weight_(weight), n_(n), begin_(warp * Quads::kBlock), weights_(weight, begin_, n, 1.0f) {}
+// By the warps of a block, kBlock values each at a time. What a row needs from far memory is asked for early: the first
+// weights before x is there, and without a norm the next values before these are quantized. Loops stay loops, as this
+// runs once in a kernel. kOnce: all warps together come through the row at once.
+template <uint32_t kQuads, bool kOnce> class RowQuantizer {
+    using Some = Quads<kQuads>;
 
-    // Returns the warp's part of the sum of the squares of x [n], if there is a norm.
-    template <typename Out> __device__ float run(const float *x, Out out) {
+  public:
+    // x [n], of which nothing is read yet. norm: RMS; weight [n]: its weights, NULL: none. warp: of the block's
+    // n_warps, so that the compiler sees that all lanes go the same way.
+    __device__ RowQuantizer(const float *x, bool norm, const float *weight, uint32_t n, uint32_t warp, uint32_t n_warps)
+        : norm_(norm), n_(n), first_(warp * Some::kBlock), step_(n_warps * Some::kBlock),
+          left_(int(n) - int(first_ + Some::place(0))), x_(hold_global(x + first_ + Some::place(0))),
+          weight_(weight ? weight + first_ + Some::place(0) : nullptr), weights_(weight_, left_, 1.0f) {}
+
+    // Returns the warp's part of the sum of the squares of x, if there is a norm.
+    template <typename Out> __device__ float run(Out out) {
         float squares = 0;
-        const uint32_t end = end_of(out, n_), step = blockDim.x / 32 * Quads::kBlock;
-        Quads values(x, begin_, n_, 0.0f);
+        const uint32_t end = end_of(out, n_);
+        Some values(x_, left_, 0.0f);
         if (norm_) {
 #pragma unroll 1
-            for (uint32_t first = begin_; first < end;) {
+            while (first_ < end) {
                 squares += warp_sum(values.sum_of_squares());  // beside what follows
                 values.scale_by(weights_);
-                quantize(values, first, n_, out);
-                first += step;
-                if (first >= end) break;
-                values = Quads(x, first, n_, 0.0f);
-                weights_ = Quads(weight_, first, n_, 1.0f);
+                quantize(values, first_, n_, out);
+                next();
+                if (kOnce || first_ >= end) break;
+                values = Some(x_, left_, 0.0f);
+                weights_ = Some(weight_, left_, 1.0f);
             }
         } else {
 #pragma unroll 1
-            for (uint32_t first = begin_; first < end; first += step) {
-                const Quads next(x, first + step, n_, 0.0f);
+            while (first_ < end) {
+                const uint32_t first = first_;
+                next();
+                const Some others(x_, kOnce ? 0 : left_, 0.0f);
                 quantize(values, first, n_, out);
-                values = next;
+                if (kOnce) break;
+                values = others;
             }
         }
         return squares;
     }
 
   private:
+    __device__ void next() {
+        first_ += step_;
+        left_ -= int(step_);
+        x_ += step_;
+        if (weight_) weight_ += step_;
+    }
+
     bool norm_;
-    const float *weight_;
-    uint32_t n_, begin_;
-    Quads weights_;
+    uint32_t n_, first_, step_;
+    int left_;
+    const float *x_, *weight_;
+    Some weights_;
 };
+
+// Calls use(RowQuantizer) of that for these arguments which takes the least time: with few values a lane where the
+// warps come through at once.
+template <typename Use> __device__ void with_quantizer(const float *x, bool norm, const float *weight, uint32_t n,
+                                                       uint32_t warp, uint32_t n_warps, Use use) {
+    if (n <= n_warps * Quads<2>::kBlock)
+        use(RowQuantizer<2, true>(x, norm, weight, n, warp, n_warps));
+    else
+        use(RowQuantizer<4, false>(x, norm, weight, n, warp, n_warps));
+}
 
 // By one warp, of the sums of squares of `n` warps, at most 32, which have met since.
 __device__ inline float norm_factor(const float *squares, uint32_t n, float inverse_cols, float epsilon) {

@@ -10,6 +10,7 @@ inline void copy16(void *to, const void *from, bool exists = true) {
     emulation::copy_async(to, exists ? from : nullptr, 16);
 }
 template <typename T> T *hold_shared(T *p) { return p; }
+template <typename T> T *hold_global(T *p) { return p; }
 inline void copy_async(void *to, const void *from) { copy16(to, from); }
 inline void close_copies() { emulation::close_copies(); }
 inline void wait_for_copies(int open) { emulation::wait_for_copies(open); }

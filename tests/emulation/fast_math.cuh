@@ -7,6 +7,7 @@ namespace el::cuda {
 
 inline float exp2_fast(float x) { return std::exp2(x); }
 
+inline float reciprocal_fast(float x) { return 1 / x; }
 inline float max_or_nan(float a, float b) { return a != a || b != b ? NAN : std::fmax(a, b); }
 
 inline int dot4(uint32_t a, int b, int c) {
