@@ -10,10 +10,11 @@ namespace el::cuda {
 // Cosine and sine of position * frequency / factor, times magnitude. Float32 alone would lose the angle of far
 // positions, double is slow on most chips: the product is kept as a sum of two floats and whole turns are taken off it
 // without rounding (Cody and Waite's reduction; the first difference is exact as 2 pi has 24 bits here). The error is
-// below 1e-6 up to position 2^24.
+// below 1e-6 up to position 2^24. The quotient is a sum of two floats, too, so its first need not be the nearest.
 __device__ inline float2 rope_turn(int32_t position, float frequency, float factor, float magnitude) {
     constexpr float kTurn = 6.28318548f, kTurnLow = -1.74845553e-7f;  // 2 pi
-    const float p = float(position), f = frequency / factor, rest = fmaf(-f, factor, frequency) / factor;
+    const float p = float(position), inverse = reciprocal_fast(factor), f = frequency * inverse,
+                rest = fmaf(-f, factor, frequency) * inverse;
     const float high = p * f, low = fmaf(p, f, -high) + p * rest;
     const float turns = rintf(high * 0.159154943f);
     const float angle = fmaf(-turns, kTurnLow, fmaf(-turns, kTurn, high)) + low;
@@ -66,7 +67,7 @@ template <int kDim> struct HeadPairs {
     __device__ float norm_scale(const HeadNorm &norm) const {
         float squares = 0;
         for (const float2 &two : x) squares += two.x * two.x + two.y * two.y;
-        return rsqrtf(warp_sum(squares) / float(kDim) + norm.epsilon);
+        return rsqrtf(warp_sum(squares) * (1.0f / float(kDim)) + norm.epsilon);
     }
     // put(place, value) takes each value.
     template <typename Put> __device__ void each(const Pairs &pairs, Put put) const {
