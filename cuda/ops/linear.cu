@@ -55,18 +55,24 @@ template <typename Source> __global__ void expert_kernel(ExpertCall e) {
     if (threadIdx.x % 32 == 0) c.out[pair * c.rows + r] = sum + (c.bias ? c.bias[expert * c.rows + r] : 0.0f);
 }
 
+// A warp for as many values as its lanes decode at once: in a decode step all others wait for this.
 template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t *token, float *out) {
-    float *to = out + size_t(blockIdx.x) * m.cols;
-    for_values<Source>(m, size_t(token[blockIdx.x]), 0, m.cols, [&](uint32_t i, const auto &w) {
-        for (size_t j = 0; j < sizeof w / sizeof *w; ++j) to[i + j] = w[j];
-    });
+    const uint32_t begin = blockIdx.y * 32 * Source::kRun;
+    float *to = out + size_t(blockIdx.x) * m.cols + begin;
+    for_values<Source>(m, size_t(token[blockIdx.x]), begin, min(32 * Source::kRun, m.cols - begin),
+                       [&](uint32_t i, const auto &w) {
+                           for (size_t j = 0; j < sizeof w / sizeof *w; ++j) to[i + j] = w[j];
+                       });
 }
 
 }  // namespace
 
 void embed(const Matrix &m, const int32_t *token, int n, float *out, cudaStream_t stream) {
-    with_source(
-        m, [&](auto source) { embed_kernel<typename decltype(source)::type><<<n, 32, 0, stream>>>(m, token, out); });
+    with_source(m, [&](auto source) {
+        using Source = typename decltype(source)::type;
+        const dim3 grid(unsigned(n), (m.cols + 32 * Source::kRun - 1) / (32 * Source::kRun));
+        embed_kernel<Source><<<grid, 32, 0, stream>>>(m, token, out);
+    });
 }
 
 void linear(const LinearCall &c, cudaStream_t stream) {
