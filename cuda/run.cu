@@ -27,10 +27,18 @@ void Executable::set_size(Step &step, int32_t n_tokens) {
 // The step as it was captured for n_tokens; 0: as it is. Tokens beyond the real ones belong to no sequence, see nothing
 // and write nothing; sequences beyond the real ones have no state.
 void Executable::fill(Step &to, const Step &from, int32_t n_tokens) const {
-    std::memcpy(host_step.data(), from.token, front_bytes(from));
     to = moved_step(from, host_step.data());
-    if (n_tokens == 0) return;
+    if (n_tokens == 0) {
+        std::memcpy(to.token, from.token, front_bytes(from));
+        return;
+    }
     set_size(to, n_tokens);
+    const StepParts parts = parts_of(to);
+    for (int i = 0; i < parts.n; ++i)
+        for (uint32_t row = 0; row < parts.part[i].rows; ++row) {
+            const size_t at = parts.part[i].at + size_t(row) * parts.part[i].stride;
+            std::copy_n(from.token + at, parts.part[i].words, to.token + at);
+        }
     for (int32_t t = from.n_tokens; t < to.n_tokens; ++t) {
         to.token[t] = 0;
         to.position[t] = 0;
@@ -274,8 +282,11 @@ void Executable::load_kernels() const {
 // The step comes from host_step, but for the block tables.
 void Executable::launch_all(const Step &host) const {
     const Step device = moved_step(host, reinterpret_cast<uint8_t *>(at.step.token));
-    check(cudaMemcpyAsync(device.token, host.token, front_bytes(host), cudaMemcpyHostToDevice, stream),
-          "copying a step");
+    if (host.n_tokens <= kDecodeTokens)
+        bring_step(host, reinterpret_cast<uint8_t *>(device.token), stream);
+    else
+        check(cudaMemcpyAsync(device.token, host.token, front_bytes(host), cudaMemcpyHostToDevice, stream),
+              "copying a step");
     if (marks_) marks_->start();
     gemm->begin_step();
     for (const Stage &stage : stages)

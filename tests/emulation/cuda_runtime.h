@@ -150,6 +150,7 @@ template <typename T> T __ldcg(const T *p) {
     emulation::check_alignment(p, alignof(T));
     return *p;
 }
+template <typename T> T __ldcv(const T *p) { return __ldcg(p); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float a, float b) { return a / b; }

@@ -1,0 +1,27 @@
+// A small step's arrays, fetched by the device.
+#include "launch.h"
+#include "step.h"
+
+namespace el::cuda {
+namespace {
+
+constexpr uint32_t kThreadsOfPart = 32;
+
+__global__ void bring_step_kernel(StepParts parts, const int32_t *from, int32_t *to) {
+    if (threadIdx.x / kThreadsOfPart >= uint32_t(parts.n)) return;
+    const StepPart &p = parts.part[threadIdx.x / kThreadsOfPart];
+    for (uint32_t i = threadIdx.x % kThreadsOfPart; i < p.rows * p.words; i += kThreadsOfPart) {
+        const uint32_t at = p.at + i / p.words * p.stride + i % p.words;
+        to[at] = __ldcv(from + at);
+    }
+}
+
+}  // namespace
+
+void bring_step(const Step &host, uint8_t *device, cudaStream_t stream) {
+    // What comes next starts only when this has ended: it looks at the step before it waits.
+    launch_early(bring_step_kernel, {1, kThreadsOfPart * StepParts::kMost}, stream, false, parts_of(host), host.token,
+                 reinterpret_cast<int32_t *>(device));
+}
+
+}  // namespace el::cuda

@@ -1,0 +1,1 @@
+#include "ops/bring_step.cu"
