@@ -25,17 +25,16 @@ template <typename Place> __global__ void __launch_bounds__(32 * kMatvecWarps) q
     __shared__ float squares[kMatvecWarps];
     let_successor_start();
     const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
-    const Place to(a);
     const float *x = a.x + size_t(blockIdx.x) * a.cols;
-    with_quantizer(x, a.norm, a.weight, a.cols, warp, kMatvecWarps, [&](auto row) {
+    with_quantizer(x, a.norm, a.weight, a.cols, warp, kMatvecWarps, [&](auto &&row) {
         wait_for_predecessor();
-        const float own = row.run(to.row);
+        const float own = row.run(Place(a).row);
         if (lane == 0) squares[warp] = own;
     });
     __syncthreads();
     if (warp > 0) return;
     const float factor = a.norm ? norm_factor(squares, kMatvecWarps, 1.0f / float(a.cols), a.epsilon) : 1.0f;
-    if (lane == 0) *to.factor = factor;
+    if (lane == 0) *Place(a).factor = factor;
 }
 
 }  // namespace
