@@ -8,31 +8,45 @@
 namespace el::cuda {
 namespace {
 
-// From how many tokens on cuBLAS is faster, though it needs the weights as float16 in memory; by compute capability,
-// the first line that fits.
-struct Rule {
-    int capability, blas_from;
-};
 constexpr int kNever = 1 << 30;
-constexpr Rule kRules[] = {
-    // H200, Q4_K: at 512 tokens 1.3 (8192 x 2048) to 2.9 times (2048 x 8192) as fast; at 9 to 64 tokens as well, except
-    // for the largest matrices (14336 x 4096), where the fused kernel is 1.5 times as fast.
-    {90, 9},
-    {0, kNever},  // not measured; chips with little bandwidth pay most for writing weights and reading them again
-};
 
-int blas_from() {
-    // To test and measure either route.
-    if (const char *route = secure_getenv("EDGELLM_CUDA_PREFILL")) {
-        if (std::strcmp(route, "fused") == 0) return kNever;
-        if (std::strcmp(route, "cublas") == 0) return Blas::available() ? 0 : kNever;
-    }
-    const int capability =
-        10 * device_attribute(cudaDevAttrComputeCapabilityMajor) + device_attribute(cudaDevAttrComputeCapabilityMinor);
-    const Rule *rule =
-        std::find_if(std::begin(kRules), std::end(kRules), [&](const Rule &r) { return capability >= r.capability; });
-    return rule->blas_from != kNever && Blas::available() ? rule->blas_from : kNever;
+// From how many tokens on cuBLAS is faster, though it needs the weights as float16 in memory, for packed matrices of so
+// many rows or more: the first line that fits. Measured on the H200, Q4_K (docs/benchmarks.md, "Products of prompts"):
+// the fused kernel has to have rows for all multiprocessors, and few tokens.
+struct Rule {
+    uint32_t rows;
+    int blas_from;
+};
+constexpr Rule kMuchBandwidth[] = {{12288, 256}, {0, 9}};
+// Other chips with so much bandwidth do as the H200. On those with less, of which none is measured, the fused kernel
+// does everything, as they pay most for writing weights and reading them again.
+constexpr double kMuch = 1.5e12;  // bytes/s
+
+bool has_much_bandwidth() {
+    const double clock = 1e3 * device_attribute(cudaDevAttrMemoryClockRate),  // two transfers each
+        bytes = device_attribute(cudaDevAttrGlobalMemoryBusWidth) / 8.0;
+    return 2 * clock * bytes >= kMuch;
 }
+
+}  // namespace
+
+Routes::Routes() {
+    // To test and measure either route.
+    const char *given = secure_getenv("EDGELLM_CUDA_PREFILL");
+    const bool fused = given && std::strcmp(given, "fused") == 0, blas = given && std::strcmp(given, "cublas") == 0;
+    if (fused || !(blas || has_much_bandwidth()) || !Blas::available()) return;
+    kind_ = blas ? kBlas : kTable;
+}
+
+int Routes::blas_from(Format format, uint32_t rows) const {
+    if (packed_shape(format).bits == 0) rows = 0;
+    if (kind_ != kTable) return kind_ == kBlas ? 0 : kNever;
+    return std::find_if(std::begin(kMuchBandwidth), std::end(kMuchBandwidth),
+                        [&](const Rule &r) { return rows >= r.rows; })
+        ->blas_from;
+}
+
+namespace {
 
 // Weights as float16 at a time: for cuBLAS what mostly stays in the L2 cache between making and reading them, and still
 // makes large products.
@@ -69,14 +83,15 @@ size_t rows_of(const Program &program, const Op &op, const StepLimits &limits) {
 
 GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Pieces &pieces) {
     GemmMemory m;
-    const int from = blas_from();
+    const Routes routes;
     size_t n = 0, widest = 0, weights = 0, widest_row = 0, n_pairs = 0, n_experts = 0;
     bool blas = false;
     for (const Op &op : program.ops) {
         size_t rows = rows_of(program, op, limits);
         if (rows == 0) continue;
         const WeightRef &w = op.weight[0];
-        const bool experts = op.kind == OpKind::kExpertLinear, by_blas = !experts && rows >= size_t(from);
+        const bool experts = op.kind == OpKind::kExpertLinear,
+                   by_blas = !experts && rows >= size_t(routes.blas_from(w.format, w.rows));
         const size_t cols = operand_cols(w.cols);
         if (experts) {
             n_pairs = std::max(n_pairs, product(rows, op.expert.n_used));
@@ -107,8 +122,7 @@ GemmMemory Gemm::lay_out(const Program &program, const StepLimits &limits, Piece
 }
 
 Gemm::Gemm(const GemmMemory &memory, cudaStream_t stream)
-    : at_(memory), stream_(stream), blas_from_(blas_from()),
-      n_multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount)) {
+    : at_(memory), stream_(stream), n_multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount)) {
     if (at_.blas) blas_ = std::make_unique<Blas>(stream, at_.blas);
 }
 
@@ -119,7 +133,7 @@ void Gemm::use(cudaStream_t stream) {
 
 bool Gemm::linear(const LinearCall &c, ValueId input) {
     if (c.n <= kDecodeTokens) return false;
-    const bool blas = blas_ && c.n >= blas_from_;
+    const bool blas = blas_ && c.n >= routes_.blas_from(c.m.format, c.rows);
     if (c.m.format != Format::kF32) {
         const bool as_it_is = is_operand(c.m, c.col_begin, c.cols) || (!blas && c.m.packed);
         if (!as_it_is && at_.n_weights < 4 * operand_cols(c.cols)) return false;

@@ -12,6 +12,16 @@
 
 namespace el::cuda {
 
+// Which products cuBLAS does.
+class Routes {
+  public:
+    Routes();
+    int blas_from(Format format, uint32_t rows) const;  // tokens; of a matrix of so many rows
+
+  private:
+    enum { kFused, kTable, kBlas } kind_ = kFused;
+};
+
 struct GemmMemory {
     __half *x = nullptr;    // activations of one product
     float *undo = nullptr;  // [rows of x]
@@ -47,7 +57,7 @@ class Gemm {
 
     GemmMemory at_;
     cudaStream_t stream_;
-    int blas_from_;  // tokens
+    Routes routes_;
     int n_multiprocessors_;
     std::unique_ptr<Blas> blas_;
     ValueId converted_ = kNoValue, sorted_ = kNoValue;  // what lies in at_.x, by which route at_.pairs are sorted

@@ -135,6 +135,8 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
     *value = attribute == cudaDevAttrComputeCapabilityMajor   ? capability / 10
              : attribute == cudaDevAttrComputeCapabilityMinor ? capability % 10
              : attribute == cudaDevAttrMultiProcessorCount    ? 8
+             : attribute == cudaDevAttrMemoryClockRate        ? (capability == 90 ? 3201000 : 1600000)
+             : attribute == cudaDevAttrGlobalMemoryBusWidth   ? (capability == 90 ? 6144 : 256)
                                                               : 0;
     return call("cudaDeviceGetAttribute");
 }
