@@ -46,15 +46,23 @@ class Samples {
         return std::sqrt(sum / double(values_.size() - 1));
     }
 
+    double median() const {
+        const std::vector<double> all = sorted();
+        return (all[(all.size() - 1) / 2] + all[all.size() / 2]) / 2;
+    }
     // The value that a share of 0 to 1 of all does not exceed.
     double quantile(double share) const {
-        std::vector<double> sorted = values_;
-        std::sort(sorted.begin(), sorted.end());
-        const auto rank = static_cast<size_t>(std::ceil(share * double(sorted.size())));
-        return sorted[std::max<size_t>(rank, 1) - 1];
+        const auto rank = static_cast<size_t>(std::ceil(share * double(values_.size())));
+        return sorted()[std::max<size_t>(rank, 1) - 1];
     }
 
   private:
+    std::vector<double> sorted() const {
+        std::vector<double> all = values_;
+        std::sort(all.begin(), all.end());
+        return all;
+    }
+
     std::vector<double> values_;
 };
 
@@ -257,7 +265,7 @@ class Bench {
 
 Json rate_json(const Samples &samples) {
     if (samples.empty()) return nullptr;
-    return {{"mean", samples.mean()}, {"stddev", samples.stddev()}};
+    return {{"mean", samples.mean()}, {"median", samples.median()}, {"stddev", samples.stddev()}};
 }
 
 Json result_json(const Result &result) {

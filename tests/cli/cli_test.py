@@ -218,6 +218,7 @@ class Files(Case):
         for key in ("prefill_tokens_per_s", "decode_tokens_per_s"):
             self.assertGreater(result[key]["mean"], 0)
             self.assertGreaterEqual(result[key]["stddev"], 0)
+            self.assertAlmostEqual(result[key]["median"], result[key]["mean"])  # of two
         self.assertGreater(result["decode_gb_per_s"], 0)
         self.assertGreater(result["ttft_ms"], 0)
         self.assertEqual((result["model"], result["device"]), ("llama.gguf", "cpu"))
