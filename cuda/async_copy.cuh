@@ -15,7 +15,7 @@ template <typename T> __device__ T *hold_shared(T *p) {
     return static_cast<T *>(__cvta_shared_to_generic(at));
 }
 
-// The same of global memory.
+// The same of global memory, of which the compiler knows that it is.
 template <typename T> __device__ T *hold_global(T *p) {
     asm volatile("" : "+l"(p));
     __builtin_assume(__isGlobal(p));

@@ -70,7 +70,7 @@ class DeviceMemory {
     void *data_ = nullptr;
 };
 
-class HostMemory {  // pinned: the device copies from and to it without help of the CPU
+class HostMemory {  // pinned: the device copies from and to it, and reads it, without help of the CPU
   public:
     HostMemory(size_t bytes, const char *what);  // as above
     HostMemory(const HostMemory &) = delete;

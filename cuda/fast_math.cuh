@@ -11,7 +11,7 @@ __device__ inline float exp2_fast(float x) {
     return y;
 }
 
-// Of normal numbers.
+// Of normal numbers up to 2^126; 0 for larger ones.
 __device__ inline float reciprocal_fast(float x) {
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -37,7 +37,7 @@ void Executable::fill(Step &to, const Step &from, int32_t n_tokens) const {
     for (int i = 0; i < parts.n; ++i)
         for (uint32_t row = 0; row < parts.part[i].rows; ++row) {
             const size_t at = parts.part[i].at + size_t(row) * parts.part[i].stride;
-            std::copy_n(from.token + at, parts.part[i].words, to.token + at);
+            std::memcpy(to.token + at, from.token + at, parts.part[i].words * sizeof(int32_t));
         }
     for (int32_t t = from.n_tokens; t < to.n_tokens; ++t) {
         to.token[t] = 0;

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cassert>
 #include <type_traits>
 
 namespace el::cuda {
@@ -56,6 +57,7 @@ struct StepParts {
 inline StepParts parts_of(const Step &s) {
     StepParts parts;
     auto add = [&](const auto *array, int32_t n, uint32_t rows, uint32_t row_size) {
+        assert(parts.n < StepParts::kMost);
         constexpr uint32_t kWords = sizeof *array / sizeof(int32_t);
         const auto at = reinterpret_cast<const int32_t *>(array) - s.token;
         parts.part[parts.n++] = {uint32_t(at), uint32_t(n) * kWords, rows, row_size * kWords};

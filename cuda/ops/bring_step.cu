@@ -19,7 +19,8 @@ __global__ void bring_step_kernel(StepParts parts, const int32_t *from, int32_t 
 }  // namespace
 
 void bring_step(const Step &host, uint8_t *device, cudaStream_t stream) {
-    // What comes next starts only when this has ended: it looks at the step before it waits.
+    // Kernels that may start early look at the step before they wait: one that may not, as the lookup of tokens, has to
+    // come between.
     launch_early(bring_step_kernel, {1, kThreadsOfPart * StepParts::kMost}, stream, false, parts_of(host), host.token,
                  reinterpret_cast<int32_t *>(device));
 }

@@ -9,8 +9,9 @@ namespace el::cuda {
 
 // Cosine and sine of position * frequency / factor, times magnitude. Float32 alone would lose the angle of far
 // positions, double is slow on most chips: the product is kept as a sum of two floats and whole turns are taken off it
-// without rounding (Cody and Waite's reduction; the first difference is exact as 2 pi has 24 bits here). The error is
-// below 1e-6 up to position 2^24. The quotient is a sum of two floats, too, so its first need not be the nearest.
+// without rounding (Cody and Waite's reduction; the first difference is exact as 2 pi has 24 bits here). The error of
+// the angle is below 1e-6 up to position 2^24. The quotient is a sum of two floats, too, so its first need not be the
+// nearest.
 __device__ inline float2 rope_turn(int32_t position, float frequency, float factor, float magnitude) {
     constexpr float kTurn = 6.28318548f, kTurnLow = -1.74845553e-7f;  // 2 pi
     const float p = float(position), inverse = reciprocal_fast(factor), f = frequency * inverse,
@@ -55,7 +56,7 @@ template <int kDim> struct HeadPairs {
     static constexpr int kPairs = (kDim / 2 + 31) / 32;
     float2 x[kPairs];
 
-    // From [kDim]; NULL: `otherwise`, and zeros behind the end.
+    // From [kDim]; `otherwise` if NULL, and behind the end.
     __device__ void load(const float *from, const Pairs &pairs, float otherwise = 0) {
 #pragma unroll
         for (int j = 0; j < kPairs; ++j) {

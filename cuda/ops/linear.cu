@@ -55,11 +55,12 @@ template <typename Source> __global__ void expert_kernel(ExpertCall e) {
     if (threadIdx.x % 32 == 0) c.out[pair * c.rows + r] = sum + (c.bias ? c.bias[expert * c.rows + r] : 0.0f);
 }
 
-// A warp for as many values as its lanes decode at once: in a decode step all others wait for this.
+// A warp for some columns of a row: in a decode step all others wait for this.
+constexpr uint32_t kEmbedCols = 1024;
 template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t *token, float *out) {
-    const uint32_t begin = blockIdx.y * 32 * Source::kRun;
+    const uint32_t begin = blockIdx.y * kEmbedCols;
     float *to = out + size_t(blockIdx.x) * m.cols + begin;
-    for_values<Source>(m, size_t(token[blockIdx.x]), begin, min(32 * Source::kRun, m.cols - begin),
+    for_values<Source>(m, size_t(token[blockIdx.x]), begin, min(kEmbedCols, m.cols - begin),
                        [&](uint32_t i, const auto &w) {
                            for (size_t j = 0; j < sizeof w / sizeof *w; ++j) to[i + j] = w[j];
                        });
@@ -70,7 +71,7 @@ template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t 
 void embed(const Matrix &m, const int32_t *token, int n, float *out, cudaStream_t stream) {
     with_source(m, [&](auto source) {
         using Source = typename decltype(source)::type;
-        const dim3 grid(unsigned(n), (m.cols + 32 * Source::kRun - 1) / (32 * Source::kRun));
+        const dim3 grid(unsigned(n), (m.cols + kEmbedCols - 1) / kEmbedCols);
         embed_kernel<Source><<<grid, 32, 0, stream>>>(m, token, out);
     });
 }

@@ -34,7 +34,7 @@ constexpr uint32_t kChunkScalesAt = kTogether * kChunkCols, kChunkFloats = kToge
                    kChunkSumsAt = kChunkScalesAt + kChunkFloats, kInputChunkBytes = kChunkSumsAt + kChunkFloats;
 constexpr uint32_t input_chunks(uint32_t cols) { return (cols + kChunkCols - 1) / kChunkCols; }
 
-// Where a token's row goes. A lane has quads, four integers from column i on and 128 k further, of its warp's 512;
+// Where a token's row goes. A lane has quads, four integers from column i on and 128 k further;
 // groups are finished one by one, `sums`: of a group's halves.
 __device__ inline uint32_t end_of(const uint8_t *, uint32_t cols) { return cols; }
 __device__ inline uint8_t *first_quad(uint8_t *row, uint32_t i) {
@@ -105,7 +105,7 @@ template <uint32_t kQuads> struct alignas(16) Quads {
     }
 };
 
-constexpr float kLeastNormal = 1.17549435e-38f;
+constexpr float kLeastLargest = 3.8e-37f;  // of a group: 127 divided by less is infinite
 
 // Quantizes those from `first` on, to the end of the row or of its last chunk. A group with a NaN gets the scale NaN.
 // Of the groups that eight lanes have, lane k finishes that of quad k.
@@ -118,7 +118,7 @@ __device__ void quantize(const Quads<kQuads> &x, uint32_t first, uint32_t n, Out
         sizes[k] =
             max_or_nan(max_or_nan(fabsf(x.v[k][0]), fabsf(x.v[k][1])), max_or_nan(fabsf(x.v[k][2]), fabsf(x.v[k][3])));
     const float most = join_lanes<kQuads, 8>(sizes, max_or_nan);
-    const float inverse = most >= kLeastNormal ? 127.0f * reciprocal_fast(most) : 0.0f;
+    const float inverse = most >= kLeastLargest ? 127.0f * reciprocal_fast(most) : 0.0f;
     uint8_t *quads = first_quad(out, first + x.place(0));
     int sums[kQuads];
 #pragma unroll
@@ -200,6 +200,7 @@ template <uint32_t kQuads, bool kOnce> class RowQuantizer {
 // warps come through at once.
 template <typename Use> __device__ void with_quantizer(const float *x, bool norm, const float *weight, uint32_t n,
                                                        uint32_t warp, uint32_t n_warps, Use use) {
+    static_assert(Quads<2>::kBlock % kChunkCols == 0);  // the last chunk's end is not beyond the last warp's
     if (n <= n_warps * Quads<2>::kBlock)
         use(RowQuantizer<2, true>(x, norm, weight, n, warp, n_warps));
     else

@@ -246,8 +246,8 @@ struct StepLimits {
     uint32_t n_state_slots = 0;  // of each state layer
 };
 
-// All that changes between calls: arrays of fixed size in one block of memory, so that one copy can bring a step to
-// a device. Block tables can be most of it, and change little: they come last. Position (what rope sees) and slot (where
+// All that changes between calls: arrays of fixed size in one block of memory, which a device has
+// alike. Block tables can be most of it, and change little: they come last. Position (what rope sees) and slot (where
 // a row lies) are different things.
 struct Step {
     StepLimits limits;

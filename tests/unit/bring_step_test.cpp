@@ -4,6 +4,7 @@
 #include "step.h"
 
 #include <algorithm>
+#include <cstring>
 #include <doctest/doctest.h>
 #include <set>
 #include <vector>
@@ -69,6 +70,15 @@ TEST_CASE("a small step is brought, and nothing else") {
             check(limits, 1, 0, 1);
             check(limits, 8, 5, 3);
         }
+    // Of a step as large as can be all is brought: these sizes leave no gaps between arrays.
+    limits.max_tokens = 32;
+    limits.max_sequences = limits.max_outputs = 16;
+    Block host(limits, 1), device(limits, 2);
+    host.step.n_tokens = 32;
+    host.step.n_sequences = host.step.n_outputs = 16;
+    cuda::bring_step(host.step, reinterpret_cast<uint8_t *>(device.words()), nullptr);
+    CHECK(std::memcmp(device.words(), host.words(), cuda::front_bytes(host.step)) == 0);
+
     limits = {};
     limits.max_tokens = limits.max_sequences = limits.max_outputs = limits.max_pages = 1;
     check(limits, 1, 1, 1);
