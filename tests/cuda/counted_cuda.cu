@@ -6,7 +6,8 @@
 
 namespace {
 
-FakeCuda counted;  // allocations, fail_allocation_at, refused, live_handles (streams, graphs, blocks), instantiations
+// allocations, fail_allocation_at, refused, live_handles (streams, graphs, blocks), copied_bytes
+FakeCuda counted;
 
 bool refuse() {
     if (counted.allocations++ != counted.fail_allocation_at) return false;
@@ -45,6 +46,12 @@ FREED(cudaFreeHost, void *)
 FREED(cudaStreamDestroy, cudaStream_t)
 FREED(cudaGraphExecDestroy, cudaGraphExec_t)
 #undef FREED
+
+cudaError_t __real_cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t __wrap_cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind, cudaStream_t stream) {
+    if (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDefault) counted.copied_bytes += int64_t(n);
+    return __real_cudaMemcpyAsync(to, from, n, kind, stream);
+}
 
 __attribute__((visibility("default"))) FakeCuda *fake_cuda() {
     counted.make_stream = []() -> void * {

@@ -58,6 +58,19 @@ auto n_launches() {
     });
 }
 
+// The n best tokens of row 0, as kernels leave them on a GPU.
+void leave_best(int32_t n) {
+    struct RowBest {  // as in ops/select.h
+        int32_t n;
+        float sum;
+        int32_t ids[256];
+        float logits[256];
+    } &best = *static_cast<RowBest *>(fake_cuda().pinned);
+    best.n = n;
+    best.sum = 2;
+    for (int32_t i = 0; i < n; ++i) best.ids[i] = i, best.logits[i] = float(-i);
+}
+
 }  // namespace
 
 TEST_CASE("a model and a context live on the fake GPU and leave nothing behind") {
@@ -285,6 +298,28 @@ TEST_CASE("of many rows of logits those that are asked for are copied, each once
                   return __LINE__;
               return 0;
           }) == 0);
+}
+
+TEST_CASE("tokens are chosen without a row of logits on the host, where it comes for those who ask") {
+    FakeCuda &fake = fake_cuda();
+    for (const auto &[temperature, n_best] : {std::pair(0.0f, 1), std::pair(0.8f, 40)}) {
+        CAPTURE(temperature);
+        Life life;
+        life.sampling.temperature = temperature;
+        fake.copied_bytes = 0;
+        REQUIRE(life.load());
+        REQUIRE(life.create());
+        leave_best(n_best);
+        REQUIRE_MESSAGE(life.generate(20), std::string(life.error));
+        const int64_t copied = fake.copied_bytes;
+        for (int i = 0; i < 2; ++i) {
+            const float *logits = nullptr;
+            size_t n = 0;
+            REQUIRE(edgellm_context_get_logits(life.context, 0, &logits, &n) == EDGELLM_OK);
+            CHECK(copied < int64_t(n * sizeof(float)));
+            CHECK(fake.copied_bytes - copied == int64_t(n * sizeof(float)));
+        }
+    }
 }
 
 TEST_CASE("a lost GPU costs the process no memory of its own") {

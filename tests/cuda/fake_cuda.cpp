@@ -66,11 +66,14 @@ cudaError_t free_handle(void *handle, const char *name) {
     return call(name, handle);
 }
 
-cudaError_t copy(void *to, const void *from, size_t n, const char *name, cudaStream_t stream) {
+void count_copy(size_t n, cudaMemcpyKind kind) {
+    if (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDefault) fake.copied_bytes += int64_t(n);
+}
+cudaError_t copy(void *to, const void *from, size_t n, cudaMemcpyKind kind, const char *name, cudaStream_t stream) {
     if (const cudaError_t error = call(name, stream)) return error;
+    count_copy(n, kind);
     if (stream && stream == capturing) return cudaSuccess;
     std::memmove(to, from, n);
-    fake.copied_bytes += int64_t(n);
     return cudaSuccess;
 }
 cudaError_t set(void *to, int value, size_t n, const char *name, cudaStream_t stream) {
@@ -169,22 +172,26 @@ const char *cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(erro
 // ---- memory
 
 cudaError_t cudaMalloc(void **out, size_t bytes) { return make_handle(out, "cudaMalloc", nullptr, bytes); }
-cudaError_t cudaMallocHost(void **out, size_t bytes) { return make_handle(out, "cudaMallocHost", nullptr, bytes); }
+cudaError_t cudaMallocHost(void **out, size_t bytes) {
+    if (const cudaError_t error = make_handle(out, "cudaMallocHost", nullptr, bytes)) return error;
+    fake.pinned = *out;
+    return cudaSuccess;
+}
 cudaError_t cudaFree(void *data) { return data ? free_handle(data, "cudaFree") : cudaSuccess; }
 cudaError_t cudaFreeHost(void *data) { return data ? free_handle(data, "cudaFreeHost") : cudaSuccess; }
-cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) {
-    return copy(to, from, n, "cudaMemcpy", nullptr);
+cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind kind) {
+    return copy(to, from, n, kind, "cudaMemcpy", nullptr);
 }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t stream) {
-    return copy(to, from, n, "cudaMemcpyAsync", stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind, cudaStream_t stream) {
+    return copy(to, from, n, kind, "cudaMemcpyAsync", stream);
 }
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t rows,
-                              cudaMemcpyKind, cudaStream_t stream) {
+                              cudaMemcpyKind kind, cudaStream_t stream) {
     if (const cudaError_t error = call("cudaMemcpy2DAsync", stream)) return error;
+    count_copy(width * rows, kind);
     if (width > to_pitch || width > from_pitch) return remember(cudaErrorInvalidPitchValue);
     if (stream && stream == capturing) return cudaSuccess;
     fake.rectangle = {to, to_pitch, width, rows};
-    fake.copied_bytes += int64_t(width * rows);
     for (size_t r = 0; r < rows; ++r)
         std::memcpy(static_cast<uint8_t *>(to) + r * to_pitch, static_cast<const uint8_t *>(from) + r * from_pitch,
                     width);

@@ -18,7 +18,8 @@ struct FakeCuda {
     int64_t captures = 0, instantiations = 0;
     const void *launched = nullptr;  // the last graph
     int64_t of_cluster[9] = {};      // kernels launched or captured, by blocks of a cluster
-    int64_t copied_bytes = 0;        // by copies that are not captured
+    int64_t copied_bytes = 0;        // to the host; of copies that are captured, when they are
+    void *pinned = nullptr;          // the last block of the host's memory: of the best tokens, once there is a context
 
     struct {
         void *to;

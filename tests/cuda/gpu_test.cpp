@@ -136,6 +136,26 @@ int many_steps() {
     return constant ? 0 : 1;
 }
 
+// Kernels write the best tokens to the host's memory; copies are for those who ask for the row.
+int copy_no_row() {
+    FakeCuda &cuda = fake_cuda();
+    for (float temperature : {0.0f, 0.8f}) {
+        Life life;
+        life.sampling.temperature = temperature;
+        cuda.copied_bytes = 0;
+        WANT(life.load() && life.create() && life.generate(20));
+        const int64_t copied = cuda.copied_bytes;
+        for (int i = 0; i < 2; ++i) {
+            const float *logits = nullptr;
+            size_t n = 0;
+            WANT(edgellm_context_get_logits(life.context, 0, &logits, &n) == EDGELLM_OK);
+            WANT(copied < int64_t(n * sizeof(float)));
+            WANT(cuda.copied_bytes - copied == int64_t(n * sizeof(float)));
+        }
+    }
+    return 0;
+}
+
 int lose() {
     FakeCuda &cuda = fake_cuda();
     Life life, other, late, cpu("cpu");
@@ -185,5 +205,8 @@ int use_streams() {
 
 TEST_CASE("any allocation on the GPU may fail") { on_gpu(fail_allocations); }
 TEST_CASE("prompts and 10,000 steps leave the GPU's memory as it is") { on_gpu(many_steps); }
+TEST_CASE("tokens are chosen without a row of logits on the host, where it comes for those who ask") {
+    on_gpu(copy_no_row);
+}
 TEST_CASE("the caller's stream and events give the same results") { on_gpu(use_streams); }
 TEST_CASE("a kernel that breaks the GPU costs only what is on it") { on_gpu(lose); }

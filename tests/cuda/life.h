@@ -55,6 +55,7 @@ class Life {
         options.context_tokens = 128;
         options.max_batch_tokens = 32;
         options.max_sequences = 2;
+        sampling.temperature = 0;
     }
     ~Life() { free(); }
     Life(const Life &) = delete;
@@ -65,6 +66,7 @@ class Life {
     edgellm_status status = EDGELLM_OK;
     char error[512] = "";
     edgellm_context_options options = EDGELLM_CONTEXT_OPTIONS_INIT;
+    edgellm_sampler_options sampling = EDGELLM_SAMPLER_OPTIONS_INIT;  // greedy
     std::string path = kModelPath;
 
     void free() {
@@ -88,10 +90,8 @@ class Life {
         return done(edgellm_model_load(path.c_str(), &how, &model));
     }
     bool create() {
-        edgellm_sampler_options greedy = EDGELLM_SAMPLER_OPTIONS_INIT;
-        greedy.temperature = 0;
         return done(edgellm_context_create(model, &options, &context)) &&
-               done(edgellm_sampler_create(model, &greedy, &sampler));
+               done(edgellm_sampler_create(model, &sampling, &sampler));
     }
     // n tokens of so many sequences, by turns.
     bool decode(int32_t n, edgellm_sequence sequence = 0, const edgellm_decode_options *how = nullptr,
@@ -105,24 +105,26 @@ class Life {
         batch.sequences = sequences;
         return done(edgellm_context_decode(context, &batch, how, nullptr));
     }
+    bool generate(int32_t n) {
+        edgellm_generate_options how = EDGELLM_GENERATE_OPTIONS_INIT;
+        how.max_tokens = n;
+        how.flags = EDGELLM_GENERATE_IGNORE_END;
+        const edgellm_token prompt[] = {5, 6, 7};
+        return done(edgellm_context_generate(context, 0, sampler, prompt, 3, &how, nullptr, nullptr, nullptr));
+    }
     // A prompt, an answer, and what is done to sequences between steps.
     bool use() {
         static std::vector<char> saved;
         size_t n = 0;
         edgellm_token token = 0;
         float logprob = 0;
-        edgellm_generate_options generate = EDGELLM_GENERATE_OPTIONS_INIT;
-        generate.max_tokens = 2;
-        generate.flags = EDGELLM_GENERATE_IGNORE_END;
-        const edgellm_token prompt[] = {5, 6, 7};
         return decode(kPrompt) && done(edgellm_context_get_top(context, 0, 1, &token, &logprob, nullptr)) &&
                decode(1) && done(edgellm_sampler_sample(sampler, context, 0, &token)) && decode(5) &&
                (edgellm_sequence_save(context, 0, nullptr, 0, &n), saved.resize(n), true) &&
                done(edgellm_sequence_save(context, 0, saved.data(), n, &n)) &&
                done(edgellm_sequence_restore(context, 1, saved.data(), n)) && decode(1, 1) &&
                done(edgellm_sequence_fork(context, 0, 1)) && done(edgellm_sequence_remove(context, 1, 2, 5)) &&
-               done(edgellm_sequence_shift(context, 1, 2, -1, 3)) &&
-               done(edgellm_context_generate(context, 0, sampler, prompt, 3, &generate, nullptr, nullptr, nullptr));
+               done(edgellm_sequence_shift(context, 1, 2, -1, 3)) && generate(2);
     }
     bool run() { return load() && create() && use(); }
 
