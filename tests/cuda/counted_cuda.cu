@@ -6,7 +6,7 @@
 
 namespace {
 
-// allocations, fail_allocation_at, refused, live_handles (streams, graphs, blocks), copied_bytes
+// allocations, fail_allocation_at, refused, live_handles (streams, events, graphs, blocks), copied_bytes
 FakeCuda counted;
 
 bool refuse() {
@@ -32,6 +32,7 @@ extern "C" {
 COUNTED(cudaMalloc, (void **out, size_t bytes), (out, bytes))
 COUNTED(cudaMallocHost, (void **out, size_t bytes), (out, bytes))
 COUNTED(cudaStreamCreateWithPriority, (cudaStream_t * out, unsigned flags, int priority), (out, flags, priority))
+COUNTED(cudaEventCreate, (cudaEvent_t * out), (out))
 COUNTED(cudaGraphInstantiate, (cudaGraphExec_t * out, cudaGraph_t graph, unsigned long long flags), (out, graph, flags))
 #undef COUNTED
 
@@ -44,6 +45,7 @@ COUNTED(cudaGraphInstantiate, (cudaGraphExec_t * out, cudaGraph_t graph, unsigne
 FREED(cudaFree, void *)
 FREED(cudaFreeHost, void *)
 FREED(cudaStreamDestroy, cudaStream_t)
+FREED(cudaEventDestroy, cudaEvent_t)
 FREED(cudaGraphExecDestroy, cudaGraphExec_t)
 #undef FREED
 
@@ -61,7 +63,7 @@ __attribute__((visibility("default"))) FakeCuda *fake_cuda() {
     };
     counted.make_event = []() -> void * {
         cudaEvent_t event = nullptr;
-        cudaEventCreate(&event);
+        __real_cudaEventCreate(&event);
         return event;
     };
     counted.free_bytes = [] {

@@ -7,10 +7,13 @@
 #include <doctest/doctest.h>
 #include <string>
 #include <string_view>
+#include <utility>
 
 extern unsigned skipped_cases;
 
 namespace {
+
+constexpr int64_t kSmall = 256 << 20;  // a GPU of which half is soon written
 
 // A life whose device is lost at call `k`. Returns 0; 1 if it ended before that call; else the number of the line that
 // is not as it should be.
@@ -18,15 +21,16 @@ int lose_at(int64_t k) {
 #define WANT(condition)                                                                                                \
     if (!(condition)) return std::fprintf(stderr, "%s (%s, %d)\n", #condition, life.error, life.status), __LINE__
     FakeCuda &fake = fake_cuda();
+    fake.total_bytes = kSmall;
     Life life, other, cpu("cpu"), late;
     WANT(cpu.load() && cpu.create());
     const std::vector<float> wanted = cpu.logits();
     WANT(other.load() && other.create() && other.decode(3));
     fake.calls = 0;
     fake.lose_at = k;
-    const bool ran = life.run();
+    const bool ran = life.run() && life.time();
     if (!fake.lost) return ran ? 1 : __LINE__;
-    WANT(!ran);
+    WANT(!ran || !life.decode(1));  // while something is freed nobody looks
     WANT(life.status == EDGELLM_DEVICE_LOST);
     WANT(contains(life.error, "start it again"));
     if (life.context) {
@@ -186,6 +190,34 @@ TEST_CASE("any allocation on the GPU may fail") {
         REQUIRE(fake.live_bytes == 0);
     }
     CHECK(k > 10);
+}
+
+TEST_CASE("what times a step and measures the GPU may find no memory, and leaves a context as it is") {
+    FakeCuda &fake = fake_cuda();
+    const int64_t total = std::exchange(fake.total_bytes, kSmall);
+    Life life;
+    REQUIRE(life.run());
+    const int64_t handles = fake.live_handles, bytes = fake.live_bytes;
+    int64_t k = 0;
+    for (;; ++k) {
+        CAPTURE(k);
+        fake.allocations = 0;
+        fake.fail_allocation_at = k;
+        fake.refused = false;
+        const bool ran = life.time();
+        fake.fail_allocation_at = -1;
+        REQUIRE(fake.live_handles == handles);
+        REQUIRE(fake.live_bytes == bytes);
+        REQUIRE(ran == !fake.refused);
+        if (ran) break;
+        REQUIRE(life.status == EDGELLM_OUT_OF_MEMORY);
+        REQUIRE(contains(life.error, " MiB"));
+        REQUIRE(contains(life.error, "free"));
+        REQUIRE(edgellm_sequence_remove(life.context, 0, 0, -1) == EDGELLM_OK);
+        REQUIRE(life.use());
+    }
+    CHECK(k > 20);
+    fake.total_bytes = total;
 }
 
 TEST_CASE("a failed allocation of memory says what was needed") {

@@ -87,6 +87,32 @@ int fail_allocations() {
     return 0;
 }
 
+int fail_timing() {
+    FakeCuda &cuda = fake_cuda();
+    Life life;
+    WANT(life.run() && life.time());
+    const int64_t handles = cuda.live_handles, before = cuda.free_bytes();
+    int64_t k = 0;
+    for (;; ++k) {
+        cuda.allocations = 0;
+        cuda.fail_allocation_at = k;
+        cuda.refused = false;
+        const bool ran = life.time();
+        cuda.fail_allocation_at = -1;
+        WANT(cuda.live_handles == handles);
+        WANT(ran == !cuda.refused);
+        if (ran) break;
+        WANT(life.status == EDGELLM_OUT_OF_MEMORY);
+        WANT(contains(life.error, " MiB"));
+        WANT(edgellm_sequence_remove(life.context, 0, 0, -1) == EDGELLM_OK);
+        WANT(life.use());
+    }
+    std::fprintf(stderr, "%d allocations failed, the last one so: %s\n", int(k), life.error);
+    WANT(k > 20);
+    WANT(same("after all failures", before, cuda.free_bytes()));
+    return 0;
+}
+
 int many_steps() {
     FakeCuda &cuda = fake_cuda();
     Life life;
@@ -204,6 +230,7 @@ int use_streams() {
 }  // namespace
 
 TEST_CASE("any allocation on the GPU may fail") { on_gpu(fail_allocations); }
+TEST_CASE("what times a step and measures the GPU may find no memory") { on_gpu(fail_timing); }
 TEST_CASE("prompts and 10,000 steps leave the GPU's memory as it is") { on_gpu(many_steps); }
 TEST_CASE("tokens are chosen without a row of logits on the host, where it comes for those who ask") {
     on_gpu(copy_no_row);

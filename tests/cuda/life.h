@@ -2,6 +2,10 @@
 #pragma once
 #include "fake_cuda.h"
 
+#include "api/guard.h"
+#include "api/handles.h"
+#include "backend/backend.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -125,6 +129,19 @@ class Life {
                done(edgellm_sequence_restore(context, 1, saved.data(), n)) && decode(1, 1) &&
                done(edgellm_sequence_fork(context, 0, 1)) && done(edgellm_sequence_remove(context, 1, 2, 5)) &&
                done(edgellm_sequence_shift(context, 1, 2, -1, 3)) && generate(2);
+    }
+    // A step whose stages are timed, and what the GPU does at most. Unlike use() both take memory.
+    bool time() {
+        std::vector<el::StageTime> times;
+        el::DeviceRates rates;
+        context->context.time_stages(&times);
+        const bool timed = decode(1);
+        context->context.time_stages(nullptr);
+        return timed && !times.empty() && done(el::guard([&] {
+                   el::ThreadPool none({.threads = 1});
+                   rates = el::create_cuda_backend()->measure({}, none);
+               })) &&
+               rates.read_bytes_per_s > 0 && rates.matrix_flops_per_s > 0;
     }
     bool run() { return load() && create() && use(); }
 
