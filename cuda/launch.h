@@ -6,7 +6,8 @@
 #include <utility>
 
 // How many registers a kernel may use; for compilers that cannot be told, how many threads and blocks they are for.
-#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
+// Compilers take only one of both: script/gpu-report asks for the threads and blocks by EL_LAUNCH_BOUNDS.
+#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204 && !defined(EL_LAUNCH_BOUNDS)
 #define EL_REGISTERS(n, threads, blocks) __maxnreg__(n)
 #else
 #define EL_REGISTERS(n, threads, blocks) __launch_bounds__(threads, blocks)

@@ -9,11 +9,13 @@ namespace {
 #if __CUDA_ARCH__ >= 900  // two blocks, of which one follows the other, share a multiprocessor
 template <typename Formats> constexpr int kRegisters = 72;
 template <> constexpr int kRegisters<PackedFormats> = 80;
-#else
+[[maybe_unused]] constexpr uint32_t kWarps = kMostWarps;
+#else  // `Room` adds no warps
 template <typename Formats> constexpr int kRegisters = 112;
+[[maybe_unused]] constexpr uint32_t kWarps = kMatvecWarps;
 #endif
 
-template <typename Formats> __global__ void EL_REGISTERS(kRegisters<Formats>, 32 * kMostWarps, 1)
+template <typename Formats> __global__ void EL_REGISTERS(kRegisters<Formats>, 32 * kWarps, 1)
     matvec_kernel(const __grid_constant__ MatvecArgs a) {
     matvec_block<1, Formats>(a);
 }

@@ -35,6 +35,7 @@ ptxas info    : Function properties for _ZN2el4cuda12_GLOBAL__N_113matvec_kernel
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 168 registers, used 1 barriers, 48 bytes smem, 2544 bytes cmem[0]
 """
+MOST_REGISTERS = PTX.replace(".maxntid 384, 1, 1\n.minnctapersm 1", ".maxnreg 168")  # bounds are in other PTX
 MATVEC, TURN = "cuda/a.cu: matvec_kernel<8>: ", "cuda/a.cu: turn_kernel<F16>: "
 NO_FRAME, FRAME = "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\nptxas info    : Used 168", (
     "    {} bytes stack frame, {} bytes spill stores, {} bytes spill loads\nptxas info    : Used 168")
@@ -66,25 +67,48 @@ def load(root):
     return module
 
 
+BOUNDS_CASES = [  # the same for kernels whose registers are limited, with what to replace in the PTX with their bounds
+    ("", "", None),
+    (".minnctapersm 1", ".minnctapersm 2", MATVEC + "takes 129024 registers"),
+    ("384, 1, 1", "640, 1, 1", MATVEC + "takes 107520 registers"),
+    (".maxntid 384, 1, 1", ".maxnreg 168", MATVEC + "limits registers without saying"),
+    ("matvec_kernel", "matvec_colonel", MATVEC + "limits registers without saying"),
+]
+
+
+def run_bounds(script, number, old, new, expected):
+    """What went wrong in one case of registers that are limited, or None."""
+    kernels = script.kernels_of(MOST_REGISTERS, REPORT, PTX.replace(old, new) if old else PTX)
+    problems = script.problems_of("cuda/a.cu", kernels, REPORT)
+    return verdict(f"bounds {number}", old, new, problems, expected)
+
+
+def verdict(case, old, new, problems, expected):
+    good = not problems if expected is None else len(problems) == 1 and problems[0].startswith(expected)
+    return None if good else f"{case}: {new!r} for {old!r} gave {problems}, expected {expected}"
+
+
 def run(script, number, old, new, expected):
     """What went wrong in one case, or None."""
     if old not in PTX + REPORT:
         return f"case {number}: {old!r} is not in the recorded output"
     ptx, report = (text.replace(old, new) if old else text for text in (PTX, REPORT))
     problems = script.problems_of("cuda/a.cu", script.kernels_of(ptx, report), report)
-    good = not problems if expected is None else len(problems) == 1 and problems[0].startswith(expected)
-    return None if good else f"case {number}: {new!r} for {old!r} gave {problems}, expected {expected}"
+    return verdict(f"case {number}", old, new, problems, expected)
 
 
 def run_command(script):
-    """The build's command, changed to compile device code alone."""
+    """The build's command, changed to compile device code alone, and that changed to say launch bounds."""
     build = "ccache nvcc -I. -gencode=arch=compute_90,code=sm_90 -MD -MF a.d -MQ a.o -o a.o -c a.cu"
     command = script.device_command(build, "87", "/t")
     expected = "nvcc -I. a.cu -gencode=arch=compute_87,code=sm_87 -Xptxas=-v -cubin --keep --keep-dir=/t -o /t/out.cubin"
-    return None if " ".join(command) == expected else f"command: is {command}, not {expected}"
+    bounds = "nvcc -I. a.cu -gencode=arch=compute_87,code=sm_87 -Xptxas=-v --keep-dir=/t -o /t/out.cubin -ptx"
+    good = " ".join(command) == expected and " ".join(script.bounds_command(command)).startswith(bounds)
+    return None if good else f"command: is {command}, not {expected}"
 
 
 if __name__ == "__main__":
     gpu_report = load(sys.argv[1])
     outcomes = [run(gpu_report, number, *case) for number, case in enumerate(CASES)] + [run_command(gpu_report)]
+    outcomes += [run_bounds(gpu_report, number, *case) for number, case in enumerate(BOUNDS_CASES)]
     common.finish(len(outcomes), [outcome for outcome in outcomes if outcome])
