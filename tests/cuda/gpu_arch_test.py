@@ -1,0 +1,37 @@
+"""gpu_arch_test.py ROOT: which architectures of -Dgpu_arch a configured build compiles for, and what it says of others."""
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+OLD, UNKNOWN = "the kernels need sm_80 or later, not sm_75: left out", "the CUDA toolkit does not know sm_999: left out"
+CASES = [
+    # -Dgpu_arch, -Dgpu, what is said, the architectures (None: configuring fails)
+    ("75, 80,999,90", "enabled", [OLD, UNKNOWN], {"80", "90"}),
+    ("75,999", "auto", [OLD, UNKNOWN, "no CUDA module"], set()),
+    ("75", "enabled", [OLD, "nothing is left of gpu_arch=75"], None),
+]
+
+
+def run(root, archs, gpu, said, expected):
+    """What went wrong in one case, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["-Dtests=false", "-Dprogram=false", "-Dexamples=false", f"-Dgpu={gpu}", f"-Dgpu_arch={archs}"]
+        setup = subprocess.run(["meson", "setup", folder, root, *options], stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, check=False)
+        found = None
+        if setup.returncode == 0:
+            commands = json.loads(pathlib.Path(folder, "compile_commands.json").read_text())
+            found = set(re.findall(r"code=sm_(\w+)", " ".join(entry["command"] for entry in commands)))
+    if found == expected and all(sentence in setup.stdout for sentence in said):
+        return None
+    return f"gpu_arch={archs}, gpu={gpu}: compiles for {found}, expected {expected} and {said}:\n{setup.stdout}"
+
+
+if __name__ == "__main__":
+    problems = [problem for problem in (run(sys.argv[1], *case) for case in CASES) if problem]
+    print(*problems, sep="\n", end="\n" if problems else "")
+    print(f"{len(CASES) - len(problems)} passed, {len(problems)} failed, 0 skipped")
+    sys.exit(1 if problems else 0)
