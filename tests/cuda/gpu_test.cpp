@@ -1,13 +1,11 @@
 // On a GPU, with the real runtime: allocations that fail, memory that stays constant, a device that is lost. Skipped
 // where there is none. EDGELLM_TEST_MODEL may name a larger model.
-#include "life.h"
+#include "gpu.h"
 
 #include <algorithm>
 #include <chrono>
 #include <doctest/doctest.h>
 #include <string>
-
-extern unsigned skipped_cases;
 
 namespace {
 
@@ -16,22 +14,6 @@ constexpr int32_t kLongest = 512;  // prompt
 constexpr int64_t kNoise = 16 << 20;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// In a child process: CUDA does not survive a fork.
-template <typename Body> void on_gpu(Body body) {
-    const int result = in_child([&] {
-        size_t n = 0;
-        fake_cuda();
-        if (edgellm_device_count(&n) != EDGELLM_OK || n < 2) return 98;
-        return body();
-    });
-    if (result == 98) {
-        std::fprintf(stderr, "skipped: there is no GPU\n");
-        ++skipped_cases;
-        return;
-    }
-    CHECK(result == 0);
-}
 
 #define WANT(condition)                                                                                                \
     if (!(condition))                                                                                                  \
