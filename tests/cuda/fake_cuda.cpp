@@ -128,6 +128,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     std::strcpy(p->name, "Fake GPU");
     p->totalGlobalMem = size_t(fake.total_bytes);
     p->major = 9;
+    p->integrated = std::getenv("FAKE_CUDA_INTEGRATED") != nullptr;
     p->multiProcessorCount = 8;
     p->sharedMemPerBlockOptin = 227 << 10;
     return call("cudaGetDeviceProperties");
