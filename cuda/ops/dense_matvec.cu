@@ -1,4 +1,5 @@
-// Few tokens times matrices of floats: each warp makes kRows rows, with loads of 16 bytes of weights.
+// Few tokens times matrices of floats: each warp makes kRows rows, with loads of 16 bytes of weights, the first of them
+// before its input is there.
 #include "launch.h"
 #include "ops/matvec.h"
 #include "ops/reduce.cuh"
@@ -41,14 +42,22 @@ template <typename F, int N> __global__ void __launch_bounds__(32 * kWarps)
     constexpr uint32_t kValues = Chunk<F>::kValues;
     const uint32_t first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRows, lane = threadIdx.x % 32;
     float sum[kRows][N] = {};
+    Chunk<F> next[kRows];
+    auto ask = [&](uint32_t col) {
+        if (col >= a.cols) return;
+#pragma unroll
+        for (uint32_t r = 0; r < kRows; ++r)  // rows that do not exist are the last one again
+            next[r].load(a.data + size_t(min(first + r, a.rows - 1)) * a.row_bytes + col * sizeof(typename F::Block));
+    };
     let_successor_start();
+    ask(lane * kValues);
     wait_for_predecessor();
     if (first >= a.rows) return;
     for (uint32_t col = lane * kValues; col < a.cols; col += 32 * kValues) {
         Chunk<F> w[kRows];
 #pragma unroll
-        for (uint32_t r = 0; r < kRows; ++r)  // rows that do not exist are the last one again
-            w[r].load(a.data + size_t(min(first + r, a.rows - 1)) * a.row_bytes + col * sizeof(typename F::Block));
+        for (uint32_t r = 0; r < kRows; ++r) w[r] = next[r];
+        ask(col + 32 * kValues);
 #pragma unroll
         for (int t = 0; t < N; ++t) {
             if (t >= a.n) break;
