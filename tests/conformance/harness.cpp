@@ -293,10 +293,11 @@ struct Session::Parts {
     Arena arena, step_arena;
     std::unique_ptr<Executable> executable;
     Step step;
-    Random random{99};
+    Random random;  // other numbers than the weights are made from
 
     Parts(const Model &model, const Setup &setup)
-        : model(model), pages(setup, model.program.cache_groups.size()), pool({.threads = setup.threads}) {}
+        : model(model), pages(setup, model.program.cache_groups.size()), pool({.threads = setup.threads}),
+          random(model.seed + 98) {}
 };
 
 Session::Session(const Backend &backend, const Model &model, const Setup &setup, uint32_t max_tokens)

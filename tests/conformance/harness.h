@@ -66,9 +66,10 @@ struct Model {
     Program program;
     std::vector<WeightTensor> tensors;
     std::vector<std::vector<std::byte>> data;
+    uint32_t seed;  // of the weights, and of the tokens it is run with
     Random random;
 
-    explicit Model(uint32_t seed) : random(seed) {}
+    explicit Model(uint32_t seed_) : seed(seed_), random(seed_) {}
     WeightRef add_tensor(Format format, uint32_t rows, uint32_t cols, uint8_t uses, float scale, float offset = 0);
     WeightRef matrix(Format format, uint32_t rows,
                      uint32_t cols);  // scaled so that outputs are about as large as inputs
