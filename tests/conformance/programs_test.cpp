@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 namespace el::conformance {
 
@@ -53,26 +54,36 @@ double tolerance_of_cache(Format k, Format v, int n_layers) {
     return std::max(own(k), own(v)) + (n_layers - 1) * std::max(further(k), further(v));
 }
 
-// A prompt, single tokens, several sequences at once, an output for only the last token.
+// A prompt, single tokens, few tokens, several sequences at once, an output for only the last token.
 std::vector<Tokens> conversation() {
     Tokens several = tokens(3, 0), last = tokens(9, 1);
     several.sequence.insert(several.sequence.end(), 7, 1);
     several.sequence.push_back(2);
     last.last_only = true;
-    return {tokens(33), tokens(1), several, tokens(1, 2), last, tokens(2)};
+    return {tokens(33), tokens(1), several, tokens(3), tokens(1, 2), last, tokens(5, 2), tokens(2), tokens(8)};
 }
 
 namespace {
 
+// What devices have kernels of few tokens for. Large shapes of all formats would take too long.
+constexpr Format kCommon[] = {Format::kF32,  Format::kF16,  Format::kBF16, Format::kQ4_0,   Format::kQ4_1,
+                              Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kQ2_K,   Format::kQ3_K,
+                              Format::kQ4_K, Format::kQ5_K, Format::kQ6_K, Format::kIQ4_NL, Format::kIQ4_XS};
+
 void test_linears(Context &c) {
     for (Format format : formats(true)) {
         const FormatInfo &info = format_info(format);
-        const uint32_t cols = info.values == 1 ? 45 : info.values == 32 ? 96 : 256;
-        for (uint32_t rows : {5u, 16u, 50u}) {
+        const uint32_t few = info.values == 1 ? 45 : info.values == 32 ? 96 : 256;
+        std::vector<std::pair<uint32_t, uint32_t>> shapes = {{5, few}, {16, few}, {50, few}};
+        // More columns or rows than the warps of a large device ask for ahead.
+        if (std::count(std::begin(kCommon), std::end(kCommon), format))
+            shapes.emplace_back(10, info.values == 1 ? 1096 : 60 * 1024 + 256);
+        if (format == Format::kQ8_0 || format == Format::kQ4_K) shapes.emplace_back(30000, few);
+        for (auto [rows, cols] : shapes) {
             const std::string name = fmt::format("{}linear {} rows={}", c.prefix, info.name, rows);
             if (!c.report.wanted(name)) continue;
             Model m(c.seed);
-            ValueId x = m.embed(50, cols);
+            ValueId x = m.embed(20, cols);
             m.finish(m.linear(x, m.matrix(format, rows, cols), rows != 16));
             for (int n : {1, 2, 3, 7, 8, 33})
                 compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
@@ -226,7 +237,7 @@ void test_orders(Context &c) {
 }
 
 struct Shape {
-    uint32_t width, ffn, heads, kv_heads, dim_k, dim_v;
+    uint32_t width, ffn, heads, kv_heads, dim_k, dim_v, n_layers = 2;
 };
 
 ValueId layer(Model &m, ValueId x, const Shape &s, Format format, bool qk_norm, RopePairs pairs) {
@@ -251,7 +262,7 @@ ValueId layer(Model &m, ValueId x, const Shape &s, Format format, bool qk_norm, 
 Model transformer(uint32_t seed, const Shape &s, Format format, bool qk_norm, RopePairs pairs) {
     Model m(seed);
     ValueId x = m.embed(60, s.width);
-    for (int i = 0; i < 2; i++) x = layer(m, x, s, format, qk_norm, pairs);
+    for (uint32_t i = 0; i < s.n_layers; i++) x = layer(m, x, s, format, qk_norm, pairs);
     Op rows;
     rows.kind = OpKind::kOutputRows;
     rows.in[0] = x;
@@ -279,6 +290,21 @@ void test_layers(Context &c) {
             for (Format v : kCacheFormats)
                 compare(c, fmt::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
                         {.threads = 2, .cache_k = k, .cache_v = v}, conversation(), tolerance_of_cache(k, v, 2));
+    }
+}
+
+// Rows that devices take 1024 columns at a time, the last time fewer.
+void test_wide_layers(Context &c) {
+    for (Format format : kCommon) {
+        const std::string name = fmt::format("{}wide layers {}", c.prefix, format_info(format).name);
+        if (!c.report.wanted(name)) continue;
+        const bool super = format_info(format).values > 32;
+        const Shape s = super ? Shape{1280, 2304, 2, 1, 128, 128, 1} : Shape{1120, 2080, 3, 1, 32, 32, 1};
+        static std::map<Format, Model> models;  // kept for the other instruction sets, as encoders are slow
+        if (!models.count(format)) models.emplace(format, transformer(c.seed, s, format, true, RopePairs::kHalves));
+        compare(c, name, models.at(format), {.threads = 2},
+                {tokens(1), tokens(2), tokens(3), tokens(5), tokens(8), tokens(1)},
+                std::max(1e-4, tolerance_of(format)));
     }
 }
 
@@ -327,6 +353,7 @@ void test_programs(Context &c) {
     test_ranges(c);
     test_orders(c);
     test_layers(c);
+    test_wide_layers(c);
     test_long(c);
     test_refusals(c);
 }
