@@ -212,6 +212,7 @@ template <typename K, typename V> struct Part {
             for (int i = 0; i < 2; ++i) total += shared.share[lane() + 32 * i][h] = exp2_fast(score[i] - now);
             total = warp_sum(total);
             const float keep = exp2_fast(state.x - now);
+            __syncwarp();  // all lanes have read the state
             if (lane() > 0) continue;
             shared.keep[h] = keep;
             shared.state[h] = {now, state.y * keep + total};
