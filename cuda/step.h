@@ -4,7 +4,8 @@
 
 #include <cuda_runtime.h>
 
-#include <cassert>
+#include <algorithm>
+#include <iterator>
 #include <type_traits>
 
 namespace el::cuda {
@@ -55,23 +56,33 @@ struct StepParts {
 
 // Of all arrays but the block tables.
 inline StepParts parts_of(const Step &s) {
-    StepParts parts;
-    auto add = [&](const auto *array, int32_t n, uint32_t rows, uint32_t row_size) {
-        assert(parts.n < StepParts::kMost);
+    const StepLimits &limits = s.limits;
+    auto part = [&](const auto *array, int32_t n, uint32_t rows = 1, uint32_t row_size = 0) {
         constexpr uint32_t kWords = sizeof *array / sizeof(int32_t);
         const auto at = reinterpret_cast<const int32_t *>(array) - s.token;
-        parts.part[parts.n++] = {uint32_t(at), uint32_t(n) * kWords, rows, row_size * kWords};
+        return StepPart{uint32_t(at), uint32_t(n) * kWords, rows, row_size * kWords};
     };
-    const StepLimits &limits = s.limits;
-    for (const int32_t *array : {s.token, s.embedding_row, s.parent, s.sequence_of, s.adapter_of})
-        add(array, s.n_tokens, 1, 0);
-    add(s.position, s.n_tokens, limits.n_axes, limits.max_tokens);
-    add(s.ancestors, s.n_tokens, 1, 0);
-    for (const int32_t *array : {s.output_row, s.output_kind}) add(array, s.n_outputs, 1, 0);
-    for (const int32_t *array : {s.first_token, s.state_before, s.state_after}) add(array, s.n_sequences, 1, 0);
-    add(s.length, s.n_sequences, limits.n_groups, limits.max_sequences);
-    for (const int32_t *array : {s.slot, s.visible_begin, s.visible_end})
-        add(array, s.n_tokens, limits.n_groups, limits.max_tokens);
+    auto of_groups = [&](const int32_t *array) { return part(array, s.n_tokens, limits.n_groups, limits.max_tokens); };
+    const StepPart all[] = {part(s.token, s.n_tokens),
+                            part(s.embedding_row, s.n_tokens),
+                            part(s.position, s.n_tokens, limits.n_axes, limits.max_tokens),
+                            part(s.parent, s.n_tokens),
+                            part(s.ancestors, s.n_tokens),
+                            part(s.sequence_of, s.n_tokens),
+                            part(s.adapter_of, s.n_tokens),
+                            part(s.output_row, s.n_outputs),
+                            part(s.output_kind, s.n_outputs),
+                            part(s.first_token, s.n_sequences),
+                            part(s.state_before, s.n_sequences),
+                            part(s.state_after, s.n_sequences),
+                            part(s.length, s.n_sequences, limits.n_groups, limits.max_sequences),
+                            of_groups(s.slot),
+                            of_groups(s.visible_begin),
+                            of_groups(s.visible_end)};
+    StepParts parts;
+    static_assert(std::size(all) <= StepParts::kMost);
+    parts.n = int(std::size(all));
+    std::copy(std::begin(all), std::end(all), parts.part);
     return parts;
 }
 
