@@ -75,7 +75,7 @@ struct Result {
 
     double read_bytes_per_s() const { return decode.mean() * decode_bytes; }
     double percent_of_read() const { return 100 * read_bytes_per_s() / device_bytes_per_s; }
-    double percent_of_first() const { return 100 * decode.mean() / first_decode; }
+    double percent_of_first() const { return 100 * (decode.mean() / first_decode); }
 };
 
 struct SequencesResult {
