@@ -1,5 +1,5 @@
 // Compares what backends compute with plain code and with the reference backend, on random input.
-//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--every N] [--seed N] [--bench]
+//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--every N] [--seed N] [--small] [--bench]
 #include "harness.h"
 
 #include <algorithm>
@@ -17,6 +17,10 @@ bool parse(int argc, char **argv, Options &options) {
         const char *value = i + 1 < argc ? argv[i + 1] : nullptr;
         if (!std::strcmp(argv[i], "--bench")) {
             options.bench = true;
+            continue;
+        }
+        if (!std::strcmp(argv[i], "--small")) {
+            options.small = true;
             continue;
         }
         if (!value) return false;
@@ -60,7 +64,7 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, options)) {
         std::fprintf(stderr,
                      "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--every N] "
-                     "[--seed N] [--bench]\n",
+                     "[--seed N] [--small] [--bench]\n",
                      argv[0]);
         return 2;
     }

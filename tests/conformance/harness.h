@@ -16,6 +16,7 @@ struct Options {
     uint32_t seed = 1;
     uint32_t every = 1;  // only one of so many tests, chosen by the hash of their names
     bool bench = false;
+    bool small = false;  // no shapes that take long
 };
 
 class Report {
@@ -24,6 +25,7 @@ class Report {
     bool wanted(const std::string &name) const {
         return name.find(options_.only) != std::string::npos && std::hash<std::string>()(name) % options_.every == 0;
     }
+    bool wants_large() const { return !options_.small; }
     void check(const std::string &name, bool ok, const std::string &why = {});
     void compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
                  double tolerance);

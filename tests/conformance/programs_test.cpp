@@ -76,7 +76,7 @@ void test_linears(Context &c) {
         const uint32_t few = info.values == 1 ? 45 : info.values == 32 ? 96 : 256;
         std::vector<std::pair<uint32_t, uint32_t>> shapes = {{5, few}, {16, few}, {50, few}};
         // More columns or rows than the warps of a large device ask for ahead.
-        if (std::count(std::begin(kCommon), std::end(kCommon), format))
+        if (c.report.wants_large() && std::count(std::begin(kCommon), std::end(kCommon), format))
             shapes.emplace_back(10, info.values == 1 ? 1096 : 60 * 1024 + 256);
         if (format == Format::kQ8_0 || format == Format::kQ4_K) shapes.emplace_back(30000, few);
         for (auto [rows, cols] : shapes) {
@@ -353,7 +353,7 @@ void test_programs(Context &c) {
     test_ranges(c);
     test_orders(c);
     test_layers(c);
-    test_wide_layers(c);
+    if (c.report.wants_large()) test_wide_layers(c);
     test_long(c);
     test_refusals(c);
 }
