@@ -83,7 +83,7 @@ void test_linears(Context &c) {
             const std::string name = fmt::format("{}linear {} rows={}", c.prefix, info.name, rows);
             if (!c.report.wanted(name)) continue;
             Model m(c.seed);
-            ValueId x = m.embed(20, cols);
+            ValueId x = m.embed(cols == few ? 50 : 20, cols);
             m.finish(m.linear(x, m.matrix(format, rows, cols), rows != 16));
             for (int n : {1, 2, 3, 7, 8, 33})
                 compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
