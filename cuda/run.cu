@@ -33,11 +33,10 @@ void Executable::fill(Step &to, const Step &from, int32_t n_tokens) const {
         return;
     }
     set_size(to, n_tokens);
-    const StepParts parts = parts_of(to);
-    for (int i = 0; i < parts.n; ++i)
-        for (uint32_t row = 0; row < parts.part[i].rows; ++row) {
-            const size_t at = parts.part[i].at + size_t(row) * parts.part[i].stride;
-            std::memcpy(to.token + at, from.token + at, parts.part[i].words * sizeof(int32_t));
+    for (const StepPart &part : parts_of(to))
+        for (uint32_t row = 0; row < part.rows; ++row) {
+            const size_t at = part.at + size_t(row) * part.stride;
+            std::memcpy(to.token + at, from.token + at, part.words * sizeof(int32_t));
         }
     for (int32_t t = from.n_tokens; t < to.n_tokens; ++t) {
         to.token[t] = 0;

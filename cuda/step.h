@@ -4,8 +4,7 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
-#include <iterator>
+#include <array>
 #include <type_traits>
 
 namespace el::cuda {
@@ -48,11 +47,7 @@ inline size_t front_bytes(const Step &step) {
 struct StepPart {
     uint32_t at, words, rows, stride;
 };
-struct StepParts {
-    static constexpr int kMost = 16;
-    StepPart part[kMost];
-    int n = 0;
-};
+using StepParts = std::array<StepPart, 16>;
 
 // Of all arrays but the block tables.
 inline StepParts parts_of(const Step &s) {
@@ -63,27 +58,22 @@ inline StepParts parts_of(const Step &s) {
         return StepPart{uint32_t(at), uint32_t(n) * kWords, rows, row_size * kWords};
     };
     auto of_groups = [&](const int32_t *array) { return part(array, s.n_tokens, limits.n_groups, limits.max_tokens); };
-    const StepPart all[] = {part(s.token, s.n_tokens),
-                            part(s.embedding_row, s.n_tokens),
-                            part(s.position, s.n_tokens, limits.n_axes, limits.max_tokens),
-                            part(s.parent, s.n_tokens),
-                            part(s.ancestors, s.n_tokens),
-                            part(s.sequence_of, s.n_tokens),
-                            part(s.adapter_of, s.n_tokens),
-                            part(s.output_row, s.n_outputs),
-                            part(s.output_kind, s.n_outputs),
-                            part(s.first_token, s.n_sequences),
-                            part(s.state_before, s.n_sequences),
-                            part(s.state_after, s.n_sequences),
-                            part(s.length, s.n_sequences, limits.n_groups, limits.max_sequences),
-                            of_groups(s.slot),
-                            of_groups(s.visible_begin),
-                            of_groups(s.visible_end)};
-    StepParts parts;
-    static_assert(std::size(all) <= StepParts::kMost);
-    parts.n = int(std::size(all));
-    std::copy(std::begin(all), std::end(all), parts.part);
-    return parts;
+    return {part(s.token, s.n_tokens),
+            part(s.embedding_row, s.n_tokens),
+            part(s.position, s.n_tokens, limits.n_axes, limits.max_tokens),
+            part(s.parent, s.n_tokens),
+            part(s.ancestors, s.n_tokens),
+            part(s.sequence_of, s.n_tokens),
+            part(s.adapter_of, s.n_tokens),
+            part(s.output_row, s.n_outputs),
+            part(s.output_kind, s.n_outputs),
+            part(s.first_token, s.n_sequences),
+            part(s.state_before, s.n_sequences),
+            part(s.state_after, s.n_sequences),
+            part(s.length, s.n_sequences, limits.n_groups, limits.max_sequences),
+            of_groups(s.slot),
+            of_groups(s.visible_begin),
+            of_groups(s.visible_end)};
 }
 
 // Brings a small step's arrays from pinned memory of the host to the device. One kernel, as a copy by the copy engine

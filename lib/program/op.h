@@ -246,9 +246,9 @@ struct StepLimits {
     uint32_t n_state_slots = 0;  // of each state layer
 };
 
-// All that changes between calls: arrays of fixed size in one block of memory, which a device has
-// alike. Block tables can be most of it, and change little: they come last. Position (what rope sees) and slot (where
-// a row lies) are different things.
+// All that changes between calls: arrays of fixed size in one block of memory, which a device has alike. Block
+// tables can be most of it, and change little: they come last. Position (what rope sees) and slot (where a row lies)
+// are different things.
 struct Step {
     StepLimits limits;
     int32_t n_tokens = 0, n_sequences = 0, n_outputs = 0;
