@@ -18,14 +18,15 @@ struct Rule {
     int blas_from;
 };
 constexpr Rule kMuchBandwidth[] = {{12288, 256}, {0, 9}};
-// Other chips with so much bandwidth do as the H200. On those with less, of which none is measured, the fused kernel
-// does everything, as they pay most for writing weights and reading them again.
+// Chips of the H200's kind and others with so much bandwidth do as it does. On those with less, of which none is
+// measured, the fused kernel does everything, as they pay most for writing weights and reading them again.
 constexpr double kMuch = 1.5e12;  // bytes/s
 
 bool has_much_bandwidth() {
     const double clock = 1e3 * device_attribute(cudaDevAttrMemoryClockRate),  // two transfers each
         bytes = device_attribute(cudaDevAttrGlobalMemoryBusWidth) / 8.0;
-    return 2 * clock * bytes >= kMuch;
+    return 2 * clock * bytes >= kMuch || (device_attribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
+                                          device_attribute(cudaDevAttrComputeCapabilityMinor) == 0);
 }
 
 }  // namespace
