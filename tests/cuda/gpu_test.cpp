@@ -45,9 +45,7 @@ int fail_allocations() {
     const int64_t before = cuda.free_bytes();
     int64_t k = 0;
     for (;; ++k) {
-        cuda.allocations = 0;
-        cuda.fail_allocation_at = k;
-        cuda.refused = false;
+        fail_allocation(k);
         Life life;
         const bool loaded = life.load(), ran = loaded && life.create() && life.use();
         cuda.fail_allocation_at = -1;
@@ -76,9 +74,7 @@ int fail_timing() {
     const int64_t handles = cuda.live_handles, before = cuda.free_bytes();
     int64_t k = 0;
     for (;; ++k) {
-        cuda.allocations = 0;
-        cuda.fail_allocation_at = k;
-        cuda.refused = false;
+        fail_allocation(k);
         const bool ran = life.time();
         cuda.fail_allocation_at = -1;
         WANT(cuda.live_handles == handles);
@@ -153,13 +149,7 @@ int copy_no_row() {
         cuda.copied_bytes = 0;
         WANT(life.load() && life.create() && life.generate(20));
         const int64_t copied = cuda.copied_bytes;
-        for (int i = 0; i < 2; ++i) {
-            const float *logits = nullptr;
-            size_t n = 0;
-            WANT(edgellm_context_get_logits(life.context, 0, &logits, &n) == EDGELLM_OK);
-            WANT(copied < int64_t(n * sizeof(float)));
-            WANT(cuda.copied_bytes - copied == int64_t(n * sizeof(float)));
-        }
+        WANT(copied < life.fetch_row());
     }
     return 0;
 }

@@ -36,6 +36,14 @@ inline FakeCuda &fake_cuda() {
     return *fake;
 }
 
+// The k-th allocation from now on finds no memory left.
+inline void fail_allocation(int64_t k) {
+    FakeCuda &cuda = fake_cuda();
+    cuda.allocations = 0;
+    cuda.fail_allocation_at = k;
+    cuda.refused = false;
+}
+
 // A sentence has these words.
 inline bool contains(const char *text, const char *words) { return std::strstr(text, words) != nullptr; }
 
@@ -142,6 +150,16 @@ class Life {
                    rates = el::create_cuda_backend()->measure({}, none);
                })) &&
                rates.read_bytes_per_s > 0 && rates.matrix_flops_per_s > 0;
+    }
+    // Asks twice for the last row of logits. Returns its bytes, -1 if not just so many were copied.
+    int64_t fetch_row() {
+        const int64_t before = fake_cuda().copied_bytes;
+        const float *logits = nullptr;
+        size_t n = 0;
+        for (int i = 0; i < 2; ++i)
+            if (!done(edgellm_context_get_logits(context, 0, &logits, &n))) return -1;
+        const auto bytes = int64_t(n * sizeof(float));
+        return fake_cuda().copied_bytes - before == bytes ? bytes : -1;
     }
     bool run() { return load() && create() && use(); }
 
