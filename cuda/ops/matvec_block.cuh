@@ -119,9 +119,9 @@ class Refill {
 
 // One value to finish: `index` counts those of the block. What it takes from far memory is fetched early.
 template <int N> struct Output {
-    float *out = nullptr;  // NULL: there is none
-    const float *residual_from = nullptr;
-    uint32_t at, other_at;  // of the sums of its pieces, of those of what it is a gate for: the first
+    float *out = nullptr;                  // NULL: there is none
+    const float *residual_from = nullptr;  // NULL: nothing is added to it
+    uint32_t at, other_at;                 // of the sums of its pieces, of those of what it is a gate for: the first
     float added = 0, other_added = 0, residual = 0;
 
     __device__ Output(const MatvecArgs &a, uint32_t index) {
