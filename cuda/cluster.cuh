@@ -1,5 +1,6 @@
 // Blocks of a cluster, where the chip has them: stores to each other's shared memory that count as bytes on a barrier
-// of the block that gets them, so that nobody has to wait for its own stores. Elsewhere these do nothing.
+// of the block that gets them, so that nobody has to wait for its own stores. Elsewhere these do nothing. And how
+// blocks that are in no cluster meet.
 #pragma once
 #include "async_copy.cuh"
 
@@ -69,6 +70,14 @@ __device__ inline void wait_for_bytes(const uint64_t *barrier) {
                      : "r"(shared_address(barrier))
                      : "memory");
 #endif
+}
+
+// Counts up to `last`, then from 0 again; what it was. By one thread of a block, after a barrier: what the block wrote
+// is there for all of a block that counts later, after a barrier of its own.
+__device__ inline unsigned count(unsigned *counter, unsigned last) {
+    unsigned before;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(last) : "memory");
+    return before;
 }
 
 }  // namespace el::cuda

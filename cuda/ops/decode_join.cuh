@@ -149,14 +149,12 @@ template <int kDim, int kWarps, bool kClustered> __device__ void Joiner<kDim, kW
     wait_for_bytes(&memory.received);
 }
 
-// Whether the other clusters have put their parts of this block's slice. The counter starts again at 0 then.
+// Whether the other clusters have put their parts of this block's slice.
 template <int kDim, int kWarps, bool kClustered> __device__ bool Joiner<kDim, kWarps, kClustered>::is_last() const {
-    __threadfence();
+    const auto last = unsigned(n_groups - 1);
     __syncthreads();
-    if (threadIdx.x == 0)
-        memory.is_last = atomicInc(&(*arrived)[rank], unsigned(n_groups - 1)) == unsigned(n_groups - 1);
+    if (threadIdx.x == 0) memory.is_last = count(&(*arrived)[rank], last) == last;
     __syncthreads();
-    __threadfence();
     return memory.is_last;
 }
 
