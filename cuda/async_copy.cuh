@@ -34,6 +34,13 @@ __device__ inline void copy16(void *to, const void *from, bool exists = true) {
                  : "memory");
 }
 
+// 16 bytes, kOffset behind both addresses: no address is reckoned for it.
+template <int kOffset> __device__ void copy16_at(uint8_t *to, const uint8_t *from) {
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0+%2], [%1+%2], 16;" ::"r"(shared_address(to)), "l"(from),
+                 "n"(kOffset)
+                 : "memory");
+}
+
 // All copies since the last call are a group, even if there are none.
 __device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

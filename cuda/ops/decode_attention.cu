@@ -28,18 +28,15 @@ struct Params {
 template <bool kClustered> constexpr int kRegisters = kClustered ? 224 : 255;
 
 // Shared memory of a block. kQuantized: Q8_0 or Q4_0; otherwise both planes are F16.
-template <int kDim, bool kQuantized, bool kClustered> struct Shared {
+template <int kDim, bool kQuantized, bool kClustered, bool kTwo> struct Shared {
     // Eight lanes read 16 bytes each of two queries at once, for which shared memory has eight columns. The second
-    // query begins four columns further: all lanes have their own; or two, where lanes have chunks in pairs: two share
-    // one.
-    static constexpr int kChunks = kDim / 8, kColumns = Keys<kDim, kQuantized>::kPaired ? 2 : 4,
-                         kQueryBytes = 16 * (kChunks + (8 + kColumns - kChunks % 8) % 8);
-    static constexpr int kPlaneBytes = kUnitRows * ((kDim + 31) / 32 * 34) + 16;  // Q8_0's, the longer
+    // query begins four columns further: all lanes have their own.
+    static constexpr int kChunks = kDim / 8, kQueryBytes = 16 * (kChunks + (12 - kChunks % 8) % 8);
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
     union alignas(16) Warp {
         float result[kPartHeads * Join::kStride];
-        uint8_t rows[kQuantized ? kUnits : 1][2][kQuantized ? kPlaneBytes : 16];
+        uint8_t rows[kQuantized ? kRingBytes < kDim, kTwo ? 2 * kUnitRows : kUnitRows > : 16];
     } warp[kDecodeWarps];
     Join join;
     alignas(16) uint8_t q[kPartHeads][kQueryBytes];
@@ -48,7 +45,8 @@ template <int kDim, bool kQuantized, bool kClustered> struct Shared {
     float head[kDecodeWarps][kDim];
 };
 
-__device__ Work find_work(const Params &p) {
+// kRows: of a unit
+template <int kRows> __device__ Work find_work(const Params &p) {
     const HeadsCall &call = p.call;
     const AttentionCall &c = call.attention;
     const StepLimits &limits = c.step.limits;
@@ -67,8 +65,8 @@ __device__ Work find_work(const Params &p) {
     const int32_t sequence = max(__ldcg(c.step.sequence_of + w.token), 0);
     w.drafts = w.ancestors ? w.end - 64 + __clzll(int64_t(w.ancestors)) : w.end;
     w.pages = c.step.block_table + (size_t(c.group) * limits.max_sequences + size_t(sequence)) * limits.max_pages;
-    const int32_t first_unit = w.begin / kUnitRows,
-                  last = w.end > w.begin ? (w.end + kUnitRows - 1) / kUnitRows : first_unit, n = last - first_unit;
+    const int32_t first_unit = w.begin / kRows, last = w.end > w.begin ? (w.end + kRows - 1) / kRows : first_unit,
+                  n = last - first_unit;
     // Some units for a warp cost less than another cluster's part.
     const int cluster_blocks = int(gridDim.x);
     w.group = int(blockIdx.z / uint32_t(c.n));
@@ -219,78 +217,51 @@ template <int kDim, typename S> struct Preparation {
     }
 };
 
+// Those of heads that do not exist, whose scores would else be higher and higher now and then.
+template <int kBytes> __device__ void clear_queries(uint8_t (&q)[kPartHeads][kBytes], uint32_t n_heads) {
+    for (uint32_t i = n_heads * kBytes + 16 * threadIdx.x; i < sizeof q; i += 16 * 32 * kDecodeWarps)
+        *reinterpret_cast<uint4 *>(q[0] + i) = {};
+}
+
 // ---- the kernel: a block for a part of what one token sees, for some heads of one KV head
 
-// kTwo: a warp uses two units at once. In short contexts most have only one, and less code is less to fetch.
+// kTwo: 32 rows at once.
 template <int kDim, bool kQuantized, bool kClustered, bool kTwo>
 __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     decode_kernel(const __grid_constant__ Params p) {
     if constexpr (kClustered && !kHasClusters) return;  // never started there
-    using S = Shared<kDim, kQuantized, kClustered>;
+    using S = Shared<kDim, kQuantized, kClustered, kTwo>;
+    using Reader = std::conditional_t<kQuantized, QuantizedReader<kDim, S, kTwo>, DirectReader<kDim, S, kTwo>>;
     using Join = Joiner<kDim, kDecodeWarps, kClustered>;
     S &shared = dynamic_shared_as<S>();
     const HeadsCall &call = p.call;
     let_successor_start();
-    const Work work = find_work(p);
+    const Work work = find_work<Reader::kRows>(p);
     if (work.group >= work.n_groups) return;
     const int rank = int(blockIdx.x), n_blocks = int(gridDim.x);
     if constexpr (kClustered) Join::begin(shared.join, int(work.n_heads), rank, n_blocks);
-    Way<kDim> way(call, work);
-    std::conditional_t<kQuantized, DecodingReader<kDim, S>, DirectReader<kDim, S>> reader(way, shared);
+    Way<Reader::kRows> way(call, work);
+    Reader reader(way, shared);
 
     // Rows that this step makes lie behind these, at most one for each of its tokens.
     const int32_t old_rows = call.k ? work.end : work.end - call.attention.n;
-    const int32_t fetched_rows = way.first_row(min(reader.kAhead, way.n) - 1) + kUnitRows;
+    const int32_t fetched_rows = way.first_row(min(Reader::kAhead, way.n) - 1) + Reader::kRows;
     if (min(fetched_rows, work.end) > old_rows) wait_for_predecessor();
     if (way.n > 0) reader.prefetch();
+    clear_queries(shared.q, work.n_heads);
     const Rope &rope = call.q_rope.args.dims ? call.q_rope : call.k_rope;
     if (rope.args.dims) make_turns(rope, __ldcg(call.attention.step.position + work.token), shared.turns);
     Preparation<kDim, S> preparation(call, work, shared);
-    if (way.n > 0) reader.settle();
     __syncthreads();
-    if constexpr (!kTwo) preparation.load_factors();
+    if constexpr (!kTwo || kQuantized) preparation.load_factors();
 
     wait_for_predecessor();
-    if constexpr (kTwo) preparation.load_factors();  // registers are scarce
+    if constexpr (kTwo && !kQuantized) preparation.load_factors();  // registers are scarce
     preparation.run();
     __syncthreads();
 
-    if (way.n > 0) {
-        reader.start();
-        typename decltype(reader)::Sums part(shared.q[0], sizeof shared.q[0]);
-        constexpr int kAhead = reader.kAhead;
-        auto use = [&]<int kSlot, int kUsed>(int i) {
-            constexpr bool kLast = kTwo && kUsed < kAhead;  // of the warp's
-            float score[kUsed][4];
-            reader.begin(i);
-            finish(reader, reader.k[kSlot + kUsed - 1], way.rows(i + kUsed - 1), 0);
-            part.scores(reader.k + kSlot, score);
-            if (!kLast) reader.template load_keys<kSlot, kUsed>(i + kAhead);
-#pragma unroll
-            for (int u = 0; u < kUsed; ++u) mask(work, call.attention.args.soft_cap, way.first_row(i + u), score[u]);
-            part.soften(score);
-            reader.middle(i);
-            finish(reader, reader.v[kSlot + kUsed - 1], way.rows(i + kUsed - 1), 1);
-#pragma unroll
-            for (int u = 0; u < kUsed; ++u) part.add(reader.v[kSlot + u], score[u]);
-            if (!kLast) reader.template load_values<kSlot, kUsed>(i + kAhead);
-        };
-#pragma unroll 1
-        for (int i = 0; i < way.n; i += kAhead) {
-            if constexpr (kTwo && kAhead == 2) {
-                if (i + 1 < way.n)
-                    use.template operator()<0, 2>(i);
-                else
-                    use.template operator()<0, 1>(i);
-            } else {
-                use.template operator()<0, 1>(i);
-                if constexpr (kAhead == 2)
-                    if (i + 1 < way.n) use.template operator()<1, 1>(i + 1);
-            }
-        }
-        __syncwarp();
-        part.put(shared.warp[threadIdx.x / 32].result, S::Join::kStride, shared.join.states[threadIdx.x / 32]);
-    }
+    if (way.n > 0)
+        reader.use(shared.warp[threadIdx.x / 32].result, S::Join::kStride, shared.join.states[threadIdx.x / 32]);
     __syncthreads();
     const AttentionCall &c = call.attention;
     const uint32_t at = work.token * gridDim.y + blockIdx.y;
@@ -328,15 +299,15 @@ template <bool kQuantized, bool kClustered, bool kLong> Split split_of(uint32_t 
     const uint32_t most = n_multiprocessors * (!kClustered ? 32 : kQuantized ? 17 : kLong ? 8 : 9) / 8;
     uint32_t n_blocks = !kClustered ? 1 : kLong ? 2 : kMaxClusterBlocks;
     while (n_blocks > 1 && n_blocks * rows > most) n_blocks /= 2;
-    if (kClustered && !kQuantized && !kLong) return {n_blocks, 1};
+    if (kClustered && !kLong) return {n_blocks, 1};
     return {n_blocks, std::clamp(most / (n_blocks * rows), 1u, uint32_t(kMaxGroups))};
 }
 
 template <int kDim, bool kQuantized, bool kClustered, bool kLong = false>
 void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     const AttentionCall &c = call.heads.attention;
-    constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered>);
-    constexpr bool kTwo = !kQuantized && kDim <= 128 && (kLong || !kClustered);
+    constexpr bool kTwo = kDim <= 128 && (kLong || !kClustered);
+    constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered, kTwo>);
     const auto kernel = decode_kernel<kDim, kQuantized, kClustered, kTwo>;
     static_assert(bytes <= 99 * 1024);
     allow_shared(kernel, bytes);
@@ -347,7 +318,7 @@ void start(const DecodeAttentionCall &call, cudaStream_t stream) {
                     bytes,
                     kClustered ? split.n_blocks : 0};
     launch_early(kernel, grid, stream, call.early,
-                 Params{call.heads, call.scratch, int(split.n_groups), kQuantized ? 2 : 4});
+                 Params{call.heads, call.scratch, int(split.n_groups), kTwo && kQuantized ? 2 : 4});
 }
 
 }  // namespace
@@ -375,13 +346,15 @@ void decode_attention(const DecodeAttentionCall &call, cudaStream_t stream) {
         c.q = call.heads.q_out;
     }
     with_tile_dim(c.args.head_dim_k, [&](auto dim) {
-        const bool quantized = c.k.format != Format::kF16;
-        if (!call.early)
-            quantized ? start<dim(), true, false>(rest, stream) : start<dim(), false, false>(rest, stream);
-        else if (quantized)
-            start<dim(), true, true>(rest, stream);
-        else
-            call.long_context ? start<dim(), false, true, true>(rest, stream) : start<dim(), false, true>(rest, stream);
+        const auto start_it = [&]<bool kQuantized>() {
+            if (!call.early)
+                start<dim(), kQuantized, false>(rest, stream);
+            else if (call.long_context)
+                start<dim(), kQuantized, true, true>(rest, stream);
+            else
+                start<dim(), kQuantized, true>(rest, stream);
+        };
+        c.k.format == Format::kF16 ? start_it.template operator()<false>() : start_it.template operator()<true>();
     });
 }
 

@@ -1,7 +1,7 @@
 // A warp's share of the attention of one token: 16 rows at a time for up to 8 query heads of one KV head, scores^T =
 // K q^T and out^T = V^T p^T on matrix units, so that no lane is idle for want of tokens. The order of values within a
 // row is free for a sum over them, so lanes hold pieces of 16 bytes as they lie in memory: nothing goes through shared
-// memory but what has to be decoded.
+// memory. What a quantized cache has is in decode_quantized.cuh.
 //
 // Lane 4 g + c holds rows g and g + 8 of K; rows 2c, 2c + 1, 2c + 8, 2c + 9 of V; scores of rows g and g + 8 for heads
 // 2c and 2c + 1; results of these heads.
@@ -17,28 +17,18 @@ constexpr int kPartHeads = 8;  // of a warp: more heads of a KV head go to other
 __device__ inline int lane_g() { return int(threadIdx.x % 32 / 4); }
 __device__ inline int lane_c() { return int(threadIdx.x % 4); }
 
-// Which chunks of 8 values a lane has: c, c + 4, ... of a key, g, g + 8, ... of a value row. kPaired: in steps j and
-// j + 1, j even, it has chunks n and n + 2 of the same 32 values, which are the halves of the same bytes in a block of
-// Q4_0. The blocks that lanes have of a key in one step are an even number apart: all at a multiple of 4, or none.
-template <int kDim, bool kInPairs> struct Keys {
+// Which chunks of 8 values a lane has: c, c + 4, ... of a key, g, g + 8, ... of a value row.
+template <int kDim> struct Keys {
     static constexpr int kRows = 2, kSteps = (kDim + 31) / 32, kChunks = kDim / 8;
-    static constexpr bool kPaired = kInPairs && kDim % 128 == 0;
     uint4 data[kRows][kSteps];
     __device__ static int row(int i) { return lane_g() + 8 * i; }
-    __device__ static int chunk(int j) {
-        const int c = lane_c();
-        return kPaired ? 4 * (j / 4 * 4 + c / 2 * 2 + j / 2 % 2) + j % 2 * 2 + c % 2 : c + 4 * j;
-    }
+    __device__ static int chunk(int j) { return lane_c() + 4 * j; }
 };
-template <int kDim, bool kInPairs> struct Values {
+template <int kDim> struct Values {
     static constexpr int kRows = 4, kSteps = (kDim + 63) / 64, kChunks = kDim / 8;
-    static constexpr bool kPaired = kInPairs && kDim % 128 == 0;
     uint4 data[kRows][kSteps];
     __device__ static int row(int i) { return 2 * lane_c() + i % 2 + i / 2 * 8; }
-    __device__ static int chunk(int j) {
-        const int g = lane_g();
-        return kPaired ? 4 * (j / 2 * 4 + g / 2) + j % 2 * 2 + g % 2 : g + 8 * j;
-    }
+    __device__ static int chunk(int j) { return lane_g() + 8 * j; }
 };
 
 // get(row, chunk) makes 8 values; a row ends within the last step.
@@ -50,13 +40,6 @@ template <typename Rows, typename Get> __device__ void fill(Rows &rows, Get get)
             const int chunk = Rows::chunk(j);
             rows.data[i][j] = chunk < Rows::kChunks ? get(Rows::row(i), chunk) : uint4{};
         }
-}
-// get(row, chunk, pair) makes those of a chunk and of the one two further.
-template <typename Rows, typename Get> __device__ void fill_pairs(Rows &rows, Get get) {
-#pragma unroll
-    for (int i = 0; i < Rows::kRows; ++i)
-#pragma unroll
-        for (int j = 0; j < Rows::kSteps; j += 2) get(Rows::row(i), Rows::chunk(j), &rows.data[i][j]);
 }
 
 // Only `n` rows exist. What never was written may be infinite.
@@ -75,14 +58,58 @@ template <typename Rows, typename Get> __device__ void replace(Rows &rows, int r
             if (Rows::row(i) == row && Rows::chunk(j) < Rows::kChunks) rows.data[i][j] = get(Rows::chunk(j));
 }
 
-template <int kDim, bool kInPairs> struct Part {
-    using K = Keys<kDim, kInPairs>;
-    using V = Values<kDim, kInPairs>;
+// Of the two heads of a lane: what shares are powers of two above, and what they add up to.
+struct Totals {
+    float base[2] = {kNoScore, kNoScore}, total[2] = {};
+    // Shares are 2^most at most: large, as small ones of float16 would not be exact.
+    float most = 14;
+
+    // Turns scores into shares. True if a base had to be raised: what was added up before counts `keep` times. So that
+    // this is rare, it is raised by more than it has to be.
+    template <int kUnits> __device__ bool soften(float (&score)[kUnits][4], float (&keep)[2]) {
+        constexpr float kMore = 4;
+        float now[2];
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+            now[h] = fmaxf(score[0][h], score[0][h + 2]);
+#pragma unroll
+            for (int u = 1; u < kUnits; ++u) now[h] = fmaxf(now[h], fmaxf(score[u][h], score[u][h + 2]));
+        }
+        const bool raised = __any_sync(~0u, now[0] > base[0] + most || now[1] > base[1] + most);
+        if (raised)
+#pragma unroll
+            for (int h = 0; h < 2; ++h) {
+                for (int i = 4; i < 32; i *= 2) now[h] = fmaxf(now[h], __shfl_xor_sync(~0u, now[h], i));
+                now[h] = now[h] > base[h] + most ? now[h] - most + kMore : base[h];
+                keep[h] = exp2_fast(base[h] - now[h]);
+                base[h] = now[h];
+                total[h] *= keep[h];
+            }
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+            for (auto &unit : score)
+                for (int i = h; i < 4; i += 2) total[h] += unit[i] = exp2_fast(unit[i] - base[h]);
+        return raised;
+    }
+    // state: base and total of each head
+    __device__ void put(float2 *state) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+            for (int i = 4; i < 32; i *= 2) total[h] += __shfl_xor_sync(~0u, total[h], i);
+            if (lane_g() == 0) state[2 * lane_c() + h] = {base[h], total[h]};
+        }
+    }
+};
+
+// Of rows of float16.
+template <int kDim> struct Part {
+    using K = Keys<kDim>;
+    using V = Values<kDim>;
     static constexpr int kKeySteps = K::kSteps, kValueSteps = V::kSteps;
     static constexpr bool kHoldsQueries = kDim <= 64;  // in registers
     uint4 q[kHoldsQueries ? kKeySteps : 1];
     float out[kValueSteps][4][4] = {};  // of V::chunk(j): dims 2 w, head 2c and the next; then dim 2 w + 1
-    float maximum[2] = {kNoScore, kNoScore}, total[2] = {};
+    Totals totals;
 
     // queries: [kPartHeads][stride] float16, where they stay
     __device__ Part(const uint8_t *queries, int stride_bytes) : my_queries_(queries + lane_g() * stride_bytes) {
@@ -110,23 +137,9 @@ template <int kDim, bool kInPairs> struct Part {
             for (int i = 0; i < 4; ++i) sum[u][i] += other[u][i];
     }
 
-    // Turns scores into shares.
     template <int kUnits> __device__ void soften(float (&score)[kUnits][4]) {
-        float now[2], keep[2];
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-            now[h] = fmaxf(score[0][h], score[0][h + 2]);
-#pragma unroll
-            for (int u = 1; u < kUnits; ++u) now[h] = fmaxf(now[h], fmaxf(score[u][h], score[u][h + 2]));
-            for (int i = 4; i < 32; i *= 2) now[h] = fmaxf(now[h], __shfl_xor_sync(~0u, now[h], i));
-            now[h] = fmaxf(now[h], maximum[h]);
-            keep[h] = exp2_fast(maximum[h] - now[h]);
-            maximum[h] = now[h];
-            total[h] *= keep[h];
-            for (auto &unit : score)
-                for (int i = h; i < 4; i += 2) total[h] += unit[i] = exp2_fast(unit[i] - now[h]);
-        }
-        if (__all_sync(~0u, keep[0] == 1 && keep[1] == 1)) return;
+        float keep[2];
+        if (!totals.soften(score, keep)) return;
         for (auto &step : out)
             for (auto &o : step)
                 for (int i = 0; i < 4; ++i) o[i] *= keep[i % 2];
@@ -144,20 +157,17 @@ template <int kDim, bool kInPairs> struct Part {
         }
     }
 
-    // result: [kPartHeads][stride], state: maximum and total of each head
+    // result: [kPartHeads][stride], state: of each head
     __device__ void put(float *result, int stride, float2 *state) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-            for (int i = 4; i < 32; i *= 2) total[h] += __shfl_xor_sync(~0u, total[h], i);
-            const int head = 2 * lane_c() + h;
+        for (int h = 0; h < 2; ++h)
             for (int j = 0; j < kValueSteps; ++j) {
-                float4 *to = reinterpret_cast<float4 *>(result + head * stride + 8 * V::chunk(j));
+                float4 *to = reinterpret_cast<float4 *>(result + (2 * lane_c() + h) * stride + 8 * V::chunk(j));
                 if (V::chunk(j) >= V::kChunks) continue;
                 to[0] = {out[j][0][h], out[j][0][h + 2], out[j][1][h], out[j][1][h + 2]};
                 to[1] = {out[j][2][h], out[j][2][h + 2], out[j][3][h], out[j][3][h + 2]};
             }
-            if (lane_g() == 0) state[head] = {maximum[h], total[h]};
-        }
+        totals.put(state);
     }
 
   private:

@@ -1,11 +1,10 @@
 // The rows of the cache that a block of decode_attention.cu looks at, and how they come to its warps.
 #pragma once
-#include "ops/decode_part.cuh"
+#include "ops/decode_quantized.cuh"
 
 namespace el::cuda {
 
 constexpr int kDecodeWarps = 4;  // of a block; no more, so that it finds room beside those of products
-constexpr int kUnits = 2;        // that a warp holds as they lie in a quantized cache
 
 // What one block looks at.
 struct Work {
@@ -19,8 +18,8 @@ struct Work {
     int group, n_groups;  // of blocks: this one's, and those that work
 };
 
-// A warp's way through its units: every kDecodeWarps-th of the block's.
-template <int kDim> struct Way {
+// A warp's way through its units of kRows rows: every kDecodeWarps-th of the block's.
+template <int kRows> struct Way {
     const HeadsCall &call;
     const Work &work;
     int32_t unit, n;                   // the first; how many
@@ -30,134 +29,20 @@ template <int kDim> struct Way {
         unit = work.unit_begin + int32_t(threadIdx.x / 32);
         n = max(0, (work.unit_end - unit + kDecodeWarps - 1) / kDecodeWarps);
     }
-    __device__ int32_t first_row(int i) const { return (unit + i * kDecodeWarps) * kUnitRows; }
-    __device__ int32_t rows(int i) const { return work.end - first_row(i); }  // that exist, if below kUnitRows
-    // Where the unit's rows begin. Pages are looked up 32 units at once.
-    __device__ const uint8_t *data(const Plane &plane, int i) {
+    __device__ int32_t first_row(int i) const { return (unit + i * kDecodeWarps) * kRows; }
+    __device__ int32_t rows(int i) const { return work.end - first_row(i); }  // that exist, if below kRows
+    // The unit's first row, of all that a plane has. Pages are looked up 32 units at once.
+    __device__ uint32_t place(int i) {
         if (page_unit < 0 || i >= page_unit + 32) {
             page_unit = i;
             const int mine = i + int(threadIdx.x % 32);
             if (mine < n) page = __ldcg(work.pages + first_row(mine) / int32_t(kPageTokens));
-            page *= int32_t(kPageTokens);  // here, so that nothing else waits for it
+            // Here, so that nothing else waits for it.
+            page = (page * int32_t(call.attention.args.n_kv_heads) + int32_t(work.kv_head)) * int32_t(kPageTokens);
         }
-        return plane.row(__shfl_sync(~0u, page, i - page_unit) + first_row(i) % int32_t(kPageTokens), work.kv_head);
+        return uint32_t(__shfl_sync(~0u, page, i - page_unit) + first_row(i) % int32_t(kPageTokens));
     }
 };
-
-// ---- units of an F16 cache: in registers, those of the next while this one is used
-
-template <int kDim, typename S> struct DirectReader {
-    static constexpr int kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded at once
-    static constexpr bool kHoldsBoth = kDim <= 128;     // large heads leave registers for one of the two
-    using Sums = Part<kDim, false>;
-    Way<kDim> &way;
-    S &shared;
-    typename Sums::K k[kAhead];
-    typename Sums::V v[kAhead];
-
-    __device__ DirectReader(Way<kDim> &way_, S &shared_) : way(way_), shared(shared_) {}
-    template <int kSlot, int kUsed, typename Rows>
-    __device__ void load(Rows (&rows)[kAhead], const Plane &plane, int i) {
-#pragma unroll
-        for (int u = 0; u < kUsed; ++u) {
-            if (i + u >= way.n) return;
-            const uint8_t *from = way.data(plane, i + u);
-            fill(rows[kSlot + u], [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
-        }
-    }
-    // Of kUsed units from i on, to k or v [kSlot] and behind.
-    template <int kSlot, int kUsed> __device__ void load_keys(int i) { load<kSlot, kUsed>(k, way.call.attention.k, i); }
-    template <int kSlot, int kUsed> __device__ void load_values(int i) {
-        load<kSlot, kUsed>(v, way.call.attention.v, i);
-    }
-    // The first units, before what this step makes is known.
-    __device__ void prefetch() {
-        load_keys<0, kAhead>(0);
-        if (kHoldsBoth) load_values<0, kAhead>(0);
-    }
-    __device__ void settle() {}
-    // After that.
-    __device__ void start() {
-        if (!kHoldsBoth) load_values<0, kAhead>(0);
-    }
-    __device__ void begin(int) {}
-    __device__ void middle(int) {}
-    __device__ uint4 own(int p, int chunk) const { return reinterpret_cast<const uint4 *>(shared.own[p])[chunk]; }
-};
-
-// ---- units of other caches: as they are in shared memory, those of the next while this one is used
-
-template <int kDim, typename S> struct DecodingReader {
-    static constexpr int kAhead = 1;
-    using Sums = Part<kDim, true>;
-    Way<kDim> &way;
-    S &shared;
-    typename S::Warp &memory;
-    typename Sums::K k[1];
-    typename Sums::V v[1];
-
-    __device__ DecodingReader(Way<kDim> &way_, S &shared_)
-        : way(way_), shared(shared_), memory(shared_.warp[threadIdx.x / 32]) {}
-    __device__ void copy(int i) {
-#pragma unroll 1
-        for (int p = 0; p < 2 && i < way.n; ++p) {
-            const Plane &plane = p ? way.call.attention.v : way.call.attention.k;
-            const uint8_t *from = way.data(plane, i);
-            uint8_t *to = memory.rows[i % kUnits][p];
-            for (int c = int(threadIdx.x % 32); c < int(plane.row_bytes); c += 32) copy16(to + 16 * c, from + 16 * c);
-        }
-        close_copies();
-    }
-    template <typename Rows> __device__ void decode(Rows &rows, const Plane &plane, int i, int p) {
-        const uint8_t *from = memory.rows[i % kUnits][p];
-        with_quantized_format(plane.format, [&](auto format) {
-            if constexpr (Rows::kPaired && format() == Format::kQ4_0)
-                fill_pairs(rows, [&](int row, int chunk, uint4 *pair) {
-                    const QuantizedChunk<format(), kDim> bytes(from, row, chunk);
-                    pair[0] = bytes.values();
-                    pair[1] = bytes.template values<true>();
-                });
-            else
-                fill(rows, [&](int row, int chunk) { return decode_chunk<format(), kDim>(from, row, chunk); });
-        });
-    }
-    __device__ void prefetch() { copy(0); }
-    __device__ void settle() {
-        wait_copies<0>();
-        __syncwarp();
-        decode(k[0], way.call.attention.k, 0, 0);
-        decode(v[0], way.call.attention.v, 0, 1);
-    }
-    __device__ void start() { copy(1); }
-    __device__ void begin(int i) {
-        if (i == 0) return;
-        copy(i + 1);
-        wait_copies<1>();
-        __syncwarp();
-        decode(k[0], way.call.attention.k, i, 0);
-    }
-    __device__ void middle(int i) {
-        if (i == 0) return;
-        decode(v[0], way.call.attention.v, i, 1);
-        __syncwarp();
-    }
-    template <int kSlot, int kUsed> __device__ void load_keys(int) {}
-    template <int kSlot, int kUsed> __device__ void load_values(int) {}
-    __device__ uint4 own(int p, int chunk) const {
-        uint4 values;
-        const Plane &plane = p ? way.call.attention.v : way.call.attention.k;
-        with_quantized_format(plane.format,
-                              [&](auto format) { values = decode_chunk<format(), kDim>(shared.own[p], 0, chunk); });
-        return values;
-    }
-};
-
-// Of the unit with the row of this step, or with rows that do not exist: `n` do.
-template <typename Reader, typename Rows> __device__ void finish(Reader &reader, Rows &rows, int n, int p) {
-    if (n > kUnitRows) return;
-    cut(rows, n);
-    if (reader.way.call.k) replace(rows, n - 1, [&](int chunk) { return reader.own(p, chunk); });
-}
 
 // Scores of rows that are not seen become so small that they count nothing.
 __device__ inline void mask(const Work &w, float soft_cap, int32_t first_row, float (&score)[4]) {
@@ -171,5 +56,166 @@ __device__ inline void mask(const Work &w, float soft_cap, int32_t first_row, fl
         score[2 * i] = score[2 * i + 1] = -INFINITY;
     }
 }
+
+// ---- units of an F16 cache: in registers, those of the next while this one is used
+
+// kTwo: two units are used at once. In short contexts most warps have only one, and less code is less to fetch.
+template <int kDim, typename S, bool kTwo> struct DirectReader {
+    static constexpr int kRows = kUnitRows, kAhead = kDim <= 128 ? 2 : 1;  // units that are loaded at once
+    static constexpr bool kHoldsBoth = kDim <= 128;  // large heads leave registers for one of the two
+    Way<kRows> &way;
+    S &shared;
+    Keys<kDim> k[kAhead];
+    Values<kDim> v[kAhead];
+
+    __device__ DirectReader(Way<kRows> &way_, S &shared_) : way(way_), shared(shared_) {}
+    // The first units, before what this step makes is known.
+    __device__ void prefetch() {
+        load_keys<0, kAhead>(0);
+        if (kHoldsBoth) load_values<0, kAhead>(0);
+    }
+    // After that.
+    __device__ void use(float *result, int stride, float2 *state) {
+        if (!kHoldsBoth) load_values<0, kAhead>(0);
+        Part<kDim> part(shared.q[0], sizeof shared.q[0]);
+#pragma unroll 1
+        for (int i = 0; i < way.n; i += kAhead) {
+            if constexpr (kTwo && kAhead == 2) {
+                if (i + 1 < way.n)
+                    use<0, 2>(part, i);
+                else
+                    use<0, 1>(part, i);
+            } else {
+                use<0, 1>(part, i);
+                if constexpr (kAhead == 2)
+                    if (i + 1 < way.n) use<1, 1>(part, i + 1);
+            }
+        }
+        __syncwarp();
+        part.put(result, stride, state);
+    }
+
+  private:
+    template <int kSlot, int kUsed, typename Rows>
+    __device__ void load(Rows (&rows)[kAhead], const Plane &plane, int i) {
+#pragma unroll
+        for (int u = 0; u < kUsed; ++u) {
+            if (i + u >= way.n) return;
+            const uint8_t *from = plane.data + size_t(way.place(i + u)) * (2 * kDim);
+            fill(rows[kSlot + u], [&](int row, int chunk) { return load16(from + row * 2 * kDim + 16 * chunk); });
+        }
+    }
+    // Of kUsed units from i on, to k or v [kSlot] and behind.
+    template <int kSlot, int kUsed> __device__ void load_keys(int i) { load<kSlot, kUsed>(k, way.call.attention.k, i); }
+    template <int kSlot, int kUsed> __device__ void load_values(int i) {
+        load<kSlot, kUsed>(v, way.call.attention.v, i);
+    }
+    // Those that are in k and v [kSlot] and behind.
+    template <int kSlot, int kUsed> __device__ void use(Part<kDim> &part, int i) {
+        constexpr bool kLast = kTwo && kUsed < kAhead;  // of the warp's
+        float score[kUsed][4];
+        finish(k[kSlot + kUsed - 1], way.rows(i + kUsed - 1), 0);
+        part.scores(k + kSlot, score);
+        if (!kLast) load_keys<kSlot, kUsed>(i + kAhead);
+#pragma unroll
+        for (int u = 0; u < kUsed; ++u)
+            mask(way.work, way.call.attention.args.soft_cap, way.first_row(i + u), score[u]);
+        part.soften(score);
+        finish(v[kSlot + kUsed - 1], way.rows(i + kUsed - 1), 1);
+#pragma unroll
+        for (int u = 0; u < kUsed; ++u) part.add(v[kSlot + u], score[u]);
+        if (!kLast) load_values<kSlot, kUsed>(i + kAhead);
+    }
+    // Of the unit with the row of this step, or with rows that do not exist: `n` do.
+    template <typename Rows> __device__ void finish(Rows &rows, int n, int p) {
+        if (n > kUnitRows) return;
+        cut(rows, n);
+        if (way.call.k)
+            replace(rows, n - 1, [&](int chunk) { return reinterpret_cast<const uint4 *>(shared.own[p])[chunk]; });
+    }
+};
+
+// ---- units of a quantized cache: as they are in shared memory, some on their way while one is used
+
+// What a warp has for them: as many units as fit, two or four.
+template <int kDim, int kRows> constexpr int kRingBytes =
+    4 * 2 * kRows *QuantizedPart<kDim>::template kRowBytes<Format::kQ4_0>;
+
+// kTwo: a unit is 32 rows, which are used 16 and 16, but at once: more to do while something is waited for.
+template <int kDim, typename S, bool kTwo> struct QuantizedReader {
+    static constexpr int kParts = kTwo ? 2 : 1, kRows = kParts * kUnitRows, kAhead = 3;
+    Way<kRows> &way;
+    S &shared;
+    const Plane &k, &v;
+    uint8_t *const ring;
+    const int k_bytes, v_bytes, n_slots;
+
+    __device__ QuantizedReader(Way<kRows> &way_, S &shared_)
+        : way(way_), shared(shared_), k(way.call.attention.k), v(way.call.attention.v),
+          ring(shared_.warp[threadIdx.x / 32].rows), k_bytes(kRows * int(k.row_bytes)),
+          v_bytes(kRows * int(v.row_bytes)),
+          n_slots(4 * (k_bytes + v_bytes) <= int(sizeof shared_.warp[0].rows) ? 4 : 2) {}
+    __device__ void prefetch() {
+        for (int i = 0; i < n_slots - 1; ++i) copy(i);
+    }
+    __device__ void use(float *result, int stride, float2 *state) {
+        QuantizedPart<kDim> part(k.format, shared.q[0], sizeof shared.q[0]);
+#pragma unroll 1
+        for (int i = 0; i < way.n; ++i) {
+            copy(i + n_slots - 1);
+            wait_for_copies(n_slots - 1);
+            __syncwarp();
+            finish(i);
+            float score[kParts][4];
+            with_quantized_format(k.format, [&](auto f) {
+#pragma unroll
+                for (int u = 0; u < kParts; ++u) part.template scores<f()>(slot(i) + u * k_bytes / kParts, score[u]);
+            });
+#pragma unroll
+            for (int u = 0; u < kParts; ++u)
+                mask(way.work, way.call.attention.args.soft_cap, way.first_row(i) + u * kUnitRows, score[u]);
+            part.soften(score);
+            with_quantized_format(v.format, [&](auto f) { part.template add<f()>(slot(i) + k_bytes, score); });
+            __syncwarp();
+        }
+        part.put(v.format, result, stride, state);
+    }
+
+  private:
+    __device__ uint8_t *slot(int i) const { return ring + (i & (n_slots - 1)) * (k_bytes + v_bytes); }
+    __device__ void copy(int i) {
+        if (i < way.n) {
+            const uint32_t row = way.place(i), lane = 16 * (threadIdx.x % 32);
+            uint8_t *to = slot(i) + lane;
+            copy<0>(to, k.data + size_t(row) * k.row_bytes + lane, k_bytes - int(lane));
+            copy<0>(to + k_bytes, v.data + size_t(row) * v.row_bytes + lane, v_bytes - int(lane));
+        }
+        close_copies();
+    }
+    // By each lane, of `bytes` from where it begins on.
+    template <int kFrom> __device__ static void copy(uint8_t *to, const uint8_t *from, int bytes) {
+        if (kFrom < bytes) copy16_at<kFrom>(to, from);
+        if constexpr (kFrom + 512 < kRows * QuantizedPart<kDim>::template kRowBytes<Format::kQ8_0>)
+            copy<kFrom + 512>(to, from, bytes);
+    }
+    // The row of this step and those that do not exist: what never was written may be infinite.
+    __device__ void finish(int i) {
+        const int n = way.rows(i), lane = int(threadIdx.x % 32);
+        if (n > kRows) return;
+#pragma unroll 1
+        for (int p = 0; p < 2; ++p) {
+            const int row_bytes = int((p ? v : k).row_bytes);
+            uint8_t *rows = slot(i) + (p ? k_bytes : 0);
+#pragma unroll 1
+            for (int at = n * row_bytes + 2 * lane; at < kRows * row_bytes; at += 64)
+                *reinterpret_cast<uint16_t *>(rows + at) = 0;
+#pragma unroll 1
+            for (int at = 2 * lane; at < row_bytes && way.call.k; at += 64)
+                *reinterpret_cast<uint16_t *>(rows + (n - 1) * row_bytes + at) =
+                    *reinterpret_cast<const uint16_t *>(shared.own[p] + at);
+        }
+        __syncwarp();
+    }
+};
 
 }  // namespace el::cuda

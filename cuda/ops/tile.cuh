@@ -47,45 +47,29 @@ __host__ __device__ inline bool tile_format(Format format) {
     return format == Format::kF16 || format == Format::kQ8_0 || format == Format::kQ4_0;
 }
 
-// The bytes of values [8 chunk, 8 chunk + 8) of a row of kDim values as the cache has it; rows lie at a multiple of 4
-// in shared memory that may be read 4 bytes beyond. A chunk of Q4_0 has the bytes of the one two before or behind, too.
-template <Format kFormat, int kDim> struct QuantizedChunk {
-    static constexpr bool kBytes = kFormat == Format::kQ8_0;
-    uint32_t q[2];
-    __half2 scale;
-
-    __device__ QuantizedChunk(const uint8_t *rows, int row, int chunk) {
-        constexpr int kBlockBytes = kBytes ? 34 : 18, kRowBytes = (kDim + 31) / 32 * kBlockBytes;
-        const int part = chunk % 4, at = row * kRowBytes + kBlockBytes * (chunk / 4),
-                  values = at + 2 + 8 * (kBytes ? part : part % 2);
-        // Blocks lie at even addresses; every other one at a multiple of 4.
-        const int odd = kRowBytes % 4 ? values & 2 : (chunk / 4 + 1) % 2 * 2;
-        const uint32_t *words = reinterpret_cast<const uint32_t *>(rows + values - odd);
-        const uint32_t w0 = words[0], w1 = words[1], w2 = words[2];
-        q[0] = __funnelshift_r(w0, w1, 8 * odd);
-        q[1] = __funnelshift_r(w1, w2, 8 * odd);
-        scale = __half2half2(*reinterpret_cast<const __half *>(rows + at));
-    }
-    // kHigh: those of the bytes' high halves. Products of scale and integer are rounded once.
-    template <bool kHigh = false> __device__ uint4 values() const {
-        const __half2 zero = __half2half2(__ushort_as_half(kBytes ? 0x6480 : 0x6408));
-        uint32_t out[4];
-        for (int i = 0; i < 4; ++i) {
-            const uint32_t x = kBytes ? q[i / 2] ^ 0x80808080 : q[i / 2] >> (kHigh ? 4 : 0) & 0x0f0f0f0f;
-            // Small integers in the low bits of 1024 as float16.
-            const uint32_t pair = __byte_perm(x, 0x64646464, i % 2 ? 0x4342 : 0x4140);
-            const __half2 product = __hmul2(__hsub2(*reinterpret_cast<const __half2 *>(&pair), zero), scale);
-            out[i] = *reinterpret_cast<const uint32_t *>(&product);
-        }
-        return {out[0], out[1], out[2], out[3]};
-    }
-};
-
+// Values [8 chunk, 8 chunk + 8) of a row of kDim values as the cache has it; rows lie at a multiple of 4 in shared
+// memory that may be read 4 bytes beyond. Products of scale and integer are rounded once.
 template <Format kFormat, int kDim> __device__ uint4 decode_chunk(const uint8_t *rows, int row, int chunk) {
-    QuantizedChunk<kFormat, kDim> bytes(rows, row, chunk);
-    if (kFormat == Format::kQ4_0)
-        for (uint32_t &x : bytes.q) x >>= chunk % 4 / 2 * 4;
-    return bytes.values();
+    constexpr bool kBytes = kFormat == Format::kQ8_0;
+    constexpr int kBlockBytes = kBytes ? 34 : 18, kRowBytes = (kDim + 31) / 32 * kBlockBytes;
+    const int part = chunk % 4, at = row * kRowBytes + kBlockBytes * (chunk / 4),
+              values = at + 2 + 8 * (kBytes ? part : part % 2);
+    // Blocks lie at even addresses; every other one at a multiple of 4.
+    const int odd = kRowBytes % 4 ? values & 2 : (chunk / 4 + 1) % 2 * 2;
+    const uint32_t *words = reinterpret_cast<const uint32_t *>(rows + values - odd);
+    const uint32_t w0 = words[0], w1 = words[1], w2 = words[2];
+    const uint32_t q[2] = {__funnelshift_r(w0, w1, 8 * odd), __funnelshift_r(w1, w2, 8 * odd)};
+    const __half2 scale = __half2half2(*reinterpret_cast<const __half *>(rows + at)),
+                  zero = __half2half2(__ushort_as_half(kBytes ? 0x6480 : 0x6408));
+    uint32_t out[4];
+    for (int i = 0; i < 4; ++i) {
+        const uint32_t x = kBytes ? q[i / 2] ^ 0x80808080 : q[i / 2] >> part / 2 * 4 & 0x0f0f0f0f;
+        // Small integers in the low bits of 1024 as float16.
+        const uint32_t pair = __byte_perm(x, 0x64646464, i % 2 ? 0x4342 : 0x4140);
+        const __half2 product = __hmul2(__hsub2(*reinterpret_cast<const __half2 *>(&pair), zero), scale);
+        out[i] = *reinterpret_cast<const uint32_t *>(&product);
+    }
+    return {out[0], out[1], out[2], out[3]};
 }
 
 // Calls visit(std::integral_constant<Format, format>()).

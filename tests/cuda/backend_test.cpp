@@ -144,7 +144,8 @@ TEST_CASE("steps of long contexts are captured apart, and told by what their tok
     CHECK(fake.instantiations == 2 * 4);
 }
 
-TEST_CASE("long contexts are split in another way, but not what windows see of them, nor other caches") {
+TEST_CASE(
+    "long contexts are split in another way, but not what windows see of them, nor where other kernels are needed") {
     FakeCuda &fake = fake_cuda();
     const std::unique_ptr<Backend> backend = create_cuda_backend();
     const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
@@ -174,7 +175,8 @@ TEST_CASE("long contexts are split in another way, but not what windows see of t
     CHECK(clusters(128, 100, Format::kF16) == std::pair<int64_t, int64_t>(0, 2));
     CHECK(clusters(129, 100, Format::kF16) == std::pair<int64_t, int64_t>(1, 3));
     CHECK(clusters(129, 0, Format::kF16) == std::pair<int64_t, int64_t>(2, 2));
-    CHECK(clusters(129, 0, Format::kQ8_0) == std::pair<int64_t, int64_t>(0, 2));
+    CHECK(clusters(129, 0, Format::kQ8_0) == std::pair<int64_t, int64_t>(2, 2));
+    CHECK(clusters(129, 0, Format::kF32) == std::pair<int64_t, int64_t>(0, 0));
 }
 
 TEST_CASE("heads that no block has room for are refused by name") {

@@ -9,6 +9,7 @@ inline void copy16(void *to, const void *from, bool exists = true) {
     emulation::check_alignment(from, 16);
     emulation::copy_async(to, exists ? from : nullptr, 16);
 }
+template <int kOffset> void copy16_at(uint8_t *to, const uint8_t *from) { copy16(to + kOffset, from + kOffset); }
 template <typename T> T *hold_shared(T *p) { return p; }
 template <typename T> T *hold_global(T *p) { return p; }
 inline void copy_async(void *to, const void *from) { copy16(to, from); }

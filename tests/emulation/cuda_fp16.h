@@ -18,3 +18,11 @@ inline __half2 __hmul2(__half2 a, __half2 b) {
 inline __half2 __hsub2(__half2 a, __half2 b) {
     return __floats2half2_rn(__half2float(a.x) - __half2float(b.x), __half2float(a.y) - __half2float(b.y));
 }
+inline __half2 __float2half2_rn(float x) { return __half2half2(__float2half_rn(x)); }
+inline __half2 __habs2(__half2 a) { return {{uint16_t(a.x.bits & 0x7fff)}, {uint16_t(a.y.bits & 0x7fff)}}; }
+inline __half2 __hmax2(__half2 a, __half2 b) {
+    return {__half2float(a.x) < __half2float(b.x) ? b.x : a.x, __half2float(a.y) < __half2float(b.y) ? b.y : a.y};
+}
+inline bool __hble2(__half2 a, __half2 b) {
+    return __half2float(a.x) <= __half2float(b.x) && __half2float(a.y) <= __half2float(b.y);
+}

@@ -124,7 +124,7 @@ inline uint32_t __ballot_sync(uint32_t, bool x) {
     for (int i = 0; i < 32; ++i) bits |= uint32_t(all[i]) << i;
     return bits;
 }
-inline bool __all_sync(uint32_t lanes, bool x) { return __ballot_sync(lanes, x) == ~0u; }
+inline bool __any_sync(uint32_t lanes, bool x) { return __ballot_sync(lanes, x) != 0; }
 
 template <typename T> T min(T a, T b) { return a < b ? a : b; }
 template <typename T> T max(T a, T b) { return a > b ? a : b; }

@@ -2,6 +2,7 @@
 #pragma once
 #include "quant/half.h"
 
+#include <algorithm>
 #include <cuda_runtime.h>
 
 namespace el::cuda {
@@ -45,6 +46,11 @@ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, u
         for (unsigned k = 0; k < 16; ++k)
             sum[i] += all[4 * row + k % 8 / 2].a[i / 2 + k / 8 * 2][k % 2] * all[4 * col + k % 8 / 2].b[k / 8][k % 2];
     }
+}
+
+inline void multiply_add(float (&sum)[4], const float (&start)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    std::copy(start, start + 4, sum);
+    multiply_add(sum, a, b0, b1);
 }
 
 inline void multiply_bytes(uint32_t (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

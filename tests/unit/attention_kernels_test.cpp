@@ -182,7 +182,7 @@ TEST_CASE("one token: norms of K, of V and of both, with weights for all heads, 
 
 TEST_CASE("one token: contexts of all lengths, in parts") {
     for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
-        for (Format format : {kF16, kQ4})
+        for (Format format : {kF16, kQ8, kQ4})
             for (int32_t before : {0, 1, 15, 16, 31, 127, 1200})
                 for (int blocks : {1, 24, 130}) {
                     Case c = {.kernel = kernel, .dim = 64, .group = 5, .k = format, .v = format, .sequence = {0}};
@@ -192,15 +192,15 @@ TEST_CASE("one token: contexts of all lengths, in parts") {
                     c.multiprocessors = blocks;
                     check(c);
                     c.long_context = true;
-                    if (kernel == Kernel::kClusters && format == kF16) check(c);
+                    if (kernel == Kernel::kClusters) check(c);
                 }
 }
 
 TEST_CASE("one token: more pages for a warp than lanes") {
     for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
-        for (uint32_t dim : {64u, 128u, 256u}) {
-            Case c = {
-                .kernel = kernel, .dim = dim, .before = {kernel == Kernel::kDecode ? 8300 : 2100}, .sequence = {0}};
+        for (const auto &[dim, format] : {std::pair(64u, kF16), {128u, kF16}, {256u, kF16}, {64u, kQ8}, {256u, kQ4}}) {
+            Case c = {.kernel = kernel, .dim = dim, .k = format, .v = format, .sequence = {0}};
+            c.before = {kernel == Kernel::kDecode ? 8300 : 2100};
             c.multiprocessors = 1;
             check(c);
             c.long_context = true;
@@ -210,14 +210,30 @@ TEST_CASE("one token: more pages for a warp than lanes") {
 
 TEST_CASE("one token: a score far above the others, anywhere in what a warp has at once") {
     for (int32_t row : {5, 16, 70, 300, 590})
-        for (uint32_t dim : {64u, 128u}) {
-            Case c = {.kernel = Kernel::kClusters, .dim = dim, .group = 4, .before = {600}, .sequence = {0}};
+        for (const auto &[dim, format] : {std::pair(64u, kF16), {128u, kF16}, {64u, kQ4}, {128u, kQ8}}) {
+            Case c = {.kernel = Kernel::kClusters, .dim = dim, .group = 4, .k = format, .v = format, .sequence = {0}};
+            c.before = {600};
             c.multiprocessors = 2;
             c.loud_row = row;
             check(c);
             c.long_context = true;
             check(c);
         }
+}
+
+TEST_CASE("one token: values of all sizes that float16 has") {
+    for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
+        for (Format format : {kF16, kQ8, kQ4})
+            for (const auto &[first, last] : {std::pair(2e-4f, 2e-4f), {1e-3f, 1e4f}, {1e4f, 1e-3f}, {1e4f, 1e4f}}) {
+                Case c = {.kernel = kernel, .dim = 128, .group = 3, .k = format, .v = format, .sequence = {0}};
+                c.before = {600};
+                c.multiprocessors = 2;
+                c.first_size = first;
+                c.last_size = last;
+                check(c);
+                c.long_context = kernel == Kernel::kClusters;
+                if (c.long_context) check(c);
+            }
 }
 
 TEST_CASE("one token: windows, sinks, soft-caps, groups of more heads than a block takes, padding") {
@@ -231,7 +247,9 @@ TEST_CASE("one token: windows, sinks, soft-caps, groups of more heads than a blo
                 check(c);
             }
             c.soft_cap = 3;
+            c.long_context = kernel == Kernel::kClusters;
             check(c);
+            c.long_context = false;
             c.own_rows = false;
             c.group = 12;
             c.n_kv_heads = 2;

@@ -1,0 +1,201 @@
+// The same of rows of a quantized cache, Q8_0 or Q4_0, in shared memory as the cache has them: blocks of 32 integers
+// with a scale. No value is decoded. An integer n that is the bits of a float16 number is n 2^-24, which matrix units
+// take as it is; what the formats take from each integer (n - 8, n - 128) is taken from sums of products. Those of
+// keys' blocks are made apart, each times its scale; those of values take shares that were multiplied by the scale.
+//
+// Lane 4 g + c has the same rows and results as in decode_part.cuh, and of each block 4 or 8 values of a key, those
+// from 4c (and 16 + 4c) on, and of each of its four value rows those from 2g and 16 + 2g on.
+#pragma once
+#include "ops/decode_part.cuh"
+
+namespace el::cuda {
+
+// Bytes 0 and 2 of a word, then 1 and 3, as integers that are float16's bits: of Q4_0 their low halves, and their high
+// halves, which count 16 times; of Q8_0 those of one word, and of another.
+template <Format kFormat> struct Codes {
+    static constexpr bool kBytes = kFormat == Format::kQ8_0;
+    static constexpr int kBlockBytes = kBytes ? 34 : 18;
+    // What is taken from each integer; the same of low and high ones as bits, negative.
+    static constexpr float kMiddle = kBytes ? 128 : 8;
+    static constexpr uint32_t kLowOffset = kBytes ? 0x80808080 : 0x80088008, kHighOffset = 0x80808080;
+    static constexpr float kHighScale = kBytes ? 1.0f : 0.0625f, kUnit = 16777216.0f;
+    uint32_t low[2], high[2];
+
+    __device__ Codes(uint32_t x, uint32_t other) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            if constexpr (kBytes) {  // -128 becomes 0
+                low[i] = (x >> 8 * i & 0x00ff00ff) ^ 0x00800080;
+                high[i] = (other >> 8 * i & 0x00ff00ff) ^ 0x00800080;
+            } else {
+                low[i] = x >> 8 * i & 0x000f000f;
+                high[i] = x >> 8 * i & 0x00f000f0;
+            }
+        }
+    }
+};
+
+template <int kDim> struct QuantizedPart {
+    static constexpr int kBlocks = (kDim + 31) / 32;
+    template <Format kFormat> static constexpr int kRowBytes = kBlocks *Codes<kFormat>::kBlockBytes;
+    uint32_t q[kBlocks][2][2];      // of bytes 0 and 2, 1 and 3 of a word; low and high
+    float key_offset[kBlocks][4];   // as results
+    float out[kBlocks][2][4] = {};  // dim 2g and one more: heads 2c and 2c + 1; the same of dim 16 + 2g
+    float weight[4] = {};           // of block g: what shares times its scales add up to; then twice 0
+    float most_scale = 1;           // for which the most of `totals` is small enough
+    Totals totals;
+
+    // queries: [kPartHeads][stride] float16
+    __device__ QuantizedPart(Format keys, const uint8_t *queries, int stride_bytes) {
+        with_quantized_format(keys, [&](auto format) { read_queries<format()>(queries + lane_g() * stride_bytes); });
+    }
+
+    // rows: 16, at an even address
+    template <Format kFormat> __device__ void scores(const uint8_t *rows, float (&sum)[4]) const {
+        using C = Codes<kFormat>;
+        for (float &s : sum) s = 0;
+#pragma unroll
+        for (int b = 0; b < kBlocks; ++b) {
+            const uint8_t *block[2];
+            for (int i = 0; i < 2; ++i) block[i] = rows + (lane_g() + 8 * i) * kRowBytes<kFormat> + b * C::kBlockBytes;
+            const C x = key<kFormat>(block[0], b), y = key<kFormat>(block[1], b);
+            float product[4];
+            multiply_add(product, key_offset[b], {x.low[0], y.low[0], x.high[0], y.high[0]}, q[b][0][0], q[b][0][1]);
+            multiply_add(product, {x.low[1], y.low[1], x.high[1], y.high[1]}, q[b][1][0], q[b][1][1]);
+            for (int i = 0; i < 4; ++i)
+                sum[i] = fmaf(__half2float(*reinterpret_cast<const __half *>(block[i / 2])), product[i], sum[i]);
+        }
+        for (float &s : sum) s *= C::kUnit;
+    }
+
+    template <int kUnits> __device__ void soften(float (&score)[kUnits][4]) {
+        float keep[2];
+        if (totals.soften(score, keep)) multiply(keep);
+    }
+
+    // kParts of 16 rows each
+    template <Format kFormat, int kParts> __device__ void add(const uint8_t *rows, float (&share)[kParts][4]) {
+        using C = Codes<kFormat>;
+        // Of block g, which others get from here.
+        const uint8_t *first = rows + 2 * lane_c() * kRowBytes<kFormat>,
+                      *mine = first + lane_g() % kBlocks * C::kBlockBytes;
+        uint32_t d[kParts][2];
+        __half2 highest = __float2half2_rn(0);
+#pragma unroll
+        for (int u = 0; u < kParts; ++u)
+            for (int i = 0; i < 2; ++i) {
+                d[u][i] = pair<kFormat>(mine + (16 * u + 8 * i) * kRowBytes<kFormat>);
+                highest = __hmax2(highest, __habs2(*reinterpret_cast<const __half2 *>(&d[u][i])));
+            }
+        if (__any_sync(~0u, !__hble2(highest, __float2half2_rn(most_scale)))) make_room(highest, share);
+#pragma unroll
+        for (int u = 0; u < kParts; ++u) {
+            const uint32_t p[2] = {transpose(pack_halves(share[u][0], share[u][1])),
+                                   transpose(pack_halves(share[u][2], share[u][3]))};
+            const uint8_t *block = first + 16 * u * kRowBytes<kFormat>;
+#pragma unroll
+            for (int b = 0; b < kBlocks; ++b, block += C::kBlockBytes) {
+                const C x = values<kFormat>(block), y = values<kFormat>(block + 8 * kRowBytes<kFormat>);
+                uint32_t scaled[2];
+                for (int i = 0; i < 2; ++i) scaled[i] = product(p[i], __shfl_sync(~0u, d[u][i], 4 * b + lane_c()));
+#pragma unroll
+                for (int i = 0; i < 2; ++i)
+                    multiply_add(out[b][i], {x.low[i], x.high[i], y.low[i], y.high[i]}, scaled[0], scaled[1]);
+            }
+            multiply_add(weight, {d[u][0], 0, d[u][1], 0}, p[0], p[1]);
+        }
+    }
+
+    // result: [kPartHeads][stride], state: of each head
+    __device__ void put(Format values, float *result, int stride, float2 *state) {
+        with_quantized_format(values, [&](auto format) {
+            using C = Codes<format()>;
+#pragma unroll
+            for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int dim = 32 * b + i / 2 * 16;
+                    if (dim >= kDim) continue;
+                    const float scale = i < 2 ? C::kUnit : C::kUnit * C::kHighScale,
+                                offset = -C::kMiddle * __shfl_sync(~0u, weight[i % 2], 4 * b + lane_c());
+                    *reinterpret_cast<float2 *>(result + (2 * lane_c() + i % 2) * stride + dim + 2 * lane_g()) = {
+                        fmaf(scale, out[b][0][i], offset), fmaf(scale, out[b][1][i], offset)};
+                }
+        });
+        totals.put(state);
+    }
+
+  private:
+    __device__ static uint32_t half_word(const uint8_t *at) { return *reinterpret_cast<const uint16_t *>(at); }
+    // Of one row; every other block lies at a multiple of 4, if rows do.
+    template <Format kFormat> __device__ static uint32_t word(const uint8_t *at, int block) {
+        if (kRowBytes<kFormat> % 4 == 0 && block % 2) return *reinterpret_cast<const uint32_t *>(at);
+        return half_word(at) | half_word(at + 2) << 16;
+    }
+    template <Format kFormat> __device__ static Codes<kFormat> key(const uint8_t *block, int b) {
+        const uint8_t *at = block + 2 + 4 * lane_c();
+        return {word<kFormat>(at, b), Codes<kFormat>::kBytes ? word<kFormat>(at + 16, b) : 0};
+    }
+    // Of a row and the next.
+    template <Format kFormat> __device__ static uint32_t pair(const uint8_t *at) {
+        return half_word(at) | half_word(at + kRowBytes<kFormat>) << 16;
+    }
+    template <Format kFormat> __device__ static Codes<kFormat> values(const uint8_t *block) {
+        const uint8_t *at = block + 2 + 2 * lane_g();
+        return {pair<kFormat>(at), Codes<kFormat>::kBytes ? pair<kFormat>(at + 16) : 0};
+    }
+    // Of two float16 numbers each.
+    __device__ static uint32_t product(uint32_t a, uint32_t b) {
+        const __half2 x = __hmul2(*reinterpret_cast<const __half2 *>(&a), *reinterpret_cast<const __half2 *>(&b));
+        return *reinterpret_cast<const uint32_t *>(&x);
+    }
+
+    // Makes shares smaller, where scales are so large that products would be infinite.
+    template <int kParts> __device__ void make_room(__half2 highest, float (&share)[kParts][4]) {
+        float high = fmaxf(__half2float(highest.x), __half2float(highest.y));
+        for (int i = 1; i < 32; i *= 2) high = fmaxf(high, __shfl_xor_sync(~0u, high, i));
+        float keep = 1;
+        for (; most_scale < high; most_scale *= 2) {
+            keep *= 0.5f;
+            totals.most -= 1;
+            for (float &base : totals.base) base += 1;
+        }
+        for (float &total : totals.total) total *= keep;
+        for (auto &part : share)
+            for (float &s : part) s *= keep;
+        const float both[2] = {keep, keep};
+        multiply(both);
+    }
+    // What was added up.
+    __device__ void multiply(const float (&keep)[2]) {
+        for (int b = 0; b < kBlocks; ++b)
+            for (int i = 0; i < 4; ++i) {
+                out[b][0][i] *= keep[i % 2];
+                out[b][1][i] *= keep[i % 2];
+            }
+        for (int i = 0; i < 2; ++i) weight[i] *= keep[i];
+    }
+
+    template <Format kFormat> __device__ void read_queries(const uint8_t *mine) {
+        using C = Codes<kFormat>;
+#pragma unroll
+        for (int b = 0; b < kBlocks; ++b) {
+            for (int high = 0; high < 2; ++high) {
+                uint2 x = {};
+                if (32 * b + 16 * high < kDim)
+                    x = *reinterpret_cast<const uint2 *>(mine + 2 * (32 * b + 16 * high + 4 * lane_c()));
+                for (int i = 0; i < 2; ++i) {
+                    uint32_t &to = q[b][i][high];
+                    to = __byte_perm(x.x, x.y, i ? 0x7632 : 0x5410);
+                    if (high && C::kHighScale != 1) to = product(to, pack_halves(C::kHighScale, C::kHighScale));
+                }
+            }
+            for (float &offset : key_offset[b]) offset = 0;
+            for (int i = 0; i < 2; ++i)
+                multiply_add(key_offset[b], {C::kLowOffset, C::kLowOffset, C::kHighOffset, C::kHighOffset}, q[b][i][0],
+                             q[b][i][1]);
+        }
+    }
+};
+
+}  // namespace el::cuda
