@@ -38,21 +38,54 @@ template <typename Source> __global__ void linear_kernel(LinearCall c) {
     }
 }
 
-// A warp makes one output of one pair of a token and an expert. Pairs lie along x, as only there a grid has room for
-// any number of them.
+// Of up to kTokens tokens, those that have chosen one expert: their pairs of a token and an expert; -1: it has not.
+struct SameExpert {
+    int pair[kTokens];
+    bool own_is_first;  // of `own`, a pair
+
+    __device__ SameExpert(const ExpertCall &e, int own) : own_is_first(false) {
+        const int n_used = int(e.n_used), n_tokens = e.linear.n / n_used, first = own / n_used / kTokens * kTokens;
+        const auto chosen = [&](int at) { return e.route[at / n_used * 2 * n_used + at % n_used]; };
+        const float expert = chosen(own);
+        bool any = false;
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+            int found = -1;
+            const int begin = (first + t) * n_used;
+            for (int i = int(threadIdx.x % 32); i < n_used && first + t < n_tokens; i += 32)
+                if (chosen(begin + i) == expert) found = begin + i;
+            pair[t] = __reduce_max_sync(~0u, found);
+            own_is_first |= !any && pair[t] == own;
+            any |= pair[t] >= 0;
+        }
+    }
+};
+
+// A warp makes one output of one expert for the tokens that have chosen it, where the first of them is. Pairs lie along
+// x, as only there a grid has room for any number of them.
 template <typename Source> __global__ void expert_kernel(ExpertCall e) {
     const LinearCall &c = e.linear;
     const uint32_t r = blockIdx.y * kWarps + threadIdx.x / 32;
     if (r >= c.rows) return;
-    const size_t pair = blockIdx.x, token = pair / e.n_used;
-    const size_t expert = size_t(e.route[token * 2 * e.n_used + pair % e.n_used]);
-    const float *x = c.x + (e.own_input ? pair : token) * c.cols;
-    float sum = 0;
+    const SameExpert same(e, int(blockIdx.x));
+    if (!same.own_is_first) return;
+    const size_t expert = size_t(e.route[blockIdx.x / e.n_used * 2 * e.n_used + blockIdx.x % e.n_used]);
+    float sum[kTokens] = {};
     for_values<Source>(c.m, c.row_begin + expert * c.rows + r, c.col_begin, c.cols, [&](uint32_t i, const auto &w) {
-        for (size_t j = 0; j < sizeof w / sizeof *w; ++j) sum += w[j] * x[i + j];
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+            if (same.pair[t] < 0) continue;
+            const float *x = c.x + size_t(e.own_input ? same.pair[t] : same.pair[t] / int(e.n_used)) * c.cols + i;
+            for (size_t j = 0; j < sizeof w / sizeof *w; ++j) sum[t] += w[j] * x[j];
+        }
     });
-    sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) c.out[pair * c.rows + r] = sum + (c.bias ? c.bias[expert * c.rows + r] : 0.0f);
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+        if (same.pair[t] < 0) continue;
+        const float total = warp_sum(sum[t]);
+        if (threadIdx.x % 32 == 0)
+            c.out[size_t(same.pair[t]) * c.rows + r] = total + (c.bias ? c.bias[expert * c.rows + r] : 0.0f);
+    }
 }
 
 // A warp for some columns of a row: in a decode step all others wait for this.
