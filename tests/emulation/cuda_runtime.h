@@ -79,6 +79,7 @@ template <typename T> const T *of_warp(const T &mine) {
     return static_cast<const T *>(exchange(&mine, sizeof(T)));
 }
 
+extern bool early_copies;                                   // arrive when they are asked for
 void copy_async(void *to, const void *from, size_t bytes);  // from NULL: zeros
 void close_copies();
 void wait_for_copies(int open);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -14,7 +15,7 @@ namespace emulation {
 
 Predecessors predecessors;
 size_t shared_bytes = 0, copied_bytes = 0;
-bool has_bulk_copies = false;
+bool has_bulk_copies = false, early_copies = false;
 
 namespace {
 
@@ -237,20 +238,25 @@ const void *exchange(const void *mine, size_t bytes) {
     return all;
 }
 
+static void arrive(const Copy &copy) {
+    if (copy.from)
+        std::memcpy(copy.to, copy.from, copy.bytes);
+    else
+        std::memset(copy.to, 0, copy.bytes);
+}
 void copy_async(void *to, const void *from, size_t bytes) {
-    current->copies.back().push_back({to, from, bytes});
+    const Copy copy = {to, from, bytes};
+    if (early_copies)
+        arrive(copy);
+    else
+        current->copies.back().push_back(copy);
     if (from) copied_bytes += bytes;
 }
 void close_copies() { current->copies.emplace_back(); }
 void wait_for_copies(int open) {
     auto &groups = current->copies;
     for (; groups.size() > size_t(open) + 1; groups.pop_front())
-        for (const Copy &copy : groups.front()) {
-            if (copy.from)
-                std::memcpy(copy.to, copy.from, copy.bytes);
-            else
-                std::memset(copy.to, 0, copy.bytes);
-        }
+        std::for_each(groups.front().begin(), groups.front().end(), arrive);
 }
 
 void begin_copies(uint64_t *barrier) {

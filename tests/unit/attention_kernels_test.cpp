@@ -77,9 +77,13 @@ void check(const Case &c) {
     if (c.kernel == Kernel::kFlash) return;
     emulation::Late late;
     add_made_in_step(late, s);
-    std::fill(s.out.begin(), s.out.end(), NAN);
-    start();
-    check_outputs(c, s);
+    for (bool early : {false, true}) {
+        emulation::early_copies = early;
+        std::fill(s.out.begin(), s.out.end(), NAN);
+        start();
+        check_outputs(c, s);
+    }
+    emulation::early_copies = false;
 }
 
 // The kernel for all shapes; whether parts of what tokens see met in memory.
@@ -150,7 +154,7 @@ TEST_CASE("one token: norms, rope and its rows of the cache, alone and in cluste
             for (Format k : {kF16, kQ8, kQ4}) {
                 const uint32_t group = dim / 16 % 8 + 1;
                 Case c = {.kernel = kernel, .dim = dim, .group = group, .k = k, .before = {100}, .sequence = {0}};
-                c.v = k == kF16 ? kF16 : kQ8;
+                c.v = k == kQ8 ? kQ4 : k == kQ4 ? kQ8 : kF16;
                 check(c);
                 c.norms = true;
                 c.rope_dims = dim;
@@ -236,6 +240,23 @@ TEST_CASE("one token: values of all sizes that float16 has") {
             }
 }
 
+TEST_CASE("one token: a score far above the others, with large values of either sign or of one") {
+    for (Format format : {kF16, kQ8, kQ4})
+        for (int32_t row : {5, 70, 300, 590})
+            for (bool positive : {false, true}) {
+                Case c = {.kernel = Kernel::kClusters, .dim = 128, .group = 4, .k = format, .v = format};
+                c.sequence = {0};
+                c.before = {600};
+                c.multiprocessors = 2;
+                c.loud_row = row;
+                c.first_size = c.last_size = format == kF16 ? 1e4f : 1e5f;
+                c.positive_values = positive;
+                check(c);
+                c.long_context = true;
+                check(c);
+            }
+}
+
 TEST_CASE("one token: windows, sinks, soft-caps, groups of more heads than a block takes, padding") {
     for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
         for (Format format : {kF16, kQ8}) {
@@ -275,6 +296,9 @@ TEST_CASE("few tokens, whose rows a kernel of their own writes") {
             c.sequence = {0, 0, 0, 1, 0, 0, 0, 0};
             c.sinks = true;
             check(c);
+            c.long_context = true;
+            check(c);
+            c.long_context = false;
             c.sequence = {1, 1};
             c.tree = false;
             c.window = 33;

@@ -32,8 +32,9 @@ struct Case {
     uint32_t rope_dims = 0;
     RopePairs pairs = RopePairs::kHalves;
     int multiprocessors = 8;
-    bool long_context = false;            // the step is captured for such
-    int32_t loud_row = -1;                // whose keys are much larger than the others; -1: none
+    bool long_context = false;  // the step is captured for such
+    int32_t loud_row = -1;      // whose keys are much larger than the others; -1: none
+    bool positive_values = false;
     float first_size = 1, last_size = 1;  // of the values of the first row and of those behind the last; others between
 
     uint32_t v_dim() const { return dim_v ? dim_v : dim; }
@@ -91,7 +92,7 @@ struct Setup {
         fill_step();
         q = floats(n * n_heads * c.dim, 1.5f);
         own_k = floats(n * c.n_kv_heads * c.dim);
-        own_v = floats(n * c.n_kv_heads * c.v_dim(), c.last_size);
+        own_v = values(n * c.n_kv_heads * c.v_dim(), c.last_size);
         sinks = floats(n_heads);
         q_weight = floats(n_heads * c.dim);
         k_weight = floats(c.n_kv_heads * c.dim);
@@ -106,7 +107,7 @@ struct Setup {
             for (int32_t row = first_row(s); row < c.before[s]; ++row)
                 for (uint32_t h = 0; h < c.n_kv_heads; ++h) {
                     k.write(floats(c.dim, row == c.loud_row ? 30.0f : 1.0f), slot_of(s, row), h);
-                    v.write(floats(c.v_dim(), size_of_values(row, c.before[s])), slot_of(s, row), h);
+                    v.write(values(c.v_dim(), size_of_values(row, c.before[s])), slot_of(s, row), h);
                 }
         if (!c.own_rows) write_own(k, v);
     }
@@ -124,6 +125,12 @@ struct Setup {
         std::normal_distribution<float> normal(0, scale);
         std::vector<float> x(count);
         for (float &one : x) one = normal(random);
+        return x;
+    }
+    std::vector<float> values(size_t count, float size) {
+        std::vector<float> x = floats(count, size);
+        if (c.positive_values)
+            for (float &one : x) one = std::fabs(one);
         return x;
     }
     float size_of_values(int32_t row, int32_t rows) const {
