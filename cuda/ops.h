@@ -120,7 +120,8 @@ struct DecodeAttentionCall {
     bool early = false;         // the chip has programmatic dependent launch (and clusters): sm_90 and later
     bool long_context = false;  // some token sees kLongContext rows or more: another split is faster then
 };
-constexpr int32_t kLongContext = 4096;  // measured on an H200
+constexpr int32_t kLongContext = 4096;    // measured on an H200
+bool decode_formats(Format k, Format v);  // that it has
 bool decode_attention_supported(const AttentionArgs &args, const Plane &k, const Plane &v);
 size_t decode_attention_scratch(const AttentionArgs &args, int n);
 // One kernel for n = 1; for more, rope_and_write() and then one. Started by launch_early().

@@ -91,7 +91,8 @@ bool Executable::captures_long_contexts() const {
     if (!chip.early || context <= uint32_t(kLongContext)) return false;
     for (size_t i = 0; i < at.k.size(); ++i) {
         const uint32_t window = program.cache_groups[program.cache_layers[i].group].window;
-        if (at.k[i].format != Format::kF32 && (window == 0 || window >= uint32_t(kLongContext))) return true;
+        if (decode_formats(at.k[i].format, at.v[i].format) && (window == 0 || window >= uint32_t(kLongContext)))
+            return true;
     }
     return false;
 }

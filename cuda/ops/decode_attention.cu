@@ -12,6 +12,7 @@ namespace el::cuda {
 namespace {
 
 constexpr uint32_t kMaxTokenHeads = 1024;  // blocks along y and z
+constexpr int kLeastRows = 64;             // of a warp, before another group works
 
 struct Params {
     HeadsCall call;
@@ -19,7 +20,6 @@ struct Params {
     // Blocks along x are a cluster for the rows that a token sees. All tokens come once for each group of clusters:
     // those behind the first work where contexts are long.
     int n_groups;
-    int least_units;  // of a warp, before another group works
 };
 
 // So that, on chips with clusters, a block of the stage after it finds room beside it: 16 warps with 72 registers (Room
@@ -34,9 +34,10 @@ template <int kDim, bool kQuantized, bool kClustered, bool kTwo> struct Shared {
     static constexpr int kChunks = kDim / 8, kQueryBytes = 16 * (kChunks + (12 - kChunks % 8) % 8);
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
+    static constexpr int kRingBytes = Ring < kDim, kTwo ? 2 * kUnitRows : kUnitRows > ::kBytes;
     union alignas(16) Warp {
-        float result[kPartHeads * Join::kStride];
-        uint8_t rows[kQuantized ? kRingBytes < kDim, kTwo ? 2 * kUnitRows : kUnitRows > : 16];
+        uint8_t rows[kQuantized ? kRingBytes : 16];
+        float result[kPartHeads * Join::kStride];  // when the last rows have been used
     } warp[kDecodeWarps];
     Join join;
     alignas(16) uint8_t q[kPartHeads][kQueryBytes];
@@ -70,7 +71,7 @@ template <int kRows> __device__ Work find_work(const Params &p) {
     // Some units for a warp cost less than another cluster's part.
     const int cluster_blocks = int(gridDim.x);
     w.group = int(blockIdx.z / uint32_t(c.n));
-    w.n_groups = max(1, min(p.n_groups, n / (p.least_units * cluster_blocks * kDecodeWarps)));
+    w.n_groups = max(1, min(p.n_groups, n / (kLeastRows / kRows * cluster_blocks * kDecodeWarps)));
     const int32_t n_blocks = w.n_groups * cluster_blocks, each = (n + n_blocks - 1) / n_blocks;
     w.unit_begin = min(first_unit + (w.group * cluster_blocks + int32_t(blockIdx.x)) * each, last);
     w.unit_end = min(w.unit_begin + each, last);
@@ -317,16 +318,17 @@ void start(const DecodeAttentionCall &call, cudaStream_t stream) {
                     32 * kDecodeWarps,
                     bytes,
                     kClustered ? split.n_blocks : 0};
-    launch_early(kernel, grid, stream, call.early,
-                 Params{call.heads, call.scratch, int(split.n_groups), kTwo && kQuantized ? 2 : 4});
+    launch_early(kernel, grid, stream, call.early, Params{call.heads, call.scratch, int(split.n_groups)});
 }
 
 }  // namespace
 
+bool decode_formats(Format k, Format v) {
+    return tile_format(k) && tile_format(v) && (k == Format::kF16) == (v == Format::kF16);
+}
+
 bool decode_attention_supported(const AttentionArgs &a, const Plane &k, const Plane &v) {
-    // Both direct or both decoded.
-    return a.head_dim_k == a.head_dim_v && tile_format(k.format) && tile_format(v.format) &&
-           (k.format == Format::kF16) == (v.format == Format::kF16) &&
+    return a.head_dim_k == a.head_dim_v && decode_formats(k.format, v.format) &&
            blocks_per_token(a) * kDecodeTokens <= kMaxTokenHeads && with_tile_dim(a.head_dim_k, [](auto) {});
 }
 

@@ -10,20 +10,20 @@ namespace el::cuda {
 constexpr int kMaxGroups = 16;  // clusters that share the work for a KV head
 constexpr int kMaxClusterBlocks = 8;
 
-// Of parts with their maximum and total: the factor of each, and the common state.
+// Of parts with their base and total: the factor of each, and the common state.
 template <int kMax> struct Weights {
     float of[kMax];
-    float maximum = kNoScore, total = 0;
+    float base = kNoScore, total = 0;
     template <typename State> __device__ Weights(int n, State state) {
         float2 states[kMax];
 #pragma unroll
         for (int i = 0; i < kMax; ++i) {
             states[i] = i < n ? state(i) : float2{kNoScore, 0};
-            maximum = fmaxf(maximum, states[i].x);
+            base = fmaxf(base, states[i].x);
         }
 #pragma unroll
         for (int i = 0; i < kMax; ++i) {
-            of[i] = exp2_fast(states[i].x - maximum);
+            of[i] = exp2_fast(states[i].x - base);
             total += of[i] * states[i].y;
         }
     }
@@ -32,7 +32,7 @@ template <int kMax> struct Weights {
 // What a block has in shared memory to be joined.
 template <int kDim, int kWarps, bool kClustered> struct JoinMemory {
     static constexpr int kStride = kDim + 8;  // of a head's partial result: other banks for other heads
-    float2 states[kWarps][kPartHeads];        // maximum and total
+    float2 states[kWarps][kPartHeads];        // base and total
     float2 block_states[kMaxClusterBlocks][kPartHeads];
     // From each block of the cluster its part of the heads, a slice of which is this block's.
     alignas(16) float parts[kClustered ? kPartHeads * kDim + 4 * kMaxClusterBlocks : 4];
@@ -97,7 +97,7 @@ template <int kDim, int kWarps, bool kClustered> struct Joiner {
     __device__ int n() const { return n_heads * kDim / 4; }                   // groups of four values of one head
     __device__ int slice() const { return (n() + n_blocks - 1) / n_blocks; }  // of a block of the cluster
     __device__ float factor(const auto &weights, int head) const {
-        return last_factor(weights.maximum, weights.total, sinks ? sinks + head : nullptr);
+        return last_factor(weights.base, weights.total, sinks ? sinks + head : nullptr);
     }
     __device__ Weights<kWarps> warp_weights(int head) const {
         return Weights<kWarps>(n_warps, [&](int w) { return memory.states[w][head]; });
@@ -111,7 +111,7 @@ template <int kDim, int kWarps, bool kClustered> struct Joiner {
         }
         scratch->parts[group][at] = sum;
         if (at % kDim == 0 || at == 4 * rank * slice())
-            scratch->states[group][rank][head] = {weights.maximum, weights.total};
+            scratch->states[group][rank][head] = {weights.base, weights.total};
     }
 
     __device__ void exchange() const;
@@ -144,7 +144,7 @@ template <int kDim, int kWarps, bool kClustered> __device__ void Joiner<kDim, kW
         const uint32_t to = uint32_t(i / kPartHeads);
         const Weights<kWarps> weights = warp_weights(i % kPartHeads);
         send(address_in(to, &memory.block_states[rank][i % kPartHeads]), address_in(to, &memory.received),
-             float2{weights.maximum, weights.total});
+             float2{weights.base, weights.total});
     }
     wait_for_bytes(&memory.received);
 }

@@ -58,15 +58,16 @@ template <typename Rows, typename Get> __device__ void replace(Rows &rows, int r
             if (Rows::row(i) == row && Rows::chunk(j) < Rows::kChunks) rows.data[i][j] = get(Rows::chunk(j));
 }
 
-// Of the two heads of a lane: what shares are powers of two above, and what they add up to.
+// Shares are 2^kMostShare at most: large, as small ones of float16 would not be exact.
+constexpr float kMostShare = 14;
+
+// Of the two heads of a lane: a share is 2^(score - base), and total what they add up to.
 struct Totals {
     float base[2] = {kNoScore, kNoScore}, total[2] = {};
-    // Shares are 2^most at most: large, as small ones of float16 would not be exact.
-    float most = 14;
 
-    // Turns scores into shares. True if a base had to be raised: what was added up before counts `keep` times. So that
-    // this is rare, it is raised by more than it has to be.
-    template <int kUnits> __device__ bool soften(float (&score)[kUnits][4], float (&keep)[2]) {
+    // Turns scores into shares, of 2^most at most. True if a base had to be raised: what was added up before counts
+    // `keep` times. So that this is rare, it is raised by more than it has to be.
+    template <int kUnits> __device__ bool soften(float (&score)[kUnits][4], float (&keep)[2], float most = kMostShare) {
         constexpr float kMore = 4;
         float now[2];
 #pragma unroll

@@ -1,10 +1,11 @@
-// The same of rows of a quantized cache, Q8_0 or Q4_0, in shared memory as the cache has them: blocks of 32 integers
-// with a scale. No value is decoded. An integer n that is the bits of a float16 number is n 2^-24, which matrix units
-// take as it is; what the formats take from each integer (n - 8, n - 128) is taken from sums of products. Those of
-// keys' blocks are made apart, each times its scale; those of values take shares that were multiplied by the scale.
+// What decode_part.cuh does, on rows of a quantized cache, Q8_0 or Q4_0, in shared memory as the cache has them: blocks
+// of 32 integers with a scale. No value is decoded. An integer n that is the bits of a float16 number is n 2^-24, which
+// matrix units take as it is; what the formats take from each integer (n - 8, n - 128) is taken from sums of products.
+// Those of keys' blocks are made apart, each times its scale; those of values take shares that were multiplied by the
+// scale.
 //
-// Lane 4 g + c has the same rows and results as in decode_part.cuh, and of each block 4 or 8 values of a key, those
-// from 4c (and 16 + 4c) on, and of each of its four value rows those from 2g and 16 + 2g on.
+// Lane 4 g + c has the same rows and results as in decode_part.cuh; of each block of a key the values from 4c and 16 +
+// 4c on, four each, and of each of its four value rows those from 2g and 16 + 2g on, two each.
 #pragma once
 #include "ops/decode_part.cuh"
 
@@ -39,10 +40,11 @@ template <int kDim> struct QuantizedPart {
     static constexpr int kBlocks = (kDim + 31) / 32;
     template <Format kFormat> static constexpr int kRowBytes = kBlocks *Codes<kFormat>::kBlockBytes;
     uint32_t q[kBlocks][2][2];      // of bytes 0 and 2, 1 and 3 of a word; low and high
-    float key_offset[kBlocks][4];   // as results
+    float key_offset[kBlocks][4];   // of the scores of a lane
     float out[kBlocks][2][4] = {};  // dim 2g and one more: heads 2c and 2c + 1; the same of dim 16 + 2g
     float weight[4] = {};           // of block g: what shares times its scales add up to; then twice 0
-    float most_scale = 1;           // for which the most of `totals` is small enough
+    // Of value rows; for larger ones shares would be too large.
+    float most_scale = 1, most_share = kMostShare;
     Totals totals;
 
     // queries: [kPartHeads][stride] float16
@@ -59,18 +61,18 @@ template <int kDim> struct QuantizedPart {
             const uint8_t *block[2];
             for (int i = 0; i < 2; ++i) block[i] = rows + (lane_g() + 8 * i) * kRowBytes<kFormat> + b * C::kBlockBytes;
             const C x = key<kFormat>(block[0], b), y = key<kFormat>(block[1], b);
-            float product[4];
-            multiply_add(product, key_offset[b], {x.low[0], y.low[0], x.high[0], y.high[0]}, q[b][0][0], q[b][0][1]);
-            multiply_add(product, {x.low[1], y.low[1], x.high[1], y.high[1]}, q[b][1][0], q[b][1][1]);
+            float sums[4];
+            multiply_add(sums, key_offset[b], {x.low[0], y.low[0], x.high[0], y.high[0]}, q[b][0][0], q[b][0][1]);
+            multiply_add(sums, {x.low[1], y.low[1], x.high[1], y.high[1]}, q[b][1][0], q[b][1][1]);
             for (int i = 0; i < 4; ++i)
-                sum[i] = fmaf(__half2float(*reinterpret_cast<const __half *>(block[i / 2])), product[i], sum[i]);
+                sum[i] = fmaf(__half2float(*reinterpret_cast<const __half *>(block[i / 2])), sums[i], sum[i]);
         }
         for (float &s : sum) s *= C::kUnit;
     }
 
     template <int kUnits> __device__ void soften(float (&score)[kUnits][4]) {
         float keep[2];
-        if (totals.soften(score, keep)) multiply(keep);
+        if (totals.soften(score, keep, most_share)) multiply(keep);
     }
 
     // kParts of 16 rows each
@@ -107,8 +109,8 @@ template <int kDim> struct QuantizedPart {
     }
 
     // result: [kPartHeads][stride], state: of each head
-    __device__ void put(Format values, float *result, int stride, float2 *state) {
-        with_quantized_format(values, [&](auto format) {
+    __device__ void put(Format format_of_values, float *result, int stride, float2 *state) {
+        with_quantized_format(format_of_values, [&](auto format) {
             using C = Codes<format()>;
 #pragma unroll
             for (int b = 0; b < kBlocks; ++b)
@@ -154,10 +156,11 @@ template <int kDim> struct QuantizedPart {
     template <int kParts> __device__ void make_room(__half2 highest, float (&share)[kParts][4]) {
         float high = fmaxf(__half2float(highest.x), __half2float(highest.y));
         for (int i = 1; i < 32; i *= 2) high = fmaxf(high, __shfl_xor_sync(~0u, high, i));
+        high = fminf(high, 65504);  // not for infinite ones, with which other dims would be lost
         float keep = 1;
         for (; most_scale < high; most_scale *= 2) {
             keep *= 0.5f;
-            totals.most -= 1;
+            most_share -= 1;
             for (float &base : totals.base) base += 1;
         }
         for (float &total : totals.total) total *= keep;

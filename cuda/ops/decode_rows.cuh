@@ -36,9 +36,11 @@ template <int kRows> struct Way {
         if (page_unit < 0 || i >= page_unit + 32) {
             page_unit = i;
             const int mine = i + int(threadIdx.x % 32);
-            if (mine < n) page = __ldcg(work.pages + first_row(mine) / int32_t(kPageTokens));
-            // Here, so that nothing else waits for it.
-            page = (page * int32_t(call.attention.args.n_kv_heads) + int32_t(work.kv_head)) * int32_t(kPageTokens);
+            if (mine < n) {
+                page = __ldcg(work.pages + first_row(mine) / int32_t(kPageTokens));
+                // Here, so that nothing else waits for it.
+                page = (page * int32_t(call.attention.args.n_kv_heads) + int32_t(work.kv_head)) * int32_t(kPageTokens);
+            }
         }
         return uint32_t(__shfl_sync(~0u, page, i - page_unit) + first_row(i) % int32_t(kPageTokens));
     }
@@ -91,7 +93,6 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
                     if (i + 1 < way.n) use<1, 1>(part, i + 1);
             }
         }
-        __syncwarp();
         part.put(result, stride, state);
     }
 
@@ -137,13 +138,17 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
 
 // ---- units of a quantized cache: as they are in shared memory, some on their way while one is used
 
-// What a warp has for them: as many units as fit, two or four.
-template <int kDim, int kRows> constexpr int kRingBytes =
-    4 * 2 * kRows *QuantizedPart<kDim>::template kRowBytes<Format::kQ4_0>;
+// What a warp has for them: four units of Q4_0, or else two, which fit as well.
+template <int kDim, int kRows> struct Ring {
+    template <Format kFormat> static constexpr int kUnitBytes =
+        2 * kRows *QuantizedPart<kDim>::template kRowBytes<kFormat>;
+    static constexpr int kBytes = 4 * kUnitBytes<Format::kQ4_0>;
+    static_assert(kBytes >= 2 * kUnitBytes<Format::kQ8_0>);
+};
 
 // kTwo: a unit is 32 rows, which are used 16 and 16, but at once: more to do while something is waited for.
 template <int kDim, typename S, bool kTwo> struct QuantizedReader {
-    static constexpr int kParts = kTwo ? 2 : 1, kRows = kParts * kUnitRows, kAhead = 3;
+    static constexpr int kParts = kTwo ? 2 : 1, kRows = kParts * kUnitRows, kAhead = 3;  // at most: n_slots - 1
     Way<kRows> &way;
     S &shared;
     const Plane &k, &v;

@@ -151,10 +151,11 @@ TEST_CASE(
     const std::unique_ptr<WeightStore> store = backend->create_store({}, {});
     ThreadPool pool({.threads = 1});
     // How often clusters of two and of eight blocks are captured for a step of one token, with 8 multiprocessors.
-    auto clusters = [&](uint32_t n_pages, uint32_t window, Format cache) {
+    auto clusters = [&](uint32_t n_pages, uint32_t window, Format cache_k, Format cache_v) {
         Groups groups(2, n_pages);
         Program &p = groups.program;
-        groups.limits.cache_k = groups.limits.cache_v = cache;
+        groups.limits.cache_k = cache_k;
+        groups.limits.cache_v = cache_v;
         for (uint16_t layer : {0, 1}) {
             p.cache_groups[layer].n_kv_heads = 1;
             p.values.push_back({2 * 64, Rows::kTokens});
@@ -172,11 +173,15 @@ TEST_CASE(
         REQUIRE(backend->compile(p, groups.limits, *store, none, pool));
         return std::pair(fake.of_cluster[2], fake.of_cluster[8]);
     };
-    CHECK(clusters(128, 100, Format::kF16) == std::pair<int64_t, int64_t>(0, 2));
-    CHECK(clusters(129, 100, Format::kF16) == std::pair<int64_t, int64_t>(1, 3));
-    CHECK(clusters(129, 0, Format::kF16) == std::pair<int64_t, int64_t>(2, 2));
-    CHECK(clusters(129, 0, Format::kQ8_0) == std::pair<int64_t, int64_t>(2, 2));
-    CHECK(clusters(129, 0, Format::kF32) == std::pair<int64_t, int64_t>(0, 0));
+    using Counts = std::pair<int64_t, int64_t>;
+    constexpr Format kF16 = Format::kF16, kQ8 = Format::kQ8_0;
+    CHECK(clusters(128, 100, kF16, kF16) == Counts(0, 2));
+    CHECK(clusters(129, 100, kF16, kF16) == Counts(1, 3));
+    CHECK(clusters(129, 0, kF16, kF16) == Counts(2, 2));
+    CHECK(clusters(129, 0, kQ8, kQ8) == Counts(2, 2));
+    CHECK(clusters(129, 0, kQ8, Format::kQ4_0) == Counts(2, 2));
+    CHECK(clusters(129, 0, Format::kF32, Format::kF32) == Counts(0, 0));
+    CHECK(clusters(129, 0, kQ8, kF16) == Counts(0, 0));
 }
 
 TEST_CASE("heads that no block has room for are refused by name") {
