@@ -218,10 +218,11 @@ template <int kDim, typename S> struct Preparation {
     }
 };
 
-// Those of heads that do not exist, whose scores would else be higher and higher now and then.
-template <int kBytes> __device__ void clear_queries(uint8_t (&q)[kPartHeads][kBytes], uint32_t n_heads) {
-    for (uint32_t i = n_heads * kBytes + 16 * threadIdx.x; i < sizeof q; i += 16 * 32 * kDecodeWarps)
-        *reinterpret_cast<uint4 *>(q[0] + i) = {};
+// Those of heads that do not exist: what lay there before could raise a base again and again.
+template <typename S> __device__ void clear_queries(S &shared, uint32_t n_heads) {
+    constexpr uint32_t kPieces = sizeof(S::q[0]) / 16;
+    for (uint32_t i = n_heads * kPieces + threadIdx.x; i < kPartHeads * kPieces; i += 32 * kDecodeWarps)
+        reinterpret_cast<uint4 *>(shared.q)[i] = {};
 }
 
 // ---- the kernel: a block for a part of what one token sees, for some heads of one KV head
@@ -249,7 +250,7 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     const int32_t fetched_rows = way.first_row(min(Reader::kAhead, way.n) - 1) + Reader::kRows;
     if (min(fetched_rows, work.end) > old_rows) wait_for_predecessor();
     if (way.n > 0) reader.prefetch();
-    clear_queries(shared.q, work.n_heads);
+    clear_queries(shared, work.n_heads);
     const Rope &rope = call.q_rope.args.dims ? call.q_rope : call.k_rope;
     if (rope.args.dims) make_turns(rope, __ldcg(call.attention.step.position + work.token), shared.turns);
     Preparation<kDim, S> preparation(call, work, shared);
