@@ -74,7 +74,7 @@ __device__ inline void wait_for_bytes(const uint64_t *barrier) {
 
 // Counts up to `last`, then from 0 again; what it was. By one thread of a block, after a barrier: what the block wrote
 // is there for all of a block that counts later, after a barrier of its own.
-__device__ inline unsigned count(unsigned *counter, unsigned last) {
+__device__ inline unsigned count_arrival(unsigned *counter, unsigned last) {
     unsigned before;
     asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(before) : "l"(counter), "r"(last) : "memory");
     return before;

@@ -34,7 +34,7 @@ template <int kDim, bool kQuantized, bool kClustered, bool kTwo> struct Shared {
     static constexpr int kChunks = kDim / 8, kQueryBytes = 16 * (kChunks + (12 - kChunks % 8) % 8);
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
-    static constexpr int kRingBytes = Ring < kDim, kTwo ? 2 * kUnitRows : kUnitRows > ::kBytes;
+    static constexpr int kRingBytes = Ring<kDim, kQuantizedRows<kTwo>>::kBytes;
     union alignas(16) Warp {
         uint8_t rows[kQuantized ? kRingBytes : 16];
         float result[kPartHeads * Join::kStride];  // when the last rows have been used

@@ -153,7 +153,7 @@ template <int kDim, int kWarps, bool kClustered> __device__ void Joiner<kDim, kW
 template <int kDim, int kWarps, bool kClustered> __device__ bool Joiner<kDim, kWarps, kClustered>::is_last() const {
     const auto last = unsigned(n_groups - 1);
     __syncthreads();
-    if (threadIdx.x == 0) memory.is_last = count(&(*arrived)[rank], last) == last;
+    if (threadIdx.x == 0) memory.is_last = count_arrival(&(*arrived)[rank], last) == last;
     __syncthreads();
     return memory.is_last;
 }

@@ -138,6 +138,9 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
 
 // ---- units of a quantized cache: as they are in shared memory, some on their way while one is used
 
+// Of a unit. kTwo: twice 16, which are used one after the other, but at once: more to do while something is waited for.
+template <bool kTwo> constexpr int kQuantizedRows = kTwo ? 2 * kUnitRows : kUnitRows;
+
 // What a warp has for them: four units of Q4_0, or else two, which fit as well.
 template <int kDim, int kRows> struct Ring {
     template <Format kFormat> static constexpr int kUnitBytes =
@@ -146,9 +149,8 @@ template <int kDim, int kRows> struct Ring {
     static_assert(kBytes >= 2 * kUnitBytes<Format::kQ8_0>);
 };
 
-// kTwo: a unit is 32 rows, which are used 16 and 16, but at once: more to do while something is waited for.
 template <int kDim, typename S, bool kTwo> struct QuantizedReader {
-    static constexpr int kParts = kTwo ? 2 : 1, kRows = kParts * kUnitRows, kAhead = 3;  // at most: n_slots - 1
+    static constexpr int kRows = kQuantizedRows<kTwo>, kParts = kRows / kUnitRows, kAhead = 3;  // at most: n_slots - 1
     Way<kRows> &way;
     S &shared;
     const Plane &k, &v;

@@ -14,6 +14,6 @@ template <typename T> void send(uintptr_t to, uintptr_t barrier, const T &x) {
 }
 inline void expect(uint64_t *barrier, uint32_t bytes) { emulation::expect(barrier, bytes); }
 inline void wait_for_bytes(const uint64_t *barrier) { emulation::wait_for_bytes(barrier); }
-inline unsigned count(unsigned *counter, unsigned last) { return atomicInc(counter, last); }
+inline unsigned count_arrival(unsigned *counter, unsigned last) { return atomicInc(counter, last); }
 
 }  // namespace el::cuda
