@@ -24,15 +24,7 @@ __device__ inline uint32_t transpose(uint32_t m) {
     return t;
 }
 
-// sum [16, 8] += a [16, 16] * b [16, 8]
-__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                 "{%0,%1,%2,%3};"
-                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// The same: start + a * b.
+// sum [16, 8] = start + a [16, 16] * b [16, 8]
 __device__ inline void multiply_add(float (&sum)[4], const float (&start)[4], const uint32_t (&a)[4], uint32_t b0,
                                     uint32_t b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -40,6 +32,10 @@ __device__ inline void multiply_add(float (&sum)[4], const float (&start)[4], co
                  : "=f"(sum[0]), "=f"(sum[1]), "=f"(sum[2]), "=f"(sum[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(start[0]), "f"(start[1]),
                    "f"(start[2]), "f"(start[3]));
+}
+// sum += a * b
+__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    multiply_add(sum, sum, a, b0, b1);
 }
 
 // sum [16, 8] += a [16, 32] * b [32, 8], of signed bytes
