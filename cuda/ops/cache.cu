@@ -15,8 +15,7 @@ template <typename F> __global__ void write_kernel(Plane p, const int32_t *slot,
     for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) values[i] = i < p.head_dim ? x[i] : 0.0f;
     __syncthreads();
     if (p.rotated) rotate(values, p.head_dim);
-    uint8_t *row = p.row(slot[blockIdx.x], head);
-    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) write_run<F>(row, i, values + i);
+    write_row<F>(p.row(slot[blockIdx.x], head), n, values);
 }
 
 __global__ void copy_kernel(Plane p, const int32_t *from, const int32_t *to) {
@@ -30,7 +29,7 @@ template <typename F> __global__ void turn_kernel(Plane p, Rope r, const int32_t
     extern __shared__ float values[];
     uint8_t *row = p.row(slots[blockIdx.x], blockIdx.y);
     const uint32_t n = uint32_t(p.row_bytes / sizeof(typename F::Block) * F::kValues), half = r.args.dims / 2;
-    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) read_run<F>(row, i, values + i);
+    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) read_run<F>(row, i, n, values + i);
     __syncthreads();
     if (p.rotated) rotate_back(values, p.head_dim);
     for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
@@ -44,17 +43,26 @@ template <typename F> __global__ void turn_kernel(Plane p, Rope r, const int32_t
     }
     __syncthreads();
     if (p.rotated) rotate(values, p.head_dim);
-    for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) write_run<F>(row, i, values + i);
+    write_row<F>(row, n, values);
 }
 
+// `packed` has rows as formats have them.
+template <typename F>
 __global__ void pack_kernel(Plane p, const int32_t *slots, uint8_t *packed, size_t stride, bool to_plane) {
     uint8_t *row = p.row(slots[blockIdx.x], blockIdx.y);
     packed += blockIdx.x * stride + blockIdx.y * p.row_bytes;
-    for (size_t i = threadIdx.x; i < p.row_bytes; i += blockDim.x)
+    for (uint32_t i = threadIdx.x; 2 * i < p.row_bytes; i += blockDim.x) {
+        uint32_t at = 2 * i;
+        if constexpr (F::kValues > 1) {
+            constexpr uint32_t kHalves = sizeof(typename F::Block) / 2;
+            at = uint32_t(QuantizedRow<F::kFormat>(int(p.head_dim)).half_at(int(i / kHalves), int(i % kHalves)));
+        }
+        uint16_t &here = *reinterpret_cast<uint16_t *>(row + at), &there = reinterpret_cast<uint16_t *>(packed)[i];
         if (to_plane)
-            row[i] = packed[i];
+            here = there;
         else
-            packed[i] = row[i];
+            there = here;
+    }
 }
 
 // Bytes of a row's values as floats.
@@ -90,7 +98,10 @@ void turn_rows(const Plane &p, const Rope &rope, const int32_t *slots, int n, in
 
 void pack_rows(const Plane &p, const int32_t *slots, int n, uint8_t *packed, size_t stride, bool to_plane,
                cudaStream_t stream) {
-    pack_kernel<<<dim3(n, p.n_kv_heads), 64, 0, stream>>>(p, slots, packed, stride, to_plane);
+    with_cache_format(p.format, [&](auto f) {
+        using F = typename decltype(f)::type;
+        pack_kernel<F><<<dim3(n, p.n_kv_heads), 64, 0, stream>>>(p, slots, packed, stride, to_plane);
+    });
 }
 
 }  // namespace el::cuda

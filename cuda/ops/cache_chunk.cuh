@@ -45,28 +45,31 @@ template <typename F, int kN> struct PlainChunk {
 
 // The same of blocks of 32 integers with a scale, Q8_0 or Q4_0; their rows are padded with zeros.
 template <typename F, int kN> struct IntegerChunk {
-    static constexpr bool kBytes = F::kFormat == Format::kQ8_0;
-    static constexpr uint32_t kChunks = 32 / kN, kRuns = kBytes ? kChunks : kChunks / 2;  // of a block
-    uint32_t words[kN / 4 + 1], shift;  // shift: bits before the first value, as blocks lie at even addresses
+    using Row = QuantizedRow<F::kFormat>;
+    static constexpr bool kBytes = Row::kBytes;
+    static constexpr uint32_t kChunks = kBlockValues / kN, kRuns = kBytes ? kChunks : kChunks / 2;  // of a block
+    uint32_t words[kN / 4];
     uint16_t scale;
 
     __device__ void load(const uint8_t *row, uint32_t c, uint32_t dim, bool exists = true) {
         for (uint32_t &word : words) word = 0;
-        shift = scale = 0;
+        scale = 0;
         if (!exists || kN * c >= dim) return;
-        const uint8_t *block = row + c / kChunks * sizeof(typename F::Block), *values = block + 2 + c % kRuns * kN;
-        const uint32_t odd = uint32_t(reinterpret_cast<uintptr_t>(values) & 2);
-        const uint32_t *from = reinterpret_cast<const uint32_t *>(values - odd);
-        scale = *reinterpret_cast<const uint16_t *>(block);
-        for (int i = 0; i < kN / 4; ++i) words[i] = __ldcg(from + i);
-        if (odd) words[kN / 4] = __ldcg(from + kN / 4);
-        shift = 8 * odd;
+        const Row layout{int(dim)};
+        const int block = int(c / kChunks);
+        scale = *reinterpret_cast<const uint16_t *>(row + layout.scale_at(block));
+        for (int i = 0; i < kN / 4; ++i) {
+            const uint8_t *at = row + layout.word_at(block, int(c % kRuns) * (kN / 4) + i);
+            const auto *halves = reinterpret_cast<const uint16_t *>(at);
+            words[i] = reinterpret_cast<uintptr_t>(at) % 4 ? __ldcg(halves) | uint32_t(__ldcg(halves + 1)) << 16
+                                                           : __ldcg(reinterpret_cast<const uint32_t *>(at));
+        }
     }
     __device__ void decode(uint32_t c, float (&x)[kN]) const {
         const float d = __half2float(__ushort_as_half(scale));
         for (int i = 0; i < kN; ++i) {
-            uint32_t q = __funnelshift_r(words[i / 4], words[i / 4 + 1], shift);
-            q = kBytes ? q ^ 0x80808080 : q >> c % kChunks / kRuns * 4 & 0x0f0f0f0f;
+            const uint32_t word = words[i / 4],
+                           q = kBytes ? word ^ 0x80808080 : word >> c % kChunks / kRuns * 4 & 0x0f0f0f0f;
             // Small integers in the low bits of 2^23 as float32.
             x[i] = d * (__uint_as_float(__byte_perm(q, 0x4b000000, 0x7540 + uint32_t(i % 4))) -
                         (8388608.0f + (kBytes ? 128.0f : 8.0f)));

@@ -34,6 +34,7 @@ template <int kDim, bool kQuantized, bool kClustered, bool kTwo> struct Shared {
     static constexpr int kChunks = kDim / 8, kQueryBytes = 16 * (kChunks + (12 - kChunks % 8) % 8);
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
+    static constexpr bool kIsQuantized = kQuantized;
     static constexpr int kRingBytes = Ring<kDim, kQuantizedRows<kTwo>>::kBytes;
     union alignas(16) Warp {
         uint8_t rows[kQuantized ? kRingBytes : 16];
@@ -214,7 +215,8 @@ template <int kDim, typename S> struct Preparation {
         });
     }
     __device__ void put_row(const Plane &plane, const float *head, uint8_t *own) const {
-        encode_row<kDim>(plane.format, head, writes() ? plane.row(slot, work.kv_head) : nullptr, own);
+        const Format format = S::kIsQuantized ? plane.format : Format::kF16;  // the latter the compiler sees
+        encode_row<kDim>(format, head, writes() ? plane.row(slot, work.kv_head) : nullptr, own);
     }
 };
 

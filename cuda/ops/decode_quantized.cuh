@@ -1,5 +1,5 @@
-// What decode_part.cuh does, on rows of a quantized cache, Q8_0 or Q4_0, in shared memory as the cache has them: blocks
-// of 32 integers with a scale. No value is decoded. An integer n that is the bits of a float16 number is n 2^-24, which
+// What decode_part.cuh does, on rows of a quantized cache, Q8_0 or Q4_0, in shared memory as the cache has them
+// (quantized_row.cuh). No value is decoded. An integer n that is the bits of a float16 number is n 2^-24, which
 // matrix units take as it is; what the formats take from each integer (n - 8, n - 128) is taken from sums of products.
 // Those of keys' blocks are made apart, each times its scale; those of values take shares that were multiplied by the
 // scale.
@@ -15,7 +15,6 @@ namespace el::cuda {
 // halves, which count 16 times; of Q8_0 those of one word, and of another.
 template <Format kFormat> struct Codes {
     static constexpr bool kBytes = kFormat == Format::kQ8_0;
-    static constexpr int kBlockBytes = kBytes ? 34 : 18;
     // What is taken from each integer; the same of low and high ones as bits, negative.
     static constexpr float kMiddle = kBytes ? 128 : 8;
     static constexpr uint32_t kLowOffset = kBytes ? 0x80808080 : 0x80088008, kHighOffset = 0x80808080;
@@ -37,8 +36,11 @@ template <Format kFormat> struct Codes {
 };
 
 template <int kDim> struct QuantizedPart {
-    static constexpr int kBlocks = (kDim + 31) / 32;
-    template <Format kFormat> static constexpr int kRowBytes = kBlocks *Codes<kFormat>::kBlockBytes;
+    template <Format kFormat> __device__ static constexpr QuantizedRow<kFormat> layout() {
+        return QuantizedRow<kFormat>(kDim);
+    }
+    static constexpr int kBlocks = (kDim + kBlockValues - 1) / kBlockValues;
+    template <Format kFormat> static constexpr int kRowBytes = kBlocks *QuantizedRow<kFormat>::kBlockBytes;
     uint32_t q[kBlocks][2][2];      // of bytes 0 and 2, 1 and 3 of a word; low and high
     float key_offset[kBlocks][4];   // of the scores of a lane
     float out[kBlocks][2][4] = {};  // dim 2g and one more: heads 2c and 2c + 1; the same of dim 16 + 2g
@@ -52,21 +54,32 @@ template <int kDim> struct QuantizedPart {
         with_quantized_format(keys, [&](auto format) { read_queries<format()>(queries + lane_g() * stride_bytes); });
     }
 
-    // rows: 16, at an even address
+    // rows: 16, at a multiple of 16
     template <Format kFormat> __device__ void scores(const uint8_t *rows, float (&sum)[4]) const {
         using C = Codes<kFormat>;
+        const uint8_t *row[2];
+        Scales scale[2];
+        for (int i = 0; i < 2; ++i) {
+            row[i] = rows + (lane_g() + 8 * i) * kRowBytes<kFormat>;
+            scale[i] = scales<kFormat>(row[i]);
+        }
         for (float &s : sum) s = 0;
-#pragma unroll
-        for (int b = 0; b < kBlocks; ++b) {
-            const uint8_t *block[2];
-            for (int i = 0; i < 2; ++i) block[i] = rows + (lane_g() + 8 * i) * kRowBytes<kFormat> + b * C::kBlockBytes;
-            const C x = key<kFormat>(block[0], b), y = key<kFormat>(block[1], b);
+        auto add_block = [&](int b, const C &x, const C &y) {
             float sums[4];
             multiply_add(sums, key_offset[b], {x.low[0], y.low[0], x.high[0], y.high[0]}, q[b][0][0], q[b][0][1]);
             multiply_add(sums, {x.low[1], y.low[1], x.high[1], y.high[1]}, q[b][1][0], q[b][1][1]);
-            for (int i = 0; i < 4; ++i)
-                sum[i] = fmaf(__half2float(*reinterpret_cast<const __half *>(block[i / 2])), sums[i], sum[i]);
-        }
+            for (int i = 0; i < 4; ++i) sum[i] = fmaf(scale[i / 2].of(b), sums[i], sum[i]);
+        };
+        each_words<kFormat>([&](int b, int i, bool pair) {
+            uint2 x[2];
+            for (int r = 0; r < 2; ++r) x[r] = words<kFormat>(row[r], i, lane_c(), pair);
+            if constexpr (C::kBytes) {
+                add_block(b, {x[0].x, x[0].y}, {x[1].x, x[1].y});
+            } else {
+                add_block(b, {x[0].x, 0}, {x[1].x, 0});
+                if (pair) add_block(b + 1, {x[0].y, 0}, {x[1].y, 0});
+            }
+        });
         for (float &s : sum) s *= C::kUnit;
     }
 
@@ -78,15 +91,16 @@ template <int kDim> struct QuantizedPart {
     // kParts of 16 rows each
     template <Format kFormat, int kParts> __device__ void add(const uint8_t *rows, float (&share)[kParts][4]) {
         using C = Codes<kFormat>;
-        // Of block g, which others get from here.
+        // Scales of block g, which others get from here.
         const uint8_t *first = rows + 2 * lane_c() * kRowBytes<kFormat>,
-                      *mine = first + lane_g() % kBlocks * C::kBlockBytes;
+                      *mine = first + layout<kFormat>().scale_at(lane_g() % kBlocks);
         uint32_t d[kParts][2];
         __half2 highest = __float2half2_rn(0);
 #pragma unroll
         for (int u = 0; u < kParts; ++u)
             for (int i = 0; i < 2; ++i) {
-                d[u][i] = pair<kFormat>(mine + (16 * u + 8 * i) * kRowBytes<kFormat>);
+                const uint8_t *at = mine + (16 * u + 8 * i) * kRowBytes<kFormat>;
+                d[u][i] = half_of_row(at) | half_of_row(at + kRowBytes<kFormat>) << 16;
                 highest = __hmax2(highest, __habs2(*reinterpret_cast<const __half2 *>(&d[u][i])));
             }
         if (__any_sync(~0u, !__hble2(highest, __float2half2_rn(most_scale)))) make_room(highest, share);
@@ -94,16 +108,23 @@ template <int kDim> struct QuantizedPart {
         for (int u = 0; u < kParts; ++u) {
             const uint32_t p[2] = {transpose(pack_halves(share[u][0], share[u][1])),
                                    transpose(pack_halves(share[u][2], share[u][3]))};
-            const uint8_t *block = first + 16 * u * kRowBytes<kFormat>;
-#pragma unroll
-            for (int b = 0; b < kBlocks; ++b, block += C::kBlockBytes) {
-                const C x = values<kFormat>(block), y = values<kFormat>(block + 8 * kRowBytes<kFormat>);
+            auto add_block = [&](int b, const C &x, const C &y) {
                 uint32_t scaled[2];
                 for (int i = 0; i < 2; ++i) scaled[i] = product(p[i], __shfl_sync(~0u, d[u][i], 4 * b + lane_c()));
 #pragma unroll
                 for (int i = 0; i < 2; ++i)
                     multiply_add(out[b][i], {x.low[i], x.high[i], y.low[i], y.high[i]}, scaled[0], scaled[1]);
-            }
+            };
+            each_words<kFormat>([&](int b, int i, bool pair) {
+                const uint8_t *row = first + 16 * u * kRowBytes<kFormat>;
+                const uint2 x = pairs<kFormat>(row, i, pair), y = pairs<kFormat>(row + 8 * kRowBytes<kFormat>, i, pair);
+                if constexpr (C::kBytes) {
+                    add_block(b, {x.x, x.y}, {y.x, y.y});
+                } else {
+                    add_block(b, {x.x, 0}, {y.x, 0});
+                    if (pair) add_block(b + 1, {x.y, 0}, {y.y, 0});
+                }
+            });
             multiply_add(weight, {d[u][0], 0, d[u][1], 0}, p[0], p[1]);
         }
     }
@@ -128,23 +149,47 @@ template <int kDim> struct QuantizedPart {
     }
 
   private:
-    __device__ static uint32_t half_word(const uint8_t *at) { return *reinterpret_cast<const uint16_t *>(at); }
-    // Of one row; every other block lies at a multiple of 4, if rows do.
-    template <Format kFormat> __device__ static uint32_t word(const uint8_t *at, int block) {
-        if (kRowBytes<kFormat> % 4 == 0 && block % 2) return *reinterpret_cast<const uint32_t *>(at);
-        return half_word(at) | half_word(at + 2) << 16;
+    // Of the blocks of a row.
+    struct Scales {
+        uint32_t pair[(kBlocks + 1) / 2];
+        __device__ float of(int b) const {
+            const __half2 two = *reinterpret_cast<const __half2 *>(&pair[b / 2]);
+            return __half2float(b % 2 ? two.y : two.x);
+        }
+    };
+    __device__ static uint32_t half_of_row(const uint8_t *at) { return *reinterpret_cast<const uint16_t *>(at); }
+    template <Format kFormat> __device__ static Scales scales(const uint8_t *row) {
+        Scales s;
+#pragma unroll
+        for (int i = 0; i < kBlocks / 2; i += 2) {
+            const uint2 two = two_words<kRowBytes<kFormat>>(row + 4 * i, i + 1 < kBlocks / 2);
+            s.pair[i] = two.x;
+            if (i + 1 < kBlocks / 2) s.pair[i + 1] = two.y;
+        }
+        if (kBlocks % 2) s.pair[kBlocks / 2] = half_of_row(row + 4 * (kBlocks / 2));
+        return s;
     }
-    template <Format kFormat> __device__ static Codes<kFormat> key(const uint8_t *block, int b) {
-        const uint8_t *at = block + 2 + 4 * lane_c();
-        return {word<kFormat>(at, b), Codes<kFormat>::kBytes ? word<kFormat>(at + 16, b) : 0};
+    // Calls visit(block, i, pair) for a row's words 8 i to 8 i + 7, those of Q4_0's blocks `block` and, if `pair`, the
+    // next.
+    template <Format kFormat, typename Visit> __device__ static void each_words(Visit visit) {
+        constexpr int kStep = Codes<kFormat>::kBytes ? 1 : 2;
+#pragma unroll
+        for (int b = 0; b < kBlocks; b += kStep) visit(b, b / kStep, layout<kFormat>().is_pair(b / kStep));
     }
-    // Of a row and the next.
-    template <Format kFormat> __device__ static uint32_t pair(const uint8_t *at) {
-        return half_word(at) | half_word(at + kRowBytes<kFormat>) << 16;
+    // Words 8 i + j and 8 i + 4 + j.
+    template <Format kFormat> __device__ static uint2 words(const uint8_t *row, int i, int j, bool pair) {
+        return two_words<kRowBytes<kFormat>>(row + layout<kFormat>().words_at(i, j), pair);
     }
-    template <Format kFormat> __device__ static Codes<kFormat> values(const uint8_t *block) {
-        const uint8_t *at = block + 2 + 2 * lane_g();
-        return {pair<kFormat>(at), Codes<kFormat>::kBytes ? pair<kFormat>(at + 16) : 0};
+    // Of each of them this lane's two bytes of a row and of the next.
+    template <Format kFormat> __device__ static uint2 pairs(const uint8_t *row, int i, bool pair) {
+        const uint2 x = words<kFormat>(row, i, lane_g() / 2, pair),
+                    y = words<kFormat>(row + kRowBytes<kFormat>, i, lane_g() / 2, pair);
+        const uint32_t mine = lane_g() % 2 ? 0x7632 : 0x5410;
+        return {__byte_perm(x.x, y.x, mine), __byte_perm(x.y, y.y, mine)};
+    }
+    template <int kAlignment> __device__ static uint2 two_words(const uint8_t *at, bool both) {
+        if (both) return two_words_of_row<kAlignment>(at);
+        return {word_of_row<kAlignment>(at), 0};
     }
     // Of two float16 numbers each.
     __device__ static uint32_t product(uint32_t a, uint32_t b) {

@@ -23,7 +23,7 @@ template <int kDim_, bool kQuantized_> struct Shape {
 
 template <typename S> struct Shared {
     static constexpr int kTileBytes = S::kKeys * S::T::kRowBytes,
-                         kRawBytes = S::kKeys * ((S::kDim + 31) / 32 * 34) + 16;  // Q8_0's, the longer
+                         kRawBytes = S::kKeys * ((S::kDim + 31) / 32 * 34);  // Q8_0's, the longer
     struct Queries {
         alignas(16) uint8_t q[S::kRows * S::T::kRowBytes];
     };
@@ -91,11 +91,18 @@ template <typename S>
 __device__ void decode_tile(const Plane &plane, const Span &span, int32_t first, int p, Shared<S> &shared) {
     using T = typename S::T;
     with_quantized_format(plane.format, [&](auto format) {
-        for (int c = int(threadIdx.x); c < S::kKeys * T::kChunks; c += S::kThreads) {
-            const int r = c / T::kChunks, chunk = c % T::kChunks;
+        using Row = QuantizedRow<format()>;
+        constexpr int kBlocks = Row(S::kDim).n_blocks, kRowBytes = kBlocks * Row::kBlockBytes;
+        // Neighbours have different rows, whose words lie in different banks.
+        for (int c = int(threadIdx.x); c < S::kKeys * kBlocks * Row::kWords / 4; c += S::kThreads) {
+            const int r = c % S::kKeys;
             const bool exists = first + r >= span.first_row() && first + r < span.end;
-            const uint4 values = exists ? decode_chunk<format(), S::kDim>(shared.loop.raw[p], r, chunk) : uint4{};
-            *reinterpret_cast<uint4 *>(shared.loop.tile[0][p] + T::offset(r, chunk)) = values;
+            decode_words<format(), S::kDim>(
+                shared.loop.raw[p] + r * kRowBytes, c / S::kKeys, [&](int chunk, const uint4 &values) {
+                    if (chunk < T::kChunks)
+                        *reinterpret_cast<uint4 *>(shared.loop.tile[0][p] + T::offset(r, chunk)) =
+                            exists ? values : uint4{};
+                });
         }
     });
 }

@@ -1,9 +1,9 @@
 // One head of one token by one warp: norm, rope, rotation, and its row of the cache.
 #pragma once
 #include "backend/host/rotation.h"
+#include "ops/cache_row.cuh"
 #include "ops/reduce.cuh"
 #include "ops/tile.cuh"
-#include "quant/formats.h"
 
 namespace el::cuda {
 
@@ -128,18 +128,7 @@ __device__ inline void rotate_by_warp(float *x, int n) {
     }
 }
 
-// ---- a row of the cache from a head in shared memory: the bytes that the formats' encode() makes
-
-// The scale of 32 values, one per lane, that the format maps to 0 .. 2 * kHalf - 1 with d * (q - kHalf).
-template <int kHalf> __device__ float signed_scale(float x, uint16_t &d) {
-    const uint32_t size = __float_as_uint(fabsf(x)), largest = __reduce_max_sync(~0u, size);
-    const int first = __ffs(int(__ballot_sync(~0u, size == largest))) - 1;
-    const float farthest = __shfl_sync(~0u, x, first);
-    d = f16_scale((largest ? farthest : 0.0f) / float(-kHalf));
-    return inverse_or_0(f16_to_f32(d));
-}
-
-// `row` and `copy` take the same bytes; either may be NULL.
+// A row of the cache from a head in shared memory, by a warp. `row` and `copy` take the same bytes; either may be NULL.
 template <int kDim> __device__ void encode_row(Format format, const float *head, uint8_t *row, uint8_t *copy) {
     const int lane = int(threadIdx.x % 32);
     auto put = [&](int at, auto value) {
@@ -152,20 +141,11 @@ template <int kDim> __device__ void encode_row(Format format, const float *head,
     }
 #pragma unroll 1
     for (int b = 0; b < (kDim + 31) / 32; ++b) {
-        const float x = 32 * b + lane < kDim ? clean(head[32 * b + lane]) : 0.0f;
-        uint16_t d;
-        if (format == Format::kQ8_0) {
-            d = f16_scale(__uint_as_float(__reduce_max_sync(~0u, __float_as_uint(fabsf(x)))) / 127.0f);
-            const float q = nearest(x * inverse_or_0(f16_to_f32(d)), -127.0f, 127.0f);
-            if (lane == 0) put(34 * b, d);
-            put(34 * b + 2 + lane, int8_t(q));
-        } else {
-            const float inverse = signed_scale<8>(x, d);
-            const uint32_t q = uint32_t(nearest(x * inverse, -8.0f, 7.0f) + 8.0f);
-            const uint32_t high = __shfl_down_sync(~0u, q, 16);
-            if (lane == 0) put(18 * b, d);
-            if (lane < 16) put(18 * b + 2 + lane, uint8_t(q | high << 4));
-        }
+        const float x = 32 * b + lane < kDim ? head[32 * b + lane] : 0.0f;
+        if (format == Format::kQ8_0)
+            encode_block(QuantizedRow<Format::kQ8_0>(kDim), b, x, put);
+        else
+            encode_block(QuantizedRow<Format::kQ4_0>(kDim), b, x, put);
     }
 }
 

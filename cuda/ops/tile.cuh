@@ -2,7 +2,7 @@
 #pragma once
 #include "async_copy.cuh"
 #include "fast_math.cuh"
-#include "ops.h"
+#include "ops/quantized_row.cuh"
 #include "warp_matrix.cuh"
 
 #include <cuda_fp16.h>
@@ -47,37 +47,47 @@ __host__ __device__ inline bool tile_format(Format format) {
     return format == Format::kF16 || format == Format::kQ8_0 || format == Format::kQ4_0;
 }
 
-// Values [8 chunk, 8 chunk + 8) of a row of kDim values as the cache has it; rows lie at a multiple of 4 in shared
-// memory that may be read 4 bytes beyond. Products of scale and integer are rounded once.
-template <Format kFormat, int kDim> __device__ uint4 decode_chunk(const uint8_t *rows, int row, int chunk) {
-    constexpr bool kBytes = kFormat == Format::kQ8_0;
-    constexpr int kBlockBytes = kBytes ? 34 : 18, kRowBytes = (kDim + 31) / 32 * kBlockBytes;
-    const int part = chunk % 4, at = row * kRowBytes + kBlockBytes * (chunk / 4),
-              values = at + 2 + 8 * (kBytes ? part : part % 2);
-    // Blocks lie at even addresses; every other one at a multiple of 4.
-    const int odd = kRowBytes % 4 ? values & 2 : (chunk / 4 + 1) % 2 * 2;
-    const uint32_t *words = reinterpret_cast<const uint32_t *>(rows + values - odd);
-    const uint32_t w0 = words[0], w1 = words[1], w2 = words[2];
-    const uint32_t q[2] = {__funnelshift_r(w0, w1, 8 * odd), __funnelshift_r(w1, w2, 8 * odd)};
-    const __half2 scale = __half2half2(*reinterpret_cast<const __half *>(rows + at)),
-                  zero = __half2half2(__ushort_as_half(kBytes ? 0x6480 : 0x6408));
+// Eight small integers as float16, each less `middle` and times `scale`, rounded once.
+__device__ inline uint4 scaled(uint32_t low, uint32_t high, int middle, __half scale) {
+    const __half2 factor = __half2half2(scale), zero = __half2half2(__ushort_as_half(uint16_t(0x6400 + middle)));
     uint32_t out[4];
     for (int i = 0; i < 4; ++i) {
-        const uint32_t x = kBytes ? q[i / 2] ^ 0x80808080 : q[i / 2] >> part / 2 * 4 & 0x0f0f0f0f;
-        // Small integers in the low bits of 1024 as float16.
-        const uint32_t pair = __byte_perm(x, 0x64646464, i % 2 ? 0x4342 : 0x4140);
-        const __half2 product = __hmul2(__hsub2(*reinterpret_cast<const __half2 *>(&pair), zero), scale);
+        // In the low bits of 1024 as float16.
+        const uint32_t pair = __byte_perm(i < 2 ? low : high, 0x64646464, i % 2 ? 0x4342 : 0x4140);
+        const __half2 product = __hmul2(__hsub2(*reinterpret_cast<const __half2 *>(&pair), zero), factor);
         out[i] = *reinterpret_cast<const uint32_t *>(&product);
     }
     return {out[0], out[1], out[2], out[3]};
 }
 
-// Calls visit(std::integral_constant<Format, format>()).
-template <typename Visit> __device__ void with_quantized_format(Format format, Visit visit) {
-    if (format == Format::kQ8_0)
-        visit(std::integral_constant<Format, Format::kQ8_0>());
-    else
-        visit(std::integral_constant<Format, Format::kQ4_0>());
+// What is in four words of a row of kDim values as the cache has it, those from 4 i on; the first row lies at a
+// multiple of 8 in shared memory. Calls put(chunk, values) for the chunks of 8 values of which it is all.
+template <Format kFormat, int kDim, typename Put> __device__ void decode_words(const uint8_t *row, int i, Put put) {
+    using Row = QuantizedRow<kFormat>;
+    constexpr Row kLayout(kDim);
+    constexpr int kAlignment = kLayout.n_blocks * Row::kBlockBytes;
+    const uint8_t *at = row + kLayout.scale_at(kLayout.n_blocks) + 16 * i;
+    const uint2 x = two_words_of_row<kAlignment>(at), y = two_words_of_row<kAlignment>(at + 8);
+    auto put_eight = [&](int block, int eighth, uint32_t first, uint32_t second) {
+        const __half scale = *reinterpret_cast<const __half *>(row + kLayout.scale_at(block));
+        if constexpr (Row::kBytes) {
+            put(4 * block + eighth, scaled(first ^ 0x80808080, second ^ 0x80808080, 128, scale));
+        } else {
+            put(4 * block + eighth, scaled(first & 0x0f0f0f0f, second & 0x0f0f0f0f, 8, scale));
+            put(4 * block + eighth + 2, scaled(first >> 4 & 0x0f0f0f0f, second >> 4 & 0x0f0f0f0f, 8, scale));
+        }
+    };
+    const int pair = i / 2, second = i % 2;  // of 8 words
+    if constexpr (Row::kBytes) {
+        put_eight(pair, second, x.x, y.x);
+        put_eight(pair, 2 + second, x.y, y.y);
+    } else if (kLayout.is_pair(pair)) {
+        put_eight(2 * pair, second, x.x, y.x);
+        put_eight(2 * pair + 1, second, x.y, y.y);
+    } else {
+        put_eight(2 * pair, 0, x.x, x.y);
+        put_eight(2 * pair, 1, y.x, y.y);
+    }
 }
 
 }  // namespace el::cuda

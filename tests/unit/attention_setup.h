@@ -60,12 +60,26 @@ struct CacheRows {
         std::vector<float> x = padded();
         std::copy(values.begin(), values.end(), x.begin());
         if (plane.rotated) host::rotate(x.data(), plane.head_dim);
-        info().encode(x.data(), x.size(), plane.row(slot, head));
+        std::vector<uint8_t> blocks(plane.row_bytes);
+        info().encode(x.data(), x.size(), blocks.data());
+        for (size_t i = 0; i < blocks.size(); ++i) plane.row(slot, head)[place(i)] = blocks[i];
     }
     std::vector<float> read(int32_t slot, uint32_t head) const {
         std::vector<float> x = padded();
-        info().decode(plane.row(slot, head), x.size(), x.data());
+        std::vector<uint8_t> blocks(plane.row_bytes);
+        for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = plane.row(slot, head)[place(i)];
+        info().decode(blocks.data(), x.size(), x.data());
         return x;
+    }
+    // Where a row has byte i of its blocks: scales first; then, of each 32 other bytes, four of the first 16 and four
+    // of the last in turn.
+    size_t place(size_t i) const {
+        if (info().values == 1) return i;
+        const size_t n = plane.row_bytes / info().bytes, block = i / info().bytes, at = i % info().bytes;
+        if (at < 2) return 2 * block + at;
+        const size_t code = block * (info().bytes - 2) + at - 2, run = code / 32 * 32, in_run = code % 32;
+        const bool whole = 2 * n + run + 32 <= plane.row_bytes;
+        return 2 * n + run + (whole ? in_run % 16 / 4 * 8 + in_run / 16 * 4 + in_run % 4 : in_run);
     }
 };
 
