@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kMaxTokenHeads = 1024;  // blocks along y and z
 constexpr int kLeastRows = 64;             // of a warp, before another group works
+constexpr size_t kMostShared = 99 << 10;   // bytes that a block may have on every chip
 
 struct Params {
     HeadsCall call;
@@ -20,6 +21,8 @@ struct Params {
     // Blocks along x are a cluster for the rows that a token sees. All tokens come once for each group of clusters:
     // those behind the first work where contexts are long.
     int n_groups;
+    uint32_t warp_bytes;  // of shared memory behind Shared, for each warp: rows, and what it made of them when the last
+                          // have been used
 };
 
 // So that, on chips with clusters, a block of the stage after it finds room beside it: 16 warps with 72 registers (Room
@@ -35,17 +38,21 @@ template <int kDim, bool kQuantized, bool kClustered, bool kTwo> struct Shared {
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
     static constexpr bool kIsQuantized = kQuantized;
-    static constexpr int kRingBytes = Ring<kDim, kQuantizedRows<kTwo>>::kBytes;
-    union alignas(16) Warp {
-        uint8_t rows[kQuantized ? kRingBytes : 16];
-        float result[kPartHeads * Join::kStride];  // when the last rows have been used
-    } warp[kDecodeWarps];
     Join join;
     alignas(16) uint8_t q[kPartHeads][kQueryBytes];
     alignas(16) uint8_t own[2][2 * kDim + 16];  // K and V row of this step
     float2 turns[kDim / 2];
     float head[kDecodeWarps][kDim];
+    uint64_t arrivals[kQuantized ? kDecodeWarps : 1][2 * kSlots];  // see QuantizedReader
+
+    __host__ __device__ static constexpr size_t warp_bytes(size_t k_row_bytes, size_t v_row_bytes) {
+        const size_t result = sizeof(float) * kPartHeads * Join::kStride;
+        return kQuantized ? std::max(result, kSlots * kQuantizedRows<kTwo> * (k_row_bytes + v_row_bytes)) : result;
+    }
 };
+
+// Where the memory of warps begins, at a multiple of 128: the copy engine is slower otherwise.
+template <typename S> constexpr size_t kOfWarps = (sizeof(S) + 127) / 128 * 128;
 
 // kRows: of a unit
 template <int kRows> __device__ Work find_work(const Params &p) {
@@ -245,7 +252,8 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     const int rank = int(blockIdx.x), n_blocks = int(gridDim.x);
     if constexpr (kClustered) Join::begin(shared.join, int(work.n_heads), rank, n_blocks);
     Way<Reader::kRows> way(call, work);
-    Reader reader(way, shared);
+    uint8_t *of_warps = dynamic_shared() + kOfWarps<S>, *of_mine = of_warps + threadIdx.x / 32 * p.warp_bytes;
+    Reader reader(way, shared, of_mine);
 
     // Rows that this step makes lie behind these, at most one for each of its tokens.
     const int32_t old_rows = call.k ? work.end : work.end - call.attention.n;
@@ -265,15 +273,15 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     __syncthreads();
 
     if (way.n > 0)
-        reader.use(shared.warp[threadIdx.x / 32].result, S::Join::kStride, shared.join.states[threadIdx.x / 32]);
+        reader.use(reinterpret_cast<float *>(of_mine), S::Join::kStride, shared.join.states[threadIdx.x / 32]);
     __syncthreads();
     const AttentionCall &c = call.attention;
     const uint32_t at = work.token * gridDim.y + blockIdx.y;
     auto *counters = reinterpret_cast<JoinCounters *>(p.scratch);
     auto *scratch = reinterpret_cast<JoinScratch<kDim> *>(counters + kMaxTokenHeads);
     Join{shared.join,
-         shared.warp[0].result,
-         int(sizeof shared.warp[0] / sizeof(float)),
+         reinterpret_cast<const float *>(of_warps),
+         int(p.warp_bytes / sizeof(float)),
          min(kDecodeWarps, work.unit_end - work.unit_begin),
          int(work.n_heads),
          work.group,
@@ -311,17 +319,20 @@ template <int kDim, bool kQuantized, bool kClustered, bool kLong = false>
 void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     const AttentionCall &c = call.heads.attention;
     constexpr bool kTwo = kDim <= 128 && (kLong || !kClustered);
-    constexpr size_t bytes = sizeof(Shared<kDim, kQuantized, kClustered, kTwo>);
+    using S = Shared<kDim, kQuantized, kClustered, kTwo>;
     const auto kernel = decode_kernel<kDim, kQuantized, kClustered, kTwo>;
-    static_assert(bytes <= 99 * 1024);
-    allow_shared(kernel, bytes);
+    constexpr int kThreads = 32 * kDecodeWarps;
+    const size_t warp_bytes = S::warp_bytes(c.k.row_bytes, c.v.row_bytes);
+    constexpr size_t kMostRowBytes = QuantizedPart<kDim>::template kRowBytes<Format::kQ8_0>;
+    static_assert(kOfWarps<S> + kDecodeWarps * S::warp_bytes(kMostRowBytes, kMostRowBytes) <= kMostShared);
+    allow_shared(kernel, kMostShared);
+    const size_t bytes = kOfWarps<S> + kDecodeWarps * warp_bytes;
     const uint32_t rows = blocks_per_token(c.args);
     const Split split = split_of<kQuantized, kClustered, kLong>(uint32_t(call.n_multiprocessors), rows * uint32_t(c.n));
-    const Grid grid{{split.n_blocks, rows, split.n_groups * unsigned(c.n)},
-                    32 * kDecodeWarps,
-                    bytes,
-                    kClustered ? split.n_blocks : 0};
-    launch_early(kernel, grid, stream, call.early, Params{call.heads, call.scratch, int(split.n_groups)});
+    const Grid grid{
+        {split.n_blocks, rows, split.n_groups * unsigned(c.n)}, kThreads, bytes, kClustered ? split.n_blocks : 0};
+    launch_early(kernel, grid, stream, call.early,
+                 Params{call.heads, call.scratch, int(split.n_groups), uint32_t(warp_bytes)});
 }
 
 }  // namespace

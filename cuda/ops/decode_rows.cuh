@@ -70,7 +70,7 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
     Keys<kDim> k[kAhead];
     Values<kDim> v[kAhead];
 
-    __device__ DirectReader(Way<kRows> &way_, S &shared_) : way(way_), shared(shared_) {}
+    __device__ DirectReader(Way<kRows> &way_, S &shared_, uint8_t *) : way(way_), shared(shared_) {}
     // The first units, before what this step makes is known.
     __device__ void prefetch() {
         load_keys<0, kAhead>(0);
@@ -136,42 +136,39 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
     }
 };
 
-// ---- units of a quantized cache: as they are in shared memory, some on their way while one is used
+// ---- units of a quantized cache: as they are in shared memory, one on its way while another is used
 
 // Of a unit. kTwo: twice 16, which are used one after the other, but at once: more to do while something is waited for.
 template <bool kTwo> constexpr int kQuantizedRows = kTwo ? 2 * kUnitRows : kUnitRows;
-
-// What a warp has for them: four units of Q4_0, or else two, which fit as well.
-template <int kDim, int kRows> struct Ring {
-    template <Format kFormat> static constexpr int kUnitBytes =
-        2 * kRows *QuantizedPart<kDim>::template kRowBytes<kFormat>;
-    static constexpr int kBytes = 4 * kUnitBytes<Format::kQ4_0>;
-    static_assert(kBytes >= 2 * kUnitBytes<Format::kQ8_0>);
-};
+// Units for which a warp has memory. More on their way are not faster, and leave room for fewer blocks.
+constexpr int kSlots = 2;
 
 template <int kDim, typename S, bool kTwo> struct QuantizedReader {
-    static constexpr int kRows = kQuantizedRows<kTwo>, kParts = kRows / kUnitRows, kAhead = 3;  // at most: n_slots - 1
+    static constexpr int kRows = kQuantizedRows<kTwo>, kParts = kRows / kUnitRows, kAhead = kSlots - 1;
     Way<kRows> &way;
     S &shared;
     const Plane &k, &v;
     uint8_t *const ring;
-    const int k_bytes, v_bytes, n_slots;
+    uint64_t *const arrivals;  // of keys and values of each slot, where the chip has bulk copies
+    const int k_bytes, v_bytes;
 
-    __device__ QuantizedReader(Way<kRows> &way_, S &shared_)
-        : way(way_), shared(shared_), k(way.call.attention.k), v(way.call.attention.v),
-          ring(shared_.warp[threadIdx.x / 32].rows), k_bytes(kRows * int(k.row_bytes)),
-          v_bytes(kRows * int(v.row_bytes)),
-          n_slots(4 * (k_bytes + v_bytes) <= int(sizeof shared_.warp[0].rows) ? 4 : 2) {}
+    __device__ QuantizedReader(Way<kRows> &way_, S &shared_, uint8_t *ring_)
+        : way(way_), shared(shared_), k(way.call.attention.k), v(way.call.attention.v), ring(ring_),
+          arrivals(shared_.arrivals[threadIdx.x / 32]), k_bytes(kRows * int(k.row_bytes)),
+          v_bytes(kRows * int(v.row_bytes)) {}
     __device__ void prefetch() {
-        for (int i = 0; i < n_slots - 1; ++i) copy(i);
+        if (kHasBulkCopies) {
+            if (threadIdx.x % 32 < 2 * kSlots) init_arrivals(&arrivals[threadIdx.x % 32]);
+            __syncwarp();
+        }
+        for (int i = 0; i < kAhead; ++i) copy(i);
     }
     __device__ void use(float *result, int stride, float2 *state) {
         QuantizedPart<kDim> part(k.format, shared.q[0], sizeof shared.q[0]);
 #pragma unroll 1
         for (int i = 0; i < way.n; ++i) {
-            copy(i + n_slots - 1);
-            wait_for_copies(n_slots - 1);
-            __syncwarp();
+            copy(i + kAhead);
+            wait_for_keys(i);
             finish(i);
             float score[kParts][4];
             with_quantized_format(k.format, [&](auto f) {
@@ -182,6 +179,7 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
             for (int u = 0; u < kParts; ++u)
                 mask(way.work, way.call.attention.args.soft_cap, way.first_row(i) + u * kUnitRows, score[u]);
             part.soften(score);
+            wait_for_values(i);
             with_quantized_format(v.format, [&](auto f) { part.template add<f()>(slot(i) + k_bytes, score); });
             __syncwarp();
         }
@@ -189,26 +187,50 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     }
 
   private:
-    __device__ uint8_t *slot(int i) const { return ring + (i & (n_slots - 1)) * (k_bytes + v_bytes); }
+    __device__ uint8_t *slot(int i) const { return ring + i % kSlots * (k_bytes + v_bytes); }
     __device__ void copy(int i) {
         if (i < way.n) {
-            const uint32_t row = way.place(i), lane = 16 * (threadIdx.x % 32);
-            uint8_t *to = slot(i) + lane;
-            copy<0>(to, k.data + size_t(row) * k.row_bytes + lane, k_bytes - int(lane));
-            copy<0>(to + k_bytes, v.data + size_t(row) * v.row_bytes + lane, v_bytes - int(lane));
+            const uint32_t row = way.place(i);
+            uint8_t *to = slot(i);
+            const uint8_t *keys = k.data + size_t(row) * k.row_bytes, *values = v.data + size_t(row) * v.row_bytes;
+            if (kHasBulkCopies) {
+                uint64_t *arrival = arrivals + 2 * (i % kSlots);
+                if (is_elected()) {
+                    copy_bulk(to, keys, uint32_t(k_bytes), arrival);
+                    copy_bulk(to + k_bytes, values, uint32_t(v_bytes), arrival + 1);
+                }
+            } else {
+                with_quantized_format(k.format, [&](auto f) { copy_pieces<f()>(to, keys); });
+                with_quantized_format(v.format, [&](auto f) { copy_pieces<f()>(to + k_bytes, values); });
+            }
         }
-        close_copies();
+        if (!kHasBulkCopies) close_copies();
     }
-    // By each lane, of `bytes` from where it begins on.
-    template <int kFrom> __device__ static void copy(uint8_t *to, const uint8_t *from, int bytes) {
-        if (kFrom < bytes) copy16_at<kFrom>(to, from);
-        if constexpr (kFrom + 512 < kRows * QuantizedPart<kDim>::template kRowBytes<Format::kQ8_0>)
-            copy<kFrom + 512>(to, from, bytes);
+    // 16 bytes a lane at a time.
+    template <Format kFormat, int kFrom = 0> __device__ static void copy_pieces(uint8_t *to, const uint8_t *from) {
+        constexpr int kBytes = kRows * QuantizedPart<kDim>::template kRowBytes<kFormat>, kAll = 32 * 16;
+        const uint32_t lane = threadIdx.x % 32;
+        if (kFrom + kAll <= kBytes || kFrom + int(16 * lane) < kBytes)
+            copy16_at<kFrom>(to + 16 * lane, from + 16 * lane);
+        if constexpr (kFrom + kAll < kBytes) copy_pieces<kFormat, kFrom + kAll>(to, from);
+    }
+    __device__ void wait_for_keys(int i) const {
+        if (kHasBulkCopies) return wait_for_bulk(i, 0);
+        wait_for_copies(kAhead);
+        __syncwarp();
+    }
+    // When the keys are there.
+    __device__ void wait_for_values(int i) const {
+        if (kHasBulkCopies) wait_for_bulk(i, 1);
+    }
+    __device__ void wait_for_bulk(int i, int p) const {
+        cuda::wait_for_bulk(&arrivals[2 * (i % kSlots) + p], i / kSlots % 2);
     }
     // The row of this step and those that do not exist: what never was written may be infinite.
     __device__ void finish(int i) {
         const int n = way.rows(i), lane = int(threadIdx.x % 32);
         if (n > kRows) return;
+        wait_for_values(i);
 #pragma unroll 1
         for (int p = 0; p < 2; ++p) {
             const int row_bytes = int((p ? v : k).row_bytes);

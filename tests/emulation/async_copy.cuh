@@ -26,6 +26,9 @@ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barr
     if (bytes % 16) emulation::stop("a copy is not of whole 16 bytes");
     emulation::copy_bulk(to, from, bytes, barrier);
 }
+inline void copy_weights(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
+    copy_bulk(to, from, bytes, barrier);
+}
 inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) { emulation::wait_for_bulk(barrier, parity); }
 
 inline uint4 load16(const void *from) {

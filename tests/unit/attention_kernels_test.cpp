@@ -77,13 +77,15 @@ void check(const Case &c) {
     if (c.kernel == Kernel::kFlash) return;
     emulation::Late late;
     add_made_in_step(late, s);
-    for (bool early : {false, true}) {
-        emulation::early_copies = early;
-        std::fill(s.out.begin(), s.out.end(), NAN);
-        start();
-        check_outputs(c, s);
-    }
-    emulation::early_copies = false;
+    for (bool bulk : {false, true})
+        for (bool early : {false, true}) {
+            emulation::has_bulk_copies = bulk;
+            emulation::early_copies = early;
+            std::fill(s.out.begin(), s.out.end(), NAN);
+            start();
+            check_outputs(c, s);
+        }
+    emulation::has_bulk_copies = emulation::early_copies = false;
 }
 
 // The kernel for all shapes; whether parts of what tokens see met in memory.
