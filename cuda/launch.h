@@ -3,6 +3,7 @@
 #pragma once
 #include "device.h"
 
+#include <algorithm>
 #include <utility>
 
 // How many registers a kernel may use; for compilers that cannot be told, how many threads and blocks they are for.
@@ -54,6 +55,22 @@ template <typename... Params> void allow_shared(void (*kernel)(Params...), size_
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), "preparing a kernel");
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
           "preparing a kernel");
+}
+
+// How many blocks of a kernel a multiprocessor has room for, at least one.
+template <typename... Params> uint32_t blocks_at_once(void (*kernel)(Params...), int threads, size_t shared_bytes) {
+    int n = 0;
+    const auto *function = reinterpret_cast<const void *>(kernel);
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&n, function, threads, shared_bytes), "preparing a kernel");
+    return uint32_t(std::max(n, 1));
+}
+
+// How much dynamic shared memory blocks of a kernel may take so that `n` are on a multiprocessor at once.
+template <typename... Params> size_t shared_of_each(void (*kernel)(Params...), int n, int threads) {
+    size_t bytes = 0;
+    const auto *function = reinterpret_cast<const void *>(kernel);
+    check(cudaOccupancyAvailableDynamicSMemPerBlock(&bytes, function, n, threads), "preparing a kernel");
+    return bytes;
 }
 
 template <typename... Params> int registers_of(void (*kernel)(Params...)) {

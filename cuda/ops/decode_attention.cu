@@ -306,9 +306,10 @@ uint32_t blocks_per_token(const AttentionArgs &a) {
 struct Split {
     uint32_t n_blocks, n_groups;
 };
-template <bool kQuantized, bool kClustered, bool kLong> Split split_of(uint32_t n_multiprocessors, uint32_t rows) {
-    // Where blocks are small, two are on a multiprocessor.
-    const uint32_t most = n_multiprocessors * (!kClustered ? 32 : kQuantized ? 17 : kLong ? 8 : 9) / 8;
+// fit: on a multiprocessor at once, if it has nothing else.
+template <bool kQuantized, bool kClustered, bool kLong>
+Split split_of(uint32_t n_multiprocessors, uint32_t fit, uint32_t rows) {
+    const uint32_t most = n_multiprocessors * (!kClustered ? 8 * fit : kQuantized ? 17 : kLong ? 8 : 9) / 8;
     uint32_t n_blocks = !kClustered ? 1 : kLong ? 2 : kMaxClusterBlocks;
     while (n_blocks > 1 && n_blocks * rows > most) n_blocks /= 2;
     if (kClustered && !kLong) return {n_blocks, 1};
@@ -326,9 +327,14 @@ void start(const DecodeAttentionCall &call, cudaStream_t stream) {
     constexpr size_t kMostRowBytes = QuantizedPart<kDim>::template kRowBytes<Format::kQ8_0>;
     static_assert(kOfWarps<S> + kDecodeWarps * S::warp_bytes(kMostRowBytes, kMostRowBytes) <= kMostShared);
     allow_shared(kernel, kMostShared);
-    const size_t bytes = kOfWarps<S> + kDecodeWarps * warp_bytes;
+    size_t bytes = kOfWarps<S> + kDecodeWarps * warp_bytes;
+    const uint32_t fit = blocks_at_once(kernel, kThreads, bytes);
+    // Some come when a block of the stage before has gone: not three to a multiprocessor while others have one.
+    if (kClustered && kLong && kQuantized && fit > 2)
+        bytes = std::clamp(shared_of_each(kernel, 3, kThreads) + 128, bytes, kMostShared);
     const uint32_t rows = blocks_per_token(c.args);
-    const Split split = split_of<kQuantized, kClustered, kLong>(uint32_t(call.n_multiprocessors), rows * uint32_t(c.n));
+    const Split split =
+        split_of<kQuantized, kClustered, kLong>(uint32_t(call.n_multiprocessors), fit, rows * uint32_t(c.n));
     const Grid grid{
         {split.n_blocks, rows, split.n_groups * unsigned(c.n)}, kThreads, bytes, kClustered ? split.n_blocks : 0};
     launch_early(kernel, grid, stream, call.early,

@@ -279,6 +279,10 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, 
     *n = 1;
     return call("cudaOccupancyMaxActiveBlocksPerMultiprocessor");
 }
+cudaError_t cudaOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, const void *, int, int) {
+    *bytes = 0;
+    return call("cudaOccupancyAvailableDynamicSMemPerBlock");
+}
 cudaError_t cudaLaunchKernel(const void *, dim3 grid, dim3, void **, size_t, cudaStream_t stream) {
     return launch("cudaLaunchKernel", grid, stream);
 }
