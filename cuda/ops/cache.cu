@@ -1,4 +1,5 @@
 // What goes into the cache, and what is done to it between steps.
+#include "launch.h"
 #include "ops/cache_row.cuh"
 #include "ops/rotation.cuh"
 
@@ -7,7 +8,7 @@ namespace {
 
 // A block for one head of one token, whose values lie in shared memory meanwhile.
 template <typename F> __global__ void write_kernel(Plane p, const int32_t *slot, const float *x) {
-    extern __shared__ float values[];
+    float *values = reinterpret_cast<float *>(dynamic_shared());
     if (slot[blockIdx.x] < 0) return;
     const uint32_t head = blockIdx.y;
     x += (size_t(blockIdx.x) * p.n_kv_heads + head) * p.head_dim;
@@ -26,7 +27,7 @@ __global__ void copy_kernel(Plane p, const int32_t *from, const int32_t *to) {
 
 // A block for one head of one row, which lies in shared memory meanwhile.
 template <typename F> __global__ void turn_kernel(Plane p, Rope r, const int32_t *slots, int32_t positions) {
-    extern __shared__ float values[];
+    float *values = reinterpret_cast<float *>(dynamic_shared());
     uint8_t *row = p.row(slots[blockIdx.x], blockIdx.y);
     const uint32_t n = uint32_t(p.row_bytes / sizeof(typename F::Block) * F::kValues), half = r.args.dims / 2;
     for (uint32_t i = threadIdx.x * kRun<F>; i < n; i += blockDim.x * kRun<F>) read_run<F>(row, i, n, values + i);
@@ -70,6 +71,12 @@ template <typename F> size_t row_floats(const Plane &p) {
     return p.row_bytes / sizeof(typename F::Block) * F::kValues * sizeof(float);
 }
 
+// A block for each head of n rows.
+template <typename... Params, typename... Args>
+void launch(void (*kernel)(Params...), const Plane &p, int n, size_t shared_bytes, cudaStream_t stream, Args... args) {
+    launch_early(kernel, {dim3(unsigned(n), p.n_kv_heads), 64, shared_bytes}, stream, false, args...);
+}
+
 }  // namespace
 
 bool plane_format_known(Format format) {
@@ -81,18 +88,18 @@ bool plane_format_known(Format format) {
 void cache_write(const Plane &p, const int32_t *slot, const float *x, int n, cudaStream_t stream) {
     with_cache_format(p.format, [&](auto f) {
         using F = typename decltype(f)::type;
-        write_kernel<F><<<dim3(n, p.n_kv_heads), 64, row_floats<F>(p), stream>>>(p, slot, x);
+        launch(write_kernel<F>, p, n, row_floats<F>(p), stream, p, slot, x);
     });
 }
 
 void copy_rows(const Plane &p, const int32_t *from, const int32_t *to, int n, cudaStream_t stream) {
-    copy_kernel<<<dim3(n, p.n_kv_heads), 64, 0, stream>>>(p, from, to);
+    launch(copy_kernel, p, n, 0, stream, p, from, to);
 }
 
 void turn_rows(const Plane &p, const Rope &rope, const int32_t *slots, int n, int32_t positions, cudaStream_t stream) {
     with_cache_format(p.format, [&](auto f) {
         using F = typename decltype(f)::type;
-        turn_kernel<F><<<dim3(n, p.n_kv_heads), 64, row_floats<F>(p), stream>>>(p, rope, slots, positions);
+        launch(turn_kernel<F>, p, n, row_floats<F>(p), stream, p, rope, slots, positions);
     });
 }
 
@@ -100,7 +107,7 @@ void pack_rows(const Plane &p, const int32_t *slots, int n, uint8_t *packed, siz
                cudaStream_t stream) {
     with_cache_format(p.format, [&](auto f) {
         using F = typename decltype(f)::type;
-        pack_kernel<F><<<dim3(n, p.n_kv_heads), 64, 0, stream>>>(p, slots, packed, stride, to_plane);
+        launch(pack_kernel<F>, p, n, 0, stream, p, slots, packed, stride, to_plane);
     });
 }
 
