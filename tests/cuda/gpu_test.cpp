@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <doctest/doctest.h>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -199,6 +202,41 @@ int use_streams() {
     return 0;
 }
 
+// What one backend saved goes on on the other, which has its rows otherwise: some of its keys turned, then some tokens.
+int exchange_sequences() {
+    std::vector<char> saved;
+    for (edgellm_format format : {EDGELLM_FORMAT_F32, EDGELLM_FORMAT_F16, EDGELLM_FORMAT_Q8_0, EDGELLM_FORMAT_Q4_0}) {
+        Life gpu, cpu("cpu");
+        for (Life *life : {&gpu, &cpu}) {
+            life->options.cache_k = life->options.cache_v = format;
+            WANT(life->load() && life->create());
+        }
+        for (auto [from, to] : {std::pair(&gpu, &cpu), {&cpu, &gpu}}) {
+            WANT(from->decode(Life::kPrompt));
+            size_t n = 0;
+            edgellm_sequence_save(from->context, 0, nullptr, 0, &n);
+            saved.resize(n);
+            WANT(edgellm_sequence_save(from->context, 0, saved.data(), n, &n) == EDGELLM_OK);
+            WANT(edgellm_sequence_restore(to->context, 0, saved.data(), n) == EDGELLM_OK);
+            double error = 0, size = 0;
+            const float *rows[2] = {};
+            for (Life *life : {from, to}) {
+                WANT(edgellm_sequence_shift(life->context, 0, 5, -1, 4) == EDGELLM_OK);
+                WANT(decode(*life, 3));
+                WANT(edgellm_context_get_logits(life->context, 0, &rows[life == to], &n) == EDGELLM_OK);
+            }
+            for (size_t i = 0; i < n; ++i) {
+                error += std::pow(double(rows[1][i]) - rows[0][i], 2);
+                size += std::pow(double(rows[0][i]), 2);
+            }
+            std::fprintf(stderr, "format %d: %.2g\n", int(format), std::sqrt(error / size));
+            WANT(std::sqrt(error / size) < (format == EDGELLM_FORMAT_Q4_0 ? 2e-2 : 5e-3));
+            for (Life *life : {from, to}) WANT(edgellm_sequence_remove(life->context, 0, 0, -1) == EDGELLM_OK);
+        }
+    }
+    return 0;
+}
+
 }  // namespace
 
 TEST_CASE("any allocation on the GPU may fail") { on_gpu(fail_allocations); }
@@ -207,5 +245,6 @@ TEST_CASE("prompts and 10,000 steps leave the GPU's memory as it is") { on_gpu(m
 TEST_CASE("tokens are chosen without a row of logits on the host, where it comes for those who ask") {
     on_gpu(copy_no_row);
 }
+TEST_CASE("sequences go on on another backend") { on_gpu(exchange_sequences); }
 TEST_CASE("the caller's stream and events give the same results") { on_gpu(use_streams); }
 TEST_CASE("a kernel that breaks the GPU costs only what is on it") { on_gpu(lose); }
