@@ -83,26 +83,18 @@ __device__ inline void init_arrivals(uint64_t *barrier) {
 #endif
 }
 
+// What becomes of what was read in the second-level cache: weights are so much that they shall not displace what is
+// read again and again: x, norms, instructions, rows of short contexts. As createpolicy.fractional makes them.
+enum class L2 : uint64_t { kNormal = 0x1000000000000000, kEvictFirst = 0x12f0000000000000 };
+
 // By one thread. Addresses and bytes: multiples of 16.
-__device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
+__device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier, L2 policy) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n"
-                 "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     shared_address(to)),
-                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
-                 : "memory");
-#endif
-}
-// The same of weights: what is so much shall not displace in the second-level cache what is read again and again: x,
-// norms, instructions, rows of short contexts.
-__device__ inline void copy_weights(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
-#if __CUDA_ARCH__ >= 900
-    constexpr uint64_t kEvictFirst = 0x12f0000000000000;  // as createpolicy.fractional makes it
     asm volatile(
         "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n"
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
         "%4;" ::"r"(shared_address(to)),
-        "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(kEvictFirst)
+        "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(uint64_t(policy))
         : "memory");
 #endif
 }

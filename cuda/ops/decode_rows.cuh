@@ -196,8 +196,8 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
             if (kHasBulkCopies) {
                 uint64_t *arrival = arrivals + 2 * (i % kSlots);
                 if (is_elected()) {
-                    copy_bulk(to, keys, uint32_t(k_bytes), arrival);
-                    copy_bulk(to + k_bytes, values, uint32_t(v_bytes), arrival + 1);
+                    copy_bulk(to, keys, uint32_t(k_bytes), arrival, L2::kNormal);
+                    copy_bulk(to + k_bytes, values, uint32_t(v_bytes), arrival + 1, L2::kNormal);
                 }
             } else {
                 with_quantized_format(k.format, [&](auto f) { copy_pieces<f()>(to, keys); });
@@ -216,7 +216,7 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     }
     __device__ void wait_for_keys(int i) const {
         if (kHasBulkCopies) return wait_for_bulk(i, 0);
-        wait_for_copies(kAhead);
+        wait_copies<kAhead>();
         __syncwarp();
     }
     // When the keys are there.

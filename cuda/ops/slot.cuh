@@ -43,7 +43,7 @@ class SlotCopies {
     // Once for each stage, then each time one is free: with what comes there, or without.
     __device__ void ask(uint32_t stage, const uint8_t *from, uint32_t bytes) const {
         if (kHasBulkCopies) {
-            if (is_elected()) copy_weights(ring_ + stage * stage_bytes_, from, bytes, &barriers_[stage]);
+            if (is_elected()) copy_bulk(ring_ + stage * stage_bytes_, from, bytes, &barriers_[stage], L2::kEvictFirst);
             return;
         }
         const uint32_t at = threadIdx.x % 32 * 16;

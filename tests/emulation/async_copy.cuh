@@ -20,14 +20,12 @@ template <int kOpen> void wait_copies() { emulation::wait_for_copies(kOpen); }
 inline const bool &kHasBulkCopies = emulation::has_bulk_copies;
 inline bool is_elected() { return threadIdx.x % 32 == 0; }
 inline void init_arrivals(uint64_t *barrier) { emulation::begin_copies(barrier); }
-inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
+enum class L2 { kNormal, kEvictFirst };
+inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier, L2) {
     emulation::check_alignment(to, 16);
     emulation::check_alignment(from, 16);
     if (bytes % 16) emulation::stop("a copy is not of whole 16 bytes");
     emulation::copy_bulk(to, from, bytes, barrier);
-}
-inline void copy_weights(void *to, const void *from, uint32_t bytes, uint64_t *barrier) {
-    copy_bulk(to, from, bytes, barrier);
 }
 inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) { emulation::wait_for_bulk(barrier, parity); }
 
