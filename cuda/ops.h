@@ -22,7 +22,7 @@ struct Rope {
     const float *frequencies, *factors;  // [dims / 2]; factors NULL: 1
 };
 
-// K or V of one cache layer: [page][kv head][32][row]
+// K or V of one cache layer: [page][kv head][32][row]; how rows of blocks lie: ops/quantized_row.cuh
 struct Plane {
     uint8_t *data = nullptr;
     Format format = Format::kF32;

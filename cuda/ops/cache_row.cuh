@@ -3,6 +3,8 @@
 #include "ops/quantized_row.cuh"
 #include "quant/formats.h"
 
+#include <cstring>
+
 namespace el::cuda {
 
 using CacheFormats = FormatList<F32, F16, Q8_0, Q4_0>;

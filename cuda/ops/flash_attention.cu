@@ -23,7 +23,8 @@ template <int kDim_, bool kQuantized_> struct Shape {
 
 template <typename S> struct Shared {
     static constexpr int kTileBytes = S::kKeys * S::T::kRowBytes,
-                         kRawBytes = S::kKeys * ((S::kDim + 31) / 32 * 34);  // Q8_0's, the longer
+                         kRawBytes = S::kKeys * QuantizedRow<Format::kQ8_0>(S::kDim).n_blocks *
+                                     QuantizedRow<Format::kQ8_0>::kBlockBytes;  // Q8_0's, the longer
     struct Queries {
         alignas(16) uint8_t q[S::kRows * S::T::kRowBytes];
     };
@@ -93,7 +94,7 @@ __device__ void decode_tile(const Plane &plane, const Span &span, int32_t first,
     with_quantized_format(plane.format, [&](auto format) {
         using Row = QuantizedRow<format()>;
         constexpr int kBlocks = Row(S::kDim).n_blocks, kRowBytes = kBlocks * Row::kBlockBytes;
-        // Neighbours have different rows, whose words lie in different banks.
+        // Neighbours have different rows, whose words lie in different banks, at least those of 8.
         for (int c = int(threadIdx.x); c < S::kKeys * kBlocks * Row::kWords / 4; c += S::kThreads) {
             const int r = c % S::kKeys;
             const bool exists = first + r >= span.first_row() && first + r < span.end;

@@ -142,10 +142,7 @@ template <int kDim> __device__ void encode_row(Format format, const float *head,
 #pragma unroll 1
     for (int b = 0; b < (kDim + 31) / 32; ++b) {
         const float x = 32 * b + lane < kDim ? head[32 * b + lane] : 0.0f;
-        if (format == Format::kQ8_0)
-            encode_block(QuantizedRow<Format::kQ8_0>(kDim), b, x, put);
-        else
-            encode_block(QuantizedRow<Format::kQ4_0>(kDim), b, x, put);
+        with_quantized_format(format, [&](auto f) { encode_block(QuantizedRow<f()>(kDim), b, x, put); });
     }
 }
 

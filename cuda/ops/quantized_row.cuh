@@ -1,12 +1,11 @@
 // How a row of a quantized cache, Q8_0 or Q4_0, lies in this backend's memory: first the scales of all its blocks, then
-// their integers in words of 4 bytes, so that words are aligned and a lane gets several of them at once. Of each 8
-// words (a block of Q8_0, two of Q4_0) the first four and the others take turns: 0 4 1 5 2 6 3 7. Where a row has an
-// odd number of blocks, its last words of Q4_0 are four as they are, and every other row lies at 2 bytes behind a
-// multiple of 4.
+// their integers in words of 4 bytes, so that a lane gets several of each at once. Of each 8 words (a block of Q8_0,
+// two of Q4_0) the first four and the others take turns: 0 4 1 5 2 6 3 7. Where a row has an odd number of blocks, its
+// last words of Q4_0 are four as they are, and words of every other row are not aligned.
 #pragma once
 #include "ops.h"
 
-#include <cstring>
+#include <type_traits>
 
 namespace el::cuda {
 
@@ -35,8 +34,8 @@ template <Format kFormat> struct QuantizedRow {
     }
 };
 
-// At an even address, from shared or global memory; kAlignment: what is known of it.
-template <int kAlignment = 2> __device__ uint32_t word_of_row(const uint8_t *at) {
+// At an even address; kAlignment: what is known of it.
+template <int kAlignment> __device__ uint32_t word_of_row(const uint8_t *at) {
     if constexpr (kAlignment % 4 == 0) return *reinterpret_cast<const uint32_t *>(at);
     const auto *halves = reinterpret_cast<const uint16_t *>(at);
     return halves[0] | uint32_t(halves[1]) << 16;

@@ -85,7 +85,8 @@ void close_copies();
 void wait_for_copies(int open);
 
 // Of runs of bytes, announced by a barrier, whose first wait gets them.
-extern bool has_bulk_copies;  // whether kernels use them
+extern bool has_bulk_copies;     // whether kernels use them
+extern unsigned fitting_blocks;  // on a multiprocessor at once
 void begin_copies(uint64_t *barrier);
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
 void wait_for_bulk(const uint64_t *barrier, unsigned parity);

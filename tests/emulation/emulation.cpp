@@ -16,6 +16,7 @@ namespace emulation {
 Predecessors predecessors;
 size_t shared_bytes = 0, copied_bytes = 0;
 bool has_bulk_copies = false, early_copies = false;
+unsigned fitting_blocks = 4;
 
 namespace {
 

@@ -17,7 +17,9 @@ struct Grid {
     unsigned cluster = 0;
 };
 template <typename... Params> void allow_shared(void (*)(Params...), size_t) {}
-template <typename... Params> uint32_t blocks_at_once(void (*)(Params...), int, size_t) { return 4; }
+template <typename... Params> uint32_t blocks_at_once(void (*)(Params...), int, size_t) {
+    return emulation::fitting_blocks;
+}
 template <typename... Params> size_t shared_of_each(void (*)(Params...), int, int) { return 75 << 10; }
 template <typename... Params> int registers_of(void (*)(Params...)) { return 72; }
 

@@ -80,12 +80,14 @@ void check(const Case &c) {
     for (bool bulk : {false, true})
         for (bool early : {false, true}) {
             emulation::has_bulk_copies = bulk;
+            emulation::fitting_blocks = bulk ? 1 : 2;
             emulation::early_copies = early;
             std::fill(s.out.begin(), s.out.end(), NAN);
             start();
             check_outputs(c, s);
         }
     emulation::has_bulk_copies = emulation::early_copies = false;
+    emulation::fitting_blocks = 4;
 }
 
 // The kernel for all shapes; whether parts of what tokens see met in memory.
