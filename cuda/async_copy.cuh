@@ -1,6 +1,8 @@
 // 16 bytes at a time from global memory: copies to shared memory that go on while a thread does something else, and
 // loads.
 #pragma once
+#include "path.h"
+
 #include <cstdint>
 #include <cuda_runtime.h>
 
@@ -59,7 +61,7 @@ template <int kOpen> __device__ void wait_copies() { asm volatile("cp.async.wait
 
 // ---- runs of bytes by the copy engine, where the chip has one (sm_90 and later)
 
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
 constexpr bool kHasBulkCopies = true;
 #else
 constexpr bool kHasBulkCopies = false;
@@ -68,7 +70,7 @@ constexpr bool kHasBulkCopies = false;
 // One lane of a warp, all of which are here.
 __device__ inline bool is_elected() {
     uint32_t elected = 0;
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(elected));
 #endif
     return elected;
@@ -76,7 +78,7 @@ __device__ inline bool is_elected() {
 
 // By one thread, once, before the threads that will use the barrier meet.
 __device__ inline void init_arrivals(uint64_t *barrier) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
                  "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(barrier))
                  : "memory");
@@ -89,7 +91,7 @@ enum class L2 : uint64_t { kNormal = 0x1000000000000000, kEvictFirst = 0x12f0000
 
 // By one thread. Addresses and bytes: multiples of 16.
 __device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier, L2 policy) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile(
         "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n"
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
@@ -101,7 +103,7 @@ __device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uin
 
 // Until the copy has arrived: parity 0 for the first on this barrier, 1 for the second, 0 for the third.
 __device__ inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     uint32_t done = 0;
     while (!done)
         asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"

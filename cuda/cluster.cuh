@@ -6,7 +6,7 @@
 
 namespace el::cuda {
 
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
 constexpr bool kHasClusters = true;
 #else
 constexpr bool kHasClusters = false;
@@ -14,12 +14,12 @@ constexpr bool kHasClusters = false;
 
 // Every thread of the cluster arrives once and waits once; what was written to memory before need not be visible then.
 __device__ inline void arrive_in_cluster() {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
 #endif
 }
 __device__ inline void wait_for_cluster() {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("barrier.cluster.wait;" ::: "memory");
 #endif
 }
@@ -27,7 +27,7 @@ __device__ inline void wait_for_cluster() {
 // Where another block of the cluster has what this one has at `p` in shared memory.
 __device__ inline uint32_t address_in(uint32_t block, const void *p) {
     uint32_t there = 0;
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(block));
 #endif
     return there;
@@ -35,7 +35,7 @@ __device__ inline uint32_t address_in(uint32_t block, const void *p) {
 
 // Addresses of the same block by address_in().
 __device__ inline void send(uint32_t to, uint32_t barrier, const float4 &x) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile(
         "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(to),
         "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(barrier)
@@ -43,7 +43,7 @@ __device__ inline void send(uint32_t to, uint32_t barrier, const float4 &x) {
 #endif
 }
 __device__ inline void send(uint32_t to, uint32_t barrier, const float2 &x) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1,%2}, [%3];" ::"r"(to),
                  "f"(x.x), "f"(x.y), "r"(barrier)
                  : "memory");
@@ -52,7 +52,7 @@ __device__ inline void send(uint32_t to, uint32_t barrier, const float2 &x) {
 
 // By one thread, once for a barrier of this block, before others send: all that will come.
 __device__ inline void expect(uint64_t *barrier, uint32_t bytes) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
                  "fence.mbarrier_init.release.cluster;\n"
                  "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
@@ -61,7 +61,7 @@ __device__ inline void expect(uint64_t *barrier, uint32_t bytes) {
 #endif
 }
 __device__ inline void wait_for_bytes(const uint64_t *barrier) {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     uint32_t done = 0;
     while (!done)
         asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0; selp.u32 "

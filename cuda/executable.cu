@@ -1,6 +1,7 @@
 #include "backend/buffers.h"
 #include "executable.h"
 #include "packed.h"
+#include "path.h"
 #include "step.h"
 
 #include <algorithm>
@@ -8,12 +9,15 @@
 
 namespace el::cuda {
 
+constexpr size_t kOrinShared = 163 << 10;  // bytes of a block
+
 Chip chip_of(int32_t device) {
     cudaDeviceProp p;
     check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
     constexpr int kOverlapInGraphs = 12030;  // graphs know launches that overlap since CUDA 12.3
     int driver = 0;
     check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+    if (EL_AS_ORIN) return {p.multiProcessorCount, std::min(p.sharedMemPerBlockOptin, kOrinShared), false};
     const bool early = p.major >= 9 && CUDART_VERSION >= kOverlapInGraphs && driver >= kOverlapInGraphs;
     return {p.multiProcessorCount, p.sharedMemPerBlockOptin, early};
 }

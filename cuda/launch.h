@@ -2,6 +2,7 @@
 // stream still runs, and waits for it only where it needs its results. Elsewhere these are plain launches.
 #pragma once
 #include "device.h"
+#include "path.h"
 
 #include <algorithm>
 #include <utility>
@@ -20,14 +21,14 @@ namespace el::cuda {
 // launch_early() must call it in every thread, before it reads or writes anything that another kernel touches; what is
 // never written (weights, constants) may be read before.
 __device__ inline void wait_for_predecessor() {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 
 // Lets the next kernel on the stream start as soon as multiprocessors have room for it.
 __device__ inline void let_successor_start() {
-#if __CUDA_ARCH__ >= 900
+#if EL_PATH_90
     asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }

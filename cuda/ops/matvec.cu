@@ -6,7 +6,7 @@
 namespace el::cuda {
 namespace {
 
-#if __CUDA_ARCH__ >= 900  // two blocks, of which one follows the other, share a multiprocessor
+#if EL_PATH_90  // two blocks, of which one follows the other, share a multiprocessor
 template <typename Formats> constexpr int kRegisters = 72;
 template <> constexpr int kRegisters<PackedFormats> = 80;
 [[maybe_unused]] constexpr uint32_t kWarps = kMostWarps;
