@@ -45,6 +45,7 @@ void test_cuda(const Options &options, Report &report) {
     Context c{report, Isa::kScalar, "cuda ", options.seed, nullptr};
     c.least_tolerance = 1e-3;
     c.one_path = false;
+    c.prompt_routes = {"", "fused", "cublas"};
     try {
         c.tested = create_cuda_backend();
     } catch (const Error &error) {

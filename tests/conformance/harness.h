@@ -3,6 +3,7 @@
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -134,7 +135,19 @@ struct Context {
     std::unique_ptr<Backend> reference = create_reference_backend();
     // Products of float16 and BF16 matrices with many tokens: 1e-3 where activations are rounded to float16 for them.
     double least_tolerance = 0;
-    bool one_path = true;  // parts of tensors are multiplied as whole tensors are
+    bool one_path = true;                            // parts of tensors are multiplied as whole tensors are
+    std::vector<const char *> prompt_routes = {""};  // see PromptRoute
+};
+// The route that products of prompts take on a GPU, for programs compiled while this lives. "": what it prefers.
+class PromptRoute {
+  public:
+    explicit PromptRoute(const char *route) : route_(route) { setenv("EDGELLM_CUDA_PREFILL", route, 1); }
+    ~PromptRoute() { unsetenv("EDGELLM_CUDA_PREFILL"); }
+    PromptRoute(const PromptRoute &) = delete;
+    std::string name() const { return *route_ ? std::string(" ") + route_ : ""; }
+
+  private:
+    const char *route_;
 };
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance);

@@ -251,7 +251,10 @@ void test_expert_prompts(Context &c) {
             Model m(c.seed);
             ValueId x = m.embed(50, 512), r = route(m, x, e);
             m.finish(combine(m, experts(m, x, r, format, e.ffn, e, false), r, e.ffn));
-            compare(c, name, m, {.threads = 2}, {tokens(200)}, tolerance_of(format));
+            for (const char *route : c.prompt_routes) {
+                const PromptRoute chosen(route);
+                compare(c, name + chosen.name(), m, {.threads = 2}, {tokens(200)}, tolerance_of(format));
+            }
         }
 }
 

@@ -101,8 +101,12 @@ void test_prompts(Context &c) {
         Model m(c.seed);
         ValueId x = m.embed(50, cols);
         m.finish(m.linear(x, m.matrix(format, 157, cols), true));
-        for (int n : {9, 64, 128, 200})
-            compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, tolerance_of(format));
+        for (const char *route : c.prompt_routes) {
+            const PromptRoute chosen(route);
+            for (int n : {9, 64, 128, 200})
+                compare(c, fmt::format("{}{} tokens={}", name, chosen.name(), n), m, {.threads = 2}, {tokens(n)},
+                        tolerance_of(format));
+        }
     }
 }
 
