@@ -1,4 +1,5 @@
-// Compares what backends compute with plain code and with the reference backend, on random input.
+// Compares what backends compute with plain code and with the reference backend, on random input: other input each
+// time, unless --seed says which.
 //     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--every N] [--seed N] [--small] [--bench]
 #include "harness.h"
 
@@ -71,6 +72,7 @@ int main(int argc, char **argv) {
     }
     std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what it has found is there also if it is stopped
     Report report(options);
+    std::printf("seed %u\n", options.seed);
     try {
         if (options.device == "cuda") {
             test_cuda(options, report);

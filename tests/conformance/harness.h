@@ -14,8 +14,8 @@ struct Options {
     std::string only;  // names of tests to run contain this
     std::string isa;   // only this instruction set
     std::string device = "cpu";
-    uint32_t seed = 1;
-    uint32_t every = 1;  // only one of so many tests, chosen by the hash of their names
+    uint32_t seed = std::random_device()();  // other inputs each time; a run says which
+    uint32_t every = 1;                      // only one of so many tests, chosen by the hash of their names
     bool bench = false;
     bool small = false;  // no shapes that take long
 };
