@@ -1,5 +1,6 @@
 """gpu_arch_test.py ROOT: which architectures of -Dgpu_arch a configured build compiles for, and what it says of others."""
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -12,15 +13,22 @@ CASES = [
     ("75, 80,999,90", "enabled", [OLD, UNKNOWN], {"80", "90"}),
     ("75,999", "auto", [OLD, UNKNOWN, "no CUDA module"], set()),
     ("75", "enabled", [OLD, "nothing is left of gpu_arch=75"], None),
+    ("auto", "enabled", [], {"87", "90"}),
 ]
+# In place of NVIDIA's program: two GPUs alike, and one as the architecture that is always there.
+NVIDIA_SMI = "#!/bin/sh\nprintf '9.0\\n9.0\\n8.7\\n'\n"
 
 
 def run(root, archs, gpu, said, expected):
     """What went wrong in one case, or None."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as programs:
+        program = pathlib.Path(programs, "nvidia-smi")
+        program.write_text(NVIDIA_SMI)
+        program.chmod(0o755)
         options = ["-Dtests=false", "-Dprogram=false", "-Dexamples=false", f"-Dgpu={gpu}", f"-Dgpu_arch={archs}"]
         setup = subprocess.run(["meson", "setup", folder, root, *options], stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, check=False)
+                               stderr=subprocess.STDOUT, text=True, check=False,
+                               env={**os.environ, "PATH": programs + os.pathsep + os.environ["PATH"]})
         found = None
         if setup.returncode == 0:
             commands = json.loads(pathlib.Path(folder, "compile_commands.json").read_text())
