@@ -77,15 +77,18 @@ void check(const Case &c) {
     if (c.kernel == Kernel::kFlash) return;
     emulation::Late late;
     add_made_in_step(late, s);
-    for (bool bulk : {false, true})
-        for (bool early : {false, true}) {
-            emulation::has_bulk_copies = bulk;
-            emulation::fitting_blocks = bulk ? 1 : 2;
-            emulation::early_copies = early;
-            std::fill(s.out.begin(), s.out.end(), NAN);
-            start();
-            check_outputs(c, s);
-        }
+    // Two of the four ways in which copies arrive, the others in the next case.
+    static unsigned n_cases = 0;
+    ++n_cases;
+    for (bool early : {false, true}) {
+        const bool bulk = early == (n_cases % 2 == 0);
+        emulation::has_bulk_copies = bulk;
+        emulation::fitting_blocks = bulk ? 1 : 2;
+        emulation::early_copies = early;
+        std::fill(s.out.begin(), s.out.end(), NAN);
+        start();
+        check_outputs(c, s);
+    }
     emulation::has_bulk_copies = emulation::early_copies = false;
     emulation::fitting_blocks = 4;
 }
