@@ -6,12 +6,13 @@
 namespace el::cuda {
 
 // Four 8 x 8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ inline void load_matrices(uint32_t (&m)[4], const uint8_t *row) {
+__device__ inline void load_matrices_at(uint32_t (&m)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(shared_address(row))
+                 : "r"(row)
                  : "memory");
 }
+__device__ inline void load_matrices(uint32_t (&m)[4], const uint8_t *row) { load_matrices_at(m, shared_address(row)); }
 __device__ inline void load_transposed(uint32_t (&m)[4], const uint8_t *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])

@@ -114,14 +114,6 @@ class HalfWeights {
     uint4 now_[4][2], next_[4][2];
 };
 
-// As load_matrices(), of an address in shared memory.
-__device__ inline void load_matrices_at(uint32_t (&m)[4], uint32_t row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(row)
-                 : "memory");
-}
-
 // What a block does: rows of the weights, tokens of the activations.
 template <typename Weights, int kTokens, int kWarps> struct Block {
     static constexpr int kThreads = 32 * kWarps, kRows = kRowsPerWarp * kWarps, kStages = 3;
@@ -232,9 +224,8 @@ template <typename Weights, int kTokens, int kWarps> struct Block {
 
 template <typename Weights, int kTokens, int kWarps>
 __global__ void __launch_bounds__(32 * kWarps, kTokens > 64 ? 2 : 6) fused_kernel(FusedCall c) {
-    extern __shared__ uint4 memory[];
     using B = Block<Weights, kTokens, kWarps>;
-    B block(c, reinterpret_cast<uint8_t *>(memory));
+    B block(c, dynamic_shared());
     Pairs::Tile tile{0, int(blockIdx.x) * kTokens, min(kTokens, c.n - int(blockIdx.x) * kTokens)};
     if (c.pairs.order) {
         if (int(blockIdx.x) >= *c.pairs.n_tiles) return;
@@ -265,7 +256,7 @@ template <typename Weights, int kTokens, int kWarps> void launch(const FusedCall
     auto kernel = fused_kernel<Weights, kTokens, kWarps>;
     static_assert(B::kBytes <= 99 << 10);
     allow_shared(kernel, B::kBytes);
-    kernel<<<grid, B::kThreads, B::kBytes, stream>>>(c);
+    launch_early(kernel, {grid, B::kThreads, B::kBytes}, stream, false, c);
 }
 
 template <typename Weights> void choose(const FusedCall &c, cudaStream_t stream) {

@@ -4,6 +4,10 @@
 
 namespace el::cuda {
 
+// Counted from where a block's dynamic shared memory begins.
+inline uint32_t shared_address(const void *p) {
+    return uint32_t(static_cast<const uint8_t *>(p) - emulation::dynamic_shared());
+}
 inline void copy16(void *to, const void *from, bool exists = true) {
     emulation::check_alignment(to, 16);
     emulation::check_alignment(from, 16);

@@ -15,6 +15,12 @@ inline __half2 __half2half2(__half x) { return {x, x}; }
 inline __half2 __hmul2(__half2 a, __half2 b) {
     return __floats2half2_rn(__half2float(a.x) * __half2float(b.x), __half2float(a.y) * __half2float(b.y));
 }
+inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
+    auto one = [](__half x, __half y, __half z) {
+        return __float2half_rn(float(double(__half2float(x)) * __half2float(y) + __half2float(z)));
+    };
+    return {one(a.x, b.x, c.x), one(a.y, b.y, c.y)};
+}
 inline __half2 __hsub2(__half2 a, __half2 b) {
     return __floats2half2_rn(__half2float(a.x) - __half2float(b.x), __half2float(a.y) - __half2float(b.y));
 }

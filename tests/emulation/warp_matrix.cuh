@@ -14,6 +14,7 @@ inline void load_matrices(uint32_t (&m)[4], const uint8_t *row) {
     const uint8_t *const *rows = emulation::of_warp(row);
     for (unsigned i = 0; i < 4; ++i) std::memcpy(&m[i], rows[8 * i + lane() / 4] + 4 * (lane() % 4), 4);
 }
+inline void load_matrices_at(uint32_t (&m)[4], uint32_t row) { load_matrices(m, emulation::dynamic_shared() + row); }
 inline void load_transposed(uint32_t (&m)[4], const uint8_t *row) {
     emulation::check_alignment(row, 16);
     const uint8_t *const *rows = emulation::of_warp(row);

@@ -1,6 +1,7 @@
 // The kernels of cuda/ops/matvec.cu and expert_matvec.cu on emulated blocks, against sums in double over what the
 // formats' headers decode and the input in 8 bits.
 #include "emulation/late.h"
+#include "unit/packed_weights.h"
 
 #include "ops/matvec.h"
 #include "packed.cuh"
@@ -15,44 +16,9 @@
 
 using namespace el;
 using namespace el::cuda;
+using namespace weights_test;
 
 namespace {
-
-std::vector<float> random_floats(std::mt19937 &random, size_t n) {
-    std::normal_distribution<float> normal;
-    std::vector<float> out(n);
-    for (float &x : out) x = normal(random);
-    return out;
-}
-
-// A matrix as it lies in a file, decoded, and packed.
-struct Weights {
-    uint32_t rows, cols;
-    std::vector<float> values;
-    std::vector<uint8_t> packed;
-    Matrix matrix;
-
-    Weights(std::mt19937 &random, Format format, uint32_t rows_, uint32_t cols_) : rows(rows_), cols(cols_) {
-        const FormatInfo &info = format_info(format);
-        const PackedShape shape = packed_shape(format);
-        const std::vector<float> wanted = random_floats(random, size_t(rows) * cols);
-        std::vector<uint8_t> blocks(rows * row_bytes(format, cols));
-        info.encode(wanted.data(), wanted.size(), blocks.data());
-        values.resize(wanted.size());
-        info.decode(blocks.data(), values.size(), values.data());
-        packed.resize(shape.tiles(rows) * shape.tile_bytes(cols) + 16);
-        uint8_t *data = packed.data() + (16 - reinterpret_cast<uintptr_t>(packed.data()) % 16) % 16;
-        matrix = {data, format, cols, row_bytes(format, cols), true};
-        with_packed_format(format, [&](auto f) {
-            using F = typename decltype(f)::type;
-            const auto *block = reinterpret_cast<const typename F::Block *>(blocks.data());
-            for (uint32_t r = 0; r < rows; ++r)
-                for (uint32_t g = 0; g < cols / kGroup; ++g)
-                    pack_group<F>(block[(size_t(r) * cols + g * kGroup) / F::kValues], data, cols, r, g);
-        });
-    }
-    Weights(const Weights &) = delete;
-};
 
 struct Shape {
     std::vector<Format> formats;

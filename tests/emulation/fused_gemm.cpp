@@ -1,0 +1,1 @@
+#include "ops/fused_gemm.cu"
