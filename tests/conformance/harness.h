@@ -138,16 +138,22 @@ struct Context {
     bool one_path = true;                            // parts of tensors are multiplied as whole tensors are
     std::vector<const char *> prompt_routes = {""};  // see PromptRoute
 };
-// The route that products of prompts take on a GPU, for programs compiled while this lives. "": what it prefers.
+// The route that products of prompts take on a GPU, for programs compiled while this lives. "": as the environment
+// says.
 class PromptRoute {
   public:
-    explicit PromptRoute(const char *route) : route_(route) { setenv("EDGELLM_CUDA_PREFILL", route, 1); }
-    ~PromptRoute() { unsetenv("EDGELLM_CUDA_PREFILL"); }
+    explicit PromptRoute(const char *route) : route_(route) {
+        if (const char *given = std::getenv(kVariable)) given_ = given;
+        if (*route_) setenv(kVariable, route_, 1);
+    }
+    ~PromptRoute() { given_.empty() ? unsetenv(kVariable) : setenv(kVariable, given_.c_str(), 1); }
     PromptRoute(const PromptRoute &) = delete;
     std::string name() const { return *route_ ? std::string(" ") + route_ : ""; }
 
   private:
+    static constexpr const char *kVariable = "EDGELLM_CUDA_PREFILL";
     const char *route_;
+    std::string given_;
 };
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance);
