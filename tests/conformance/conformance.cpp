@@ -1,9 +1,9 @@
 // Compares what backends compute with plain code and with the reference backend, on random input: other input each
 // time, unless --seed says which.
-//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--every N] [--seed N] [--small] [--bench]
+//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--bench]
+// --part 0/4 to 3/4, say, beside each other, are all of it.
 #include "harness.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +12,10 @@ using namespace el;
 using namespace el::conformance;
 
 namespace {
+
+bool parse_part(const char *text, Options &options) {
+    return std::sscanf(text, "%u/%u", &options.part, &options.parts) == 2 && options.part < options.parts;
+}
 
 bool parse(int argc, char **argv, Options &options) {
     for (int i = 1; i < argc; i++) {
@@ -31,11 +35,9 @@ bool parse(int argc, char **argv, Options &options) {
             options.device = value;
         else if (!std::strcmp(argv[i], "--only"))
             options.only = value;
-        else if (!std::strcmp(argv[i], "--every"))
-            options.every = std::max(1u, uint32_t(std::strtoul(value, nullptr, 10)));
         else if (!std::strcmp(argv[i], "--seed"))
             options.seed = uint32_t(std::strtoul(value, nullptr, 10));
-        else
+        else if (std::strcmp(argv[i], "--part") || !parse_part(value, options))
             return false;
         i++;
     }
@@ -65,7 +67,7 @@ int main(int argc, char **argv) {
     Options options;
     if (!parse(argc, argv, options)) {
         std::fprintf(stderr,
-                     "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--every N] "
+                     "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--part I/N] "
                      "[--seed N] [--small] [--bench]\n",
                      argv[0]);
         return 2;

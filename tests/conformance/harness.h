@@ -15,7 +15,7 @@ struct Options {
     std::string isa;   // only this instruction set
     std::string device = "cpu";
     uint32_t seed = std::random_device()();  // other inputs each time; a run says which
-    uint32_t every = 1;                      // only one of so many tests, chosen by the hash of their names
+    uint32_t part = 0, parts = 1;            // only one of so many parts of the tests, by the hash of their names
     bool bench = false;
     bool small = false;  // no shapes that take long
 };
@@ -24,15 +24,16 @@ class Report {
   public:
     explicit Report(const Options &options) : options_(options) {}
     bool wanted(const std::string &name) const {
-        return name.find(options_.only) != std::string::npos && std::hash<std::string>()(name) % options_.every == 0;
+        return name.find(options_.only) != std::string::npos &&
+               std::hash<std::string>()(name) % options_.parts == options_.part;
     }
     bool wants_large() const { return !options_.small; }
     void check(const std::string &name, bool ok, const std::string &why = {});
     void compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
                  double tolerance);
     void skip(const std::string &name, const char *why);
-    int finish() const;
-    int finish_or_skip() const;  // 77 where all was skipped  // prints the totals; the exit code
+    int finish() const;          // prints the totals; the exit code
+    int finish_or_skip() const;  // the same, 77 where all was skipped
 
   private:
     const Options &options_;
