@@ -60,9 +60,13 @@ void check_supported(const Program &program, const LimitsView &limits, const Chi
     }
 }
 
-// A stage may have linears of these; whether it can be done as one is seen when it is.
+// A stage may have linears of packed formats, or of one of floats; whether it can be done as one is seen when it is.
 std::vector<Stage> stages_of(const Program &program) {
-    auto linear = [](const Op &op) { return packed_shape(op.weight[0].format).bits != 0; };
+    auto linear = [](const Op &first, const Op &op) {
+        const Format of_first = first.weight[0].format, format = op.weight[0].format;
+        if (format_info(of_first).values == 1) return format == of_first;
+        return packed_shape(of_first).bits != 0 && packed_shape(format).bits != 0;
+    };
     return find_stages(program, {kMatvecParts, linear, [](const Op &) { return true; }});
 }
 

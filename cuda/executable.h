@@ -133,6 +133,7 @@ struct Executable {
     void send_tables(const Step &from);
     void launch_all(const Step &host) const;
     bool launch_as_one(const Stage &stage, const Step &host, const Step &device) const;
+    MatvecPart part_of(const Op &op) const;
     bool launch_products(const Stage &stage, int n) const;
     bool launch_heads(const Stage &stage, const Step &host, const Step &device, int n) const;
     HeadNorm head_norm(int32_t op) const;

@@ -308,17 +308,25 @@ bool Executable::launch_as_one(const Stage &stage, const Step &host, const Step 
            range.done();
 }
 
+// As a matrix that begins at the first column that is wanted.
+MatvecPart Executable::part_of(const Op &op) const {
+    const WeightRef &w = op.weight[0];
+    Matrix m = store.matrix(w.tensor);
+    if (!m.packed) m.data += w.col_begin / format_info(m.format).values * format_info(m.format).bytes;
+    return {m, w.row_begin, w.rows, store.vector(op.weight[1]), data(op.out)};
+}
+
 bool Executable::launch_products(const Stage &stage, int n) const {
     if (n == 0) return true;
     MatvecCall c;
     c.n = n;
     c.n_parts = stage.n_linears;
+    bool packed = true;
     for (int i = 0; i < c.n_parts; ++i) {
         const Op &op = program.ops[size_t(stage.first_linear + i)];
         const WeightRef &w = op.weight[0];
-        const Matrix &m = store.matrix(w.tensor);
-        if (!matvec_supported(m, w.row_begin, w.col_begin, w.cols)) return false;
-        c.part[i] = {m, w.row_begin, w.rows, store.vector(op.weight[1]), data(op.out)};
+        packed &= matvec_supported(store.matrix(w.tensor), w.row_begin, w.col_begin, w.cols);
+        c.part[i] = part_of(op);
         c.cols = w.cols;
     }
     c.x = data(program.ops[size_t(stage.first_linear)].in[0]);
@@ -347,6 +355,7 @@ bool Executable::launch_products(const Stage &stage, int n) const {
     c.odd = stage.odd;
     c.amid = stage.amid;
     c.formats = product_formats;
+    if (!packed) return dense_matvec(c, chip, stream);
     matvec(c, chip, stream);
     return true;
 }
@@ -396,8 +405,15 @@ void Executable::launch_matrix(const Op &op, int n) const {
     LinearCall call{store.matrix(w.tensor),     w.row_begin,  w.rows, w.col_begin, w.cols, data(op.in[0]),
                     store.vector(op.weight[1]), data(op.out), n};
     if (op.kind == OpKind::kLinear && gemm->linear(call, op.in[0])) return;
-    if (op.kind == OpKind::kLinear && dense_matvec(call, chip, stream)) return;
-    if (op.kind == OpKind::kLinear) return linear(call, stream);
+    if (op.kind == OpKind::kLinear) {
+        MatvecCall product;
+        product.part[0] = part_of(op);
+        product.n_parts = 1;
+        product.cols = w.cols;
+        product.n = n;
+        product.x = call.x;
+        return dense_matvec(product, chip, stream) ? void() : linear(call, stream);
+    }
     call.rows = w.rows / op.expert.n_experts;
     call.n = n * int(op.expert.n_used);
     const ExpertCall experts{call, data(op.in[1]), op.expert.n_used, op.expert.own_input};

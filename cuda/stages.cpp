@@ -43,7 +43,8 @@ class Finder {
         uint32_t i = begin;
         if (plain_norm(program_.ops[i])) s.norm = int32_t(i++);
         s.first_linear = int32_t(i);
-        while (is(i, OpKind::kLinear) && s.n_linears < rules_.max_linears && rules_.linear(*at(i)) &&
+        while (is(i, OpKind::kLinear) && s.n_linears < rules_.max_linears &&
+               rules_.linear(*at(uint32_t(s.first_linear)), *at(i)) &&
                at(i)->in[0] == at(uint32_t(s.first_linear))->in[0]) {
             ++s.n_linears;
             ++i;

@@ -27,7 +27,9 @@ struct Stage {
 
 struct StageRules {
     int max_linears = 1;
-    std::function<bool(const Op &)> linear, attention;  // whether such an op can be part of a stage
+    // Whether a linear can be part of a stage that begins with `first`, and a stage begin with `first`, both the same.
+    std::function<bool(const Op &first, const Op &op)> linear;
+    std::function<bool(const Op &)> attention;  // whether it can be part of a stage
 };
 std::vector<Stage> find_stages(const Program &program, const StageRules &rules);
 

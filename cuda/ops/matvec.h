@@ -1,4 +1,4 @@
-// Products of packed matrices with few tokens: what decode steps spend their time on. One launch is one stage: the
+// Products of matrices with few tokens: what decode steps spend their time on. One launch is one stage: the
 // input may be normed before, rows of several matrices be made from it, and what follows be done to them after.
 #pragma once
 #include "ops.h"
@@ -43,6 +43,7 @@ struct Chip {
 // What kernels ask for at most as dynamic shared memory; the rest is for what they have beside.
 inline size_t most_shared_bytes(const Chip &chip) { return chip.block_shared_bytes - 1024; }
 
+// Of packed matrices.
 bool matvec_supported(const Matrix &m, uint32_t row_begin, uint32_t col_begin, uint32_t cols);
 size_t matvec_scratch(uint32_t cols);  // bytes of one token
 void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
@@ -51,7 +52,8 @@ void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
 // row of the input. False for what it does not cover.
 bool expert_matvec(const ExpertCall &call, uint8_t *quantized, const Chip &chip, cudaStream_t stream);
 
-// The same for matrices of F16, BF16 or F32, without anything before or after.
-bool dense_matvec(const LinearCall &call, const Chip &chip, cudaStream_t stream);
+// Of matrices of F16, BF16 or F32, all in one format; data of a matrix may begin at any of its columns. False for what
+// it does not cover: rows that do not lie at multiples of 16 bytes.
+bool dense_matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
 
 }  // namespace el::cuda

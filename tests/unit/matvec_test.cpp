@@ -365,39 +365,6 @@ TEST_CASE("experts with more sums than a block has room for") {
     }
 }
 
-TEST_CASE("matrices of floats, and parts of them") {
-    std::mt19937 random(5);
-    for (Format format : {Format::kF16, Format::kBF16, Format::kF32})
-        for (int n : {1, 2, 3, 8})
-            for (uint32_t rows : {3u, 100u}) {
-                const uint32_t all_rows = rows + 2, all_cols = 344, cols = 336, row_begin = 1, col_begin = 8;
-                const FormatInfo &info = format_info(format);
-                const std::vector<float> wanted = random_floats(random, size_t(all_rows) * all_cols),
-                                         bias = random_floats(random, rows);
-                std::vector<float> x = random_floats(random, size_t(n) * cols), values(wanted.size()),
-                                   out(size_t(n) * rows, NAN);
-                std::vector<uint4> data(wanted.size() * info.bytes / 16 + 1);
-                info.encode(wanted.data(), wanted.size(), data.data());
-                info.decode(data.data(), wanted.size(), values.data());
-                const Matrix m = {reinterpret_cast<const uint8_t *>(data.data()), format, all_cols,
-                                  all_cols * info.bytes, false};
-                emulation::Late late;
-                late.add(x);
-                REQUIRE(dense_matvec({m, row_begin, rows, col_begin, cols, x.data(), bias.data(), out.data(), n},
-                                     {3, 99 << 10, false}, nullptr));
-                double error = 0;
-                for (int t = 0; t < n; ++t)
-                    for (uint32_t r = 0; r < rows; ++r) {
-                        double expected = bias[r];
-                        for (uint32_t k = 0; k < cols; ++k)
-                            expected +=
-                                double(x[size_t(t) * cols + k]) * values[(r + row_begin) * all_cols + col_begin + k];
-                        error = std::max(error, std::fabs(out[size_t(t) * rows + r] - expected));
-                    }
-                CHECK(error < 1e-4);
-            }
-}
-
 TEST_CASE("several matrices of one input, in different formats") {
     const std::vector<Format> formats = {Format::kQ4_K, Format::kQ6_K, Format::kQ8_0, Format::kQ5_K};
     for (int n : {1, 4})

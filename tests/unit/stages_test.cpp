@@ -20,8 +20,7 @@ Program program_of(const std::string &path) {
 }
 
 std::vector<Stage> stages_of(const Program &program) {
-    auto any = [](const Op &) { return true; };
-    return find_stages(program, {4, any, any});
+    return find_stages(program, {4, [](const Op &, const Op &) { return true; }, [](const Op &) { return true; }});
 }
 
 // "linear 3, norm": what a stage does.
@@ -69,6 +68,21 @@ TEST_CASE("a layer of a plain transformer is five stages") {
     // What comes after a product and is no addition to it stays by itself.
     CHECK(texts("gemma2", 0) == List{"norm linears 3", "heads rope rope write", "linears 1", "op", "op",
                                      "norm linears 2 gate", "linears 1", "op", "op"});
+}
+
+TEST_CASE("linears that do not go together are stages of their own") {
+    Program program = program_of("tests/golden/arch/llama.gguf");
+    std::vector<Op *> first;  // q, k and v of the first layer
+    for (Op &op : program.ops)
+        if (op.kind == OpKind::kLinear && op.layer == 0 && first.size() < 3) first.push_back(&op);
+    first[2]->weight[0].format = Format::kBF16;
+    auto same_format = [](const Op &a, const Op &b) { return a.weight[0].format == b.weight[0].format; };
+    std::vector<std::string> out;
+    for (const Stage &s : find_stages(program, {4, same_format, [](const Op &) { return true; }}))
+        if (program.ops[s.begin].layer == 0) out.push_back(text(s));
+    // The norm has two users then.
+    CHECK(out == std::vector<std::string>{"op", "linears 2", "linears 1", "heads rope rope write", "linears 1 add",
+                                          "norm linears 2 gate", "linears 1 add"});
 }
 
 TEST_CASE("stages of products take turns, and know when they are among their like") {
