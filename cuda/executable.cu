@@ -60,14 +60,9 @@ void check_supported(const Program &program, const LimitsView &limits, const Chi
     }
 }
 
-// A stage may have linears of packed formats, or of one of floats; whether it can be done as one is seen when it is.
+// Whether a stage can be done as one is seen when it is.
 std::vector<Stage> stages_of(const Program &program) {
-    auto linear = [](const Op &first, const Op &op) {
-        const Format of_first = first.weight[0].format, format = op.weight[0].format;
-        if (format_info(of_first).values == 1) return format == of_first;
-        return packed_shape(of_first).bits != 0 && packed_shape(format).bits != 0;
-    };
-    return find_stages(program, {kMatvecParts, linear, [](const Op &) { return true; }});
+    return find_stages(program, {kMatvecParts, linear_kind, [](const Op &) { return true; }});
 }
 
 BufferPlan buffers_of(const Program &program) {
@@ -194,7 +189,7 @@ Executable::Executable(const Store &store_, const ProgramView &view, const Limit
       fetched_(limits.step.max_outputs) {
     check_supported(program, limits, chip);
     for (const Stage &stage : stages)
-        for (int i = 0; i < stage.n_linears; ++i)
+        for (int i = 0; i < stage.n_linears && stage.linear_kind == kPackedLinears; ++i)
             product_formats |= uint64_t{1} << uint32_t(program.ops[size_t(stage.first_linear + i)].weight[0].format);
     Pieces counted;
     lay_out(program, limits, counted);

@@ -79,7 +79,7 @@ struct Executable {
     const Chip chip;
     Program program;
     std::vector<Stage> stages;
-    uint64_t product_formats = 0;    // of the stages of products: bits 1 << format
+    uint64_t product_formats = 0;    // of the stages of packed products: bits 1 << format
     std::vector<int32_t> buffer_of;  // per value
     const KeyTurns turns;
     DeviceMemory memory;

@@ -412,7 +412,8 @@ void Executable::launch_matrix(const Op &op, int n) const {
         product.cols = w.cols;
         product.n = n;
         product.x = call.x;
-        return dense_matvec(product, chip, stream) ? void() : linear(call, stream);
+        if (!dense_matvec(product, chip, stream)) linear(call, stream);
+        return;
     }
     call.rows = w.rows / op.expert.n_experts;
     call.n = n * int(op.expert.n_used);

@@ -1,4 +1,7 @@
 #include "stages.h"
+#include "packed.h"
+
+#include <map>
 
 namespace el::cuda {
 namespace {
@@ -43,13 +46,13 @@ class Finder {
         uint32_t i = begin;
         if (plain_norm(program_.ops[i])) s.norm = int32_t(i++);
         s.first_linear = int32_t(i);
+        if (is(i, OpKind::kLinear)) s.linear_kind = rules_.linear_kind(*at(i));
+        if (s.linear_kind == 0) return false;
         while (is(i, OpKind::kLinear) && s.n_linears < rules_.max_linears &&
-               rules_.linear(*at(uint32_t(s.first_linear)), *at(i)) &&
-               at(i)->in[0] == at(uint32_t(s.first_linear))->in[0]) {
+               rules_.linear_kind(*at(i)) == s.linear_kind && at(i)->in[0] == at(uint32_t(s.first_linear))->in[0]) {
             ++s.n_linears;
             ++i;
         }
-        if (s.n_linears == 0) return false;
         const Op &first = *at(uint32_t(s.first_linear));
         if (s.norm >= 0) {  // its result must be of no other use
             const ValueId normed = program_.ops[size_t(s.norm)].out;
@@ -137,13 +140,24 @@ class Finder {
 
 }  // namespace
 
+int linear_kind(const Op &op) {
+    const Format format = op.weight[0].format;
+    if (packed_shape(format).bits) return kPackedLinears;
+    const bool floats = format == Format::kF32 || format == Format::kF16 || format == Format::kBF16;
+    return floats ? kPackedLinears + 1 + int(format) : 0;
+}
+
 std::vector<Stage> find_stages(const Program &program, const StageRules &rules) {
     std::vector<Stage> stages = Finder(program, rules).find();
-    bool odd = false;
+    std::map<int, bool> odd;
     for (Stage &s : stages)
-        if (s.kind == Stage::kProducts) s.odd = odd = !odd;
-    for (size_t i = 1; i + 1 < stages.size(); ++i)
-        stages[i].amid = stages[i - 1].kind == Stage::kProducts && stages[i + 1].kind == Stage::kProducts;
+        if (s.kind == Stage::kProducts) s.odd = odd[s.linear_kind] = !odd[s.linear_kind];
+    for (size_t i = 1; i + 1 < stages.size(); ++i) {
+        auto is_like = [&](const Stage &s) {
+            return s.kind == Stage::kProducts && s.linear_kind == stages[i].linear_kind;
+        };
+        stages[i].amid = is_like(stages[i - 1]) && is_like(stages[i + 1]);
+    }
     return stages;
 }
 

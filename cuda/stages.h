@@ -18,8 +18,9 @@ struct Stage {
 
     // kProducts: ops, -1: none
     int32_t norm = -1, first_linear = -1, n_linears = 0, gate = -1, add = -1;
-    bool odd = false;   // the first of its kind, the third, ...
-    bool amid = false;  // one of its kind comes right before and right after
+    int linear_kind = 0;  // of its linears, as StageRules has it
+    bool odd = false;     // the first with linears of this kind, the third, ...
+    bool amid = false;    // one with linears of this kind comes right before and right after
     // kHeads: ops; -1: none
     int32_t q_norm = -1, k_norm = -1, v_norm = -1, q_rope = -1, k_rope = -1, write = -1, attention = -1;
     ValueId q = kNoValue, k = kNoValue, v = kNoValue;  // as they enter
@@ -27,10 +28,13 @@ struct Stage {
 
 struct StageRules {
     int max_linears = 1;
-    // Whether a linear can be part of a stage that begins with `first`, and a stage begin with `first`, both the same.
-    std::function<bool(const Op &first, const Op &op)> linear;
-    std::function<bool(const Op &)> attention;  // whether it can be part of a stage
+    std::function<int(const Op &)> linear_kind;  // those of one kind can be one stage; 0: it is none
+    std::function<bool(const Op &)> attention;   // whether it can be part of a stage
 };
+// Linears of packed formats go together, and those of one format of floats.
+constexpr int kPackedLinears = 1;
+int linear_kind(const Op &op);
+
 std::vector<Stage> find_stages(const Program &program, const StageRules &rules);
 
 // For BufferPlan: the last op of each op's stage.

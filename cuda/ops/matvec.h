@@ -9,7 +9,7 @@ constexpr int kMatvecTokens = 8, kMatvecParts = 4;
 
 struct MatvecPart {
     Matrix m;
-    uint32_t row_begin = 0, rows = 0;  // row_begin: the first of a tile
+    uint32_t row_begin = 0, rows = 0;  // row_begin: of packed ones the first of a tile
     const float *bias = nullptr;       // [rows]; NULL: none
     float *out = nullptr;              // [n, rows]
 };
@@ -30,6 +30,7 @@ struct MatvecCall {
     bool gate = false;                // part 0's out = activation(part 0) * part 1
     ActivationKind activation = ActivationKind::kNone;
 
+    // Of packed ones:
     bool odd = false;      // every other one of those that follow each other on a stream
     bool amid = false;     // one of these comes right before and right after
     uint64_t formats = 0;  // of all of these: bits 1 << format
@@ -52,8 +53,8 @@ void matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
 // row of the input. False for what it does not cover.
 bool expert_matvec(const ExpertCall &call, uint8_t *quantized, const Chip &chip, cudaStream_t stream);
 
-// Of matrices of F16, BF16 or F32, all in one format; data of a matrix may begin at any of its columns. False for what
-// it does not cover: rows that do not lie at multiples of 16 bytes.
+// Of matrices of F16, BF16 or F32, all in one format; their data may begin at any column. False for what it does not
+// cover: more tokens, or rows, inputs or norms that are not whole pieces of 16 bytes at multiples of 16.
 bool dense_matvec(const MatvecCall &call, const Chip &chip, cudaStream_t stream);
 
 }  // namespace el::cuda

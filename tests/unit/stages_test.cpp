@@ -20,7 +20,7 @@ Program program_of(const std::string &path) {
 }
 
 std::vector<Stage> stages_of(const Program &program) {
-    return find_stages(program, {4, [](const Op &, const Op &) { return true; }, [](const Op &) { return true; }});
+    return find_stages(program, {4, linear_kind, [](const Op &) { return true; }});
 }
 
 // "linear 3, norm": what a stage does.
@@ -72,17 +72,29 @@ TEST_CASE("a layer of a plain transformer is five stages") {
 
 TEST_CASE("linears that do not go together are stages of their own") {
     Program program = program_of("tests/golden/arch/llama.gguf");
-    std::vector<Op *> first;  // q, k and v of the first layer
+    std::vector<Op *> linears;  // q, k, v, output, gate, up and down of the first layer, in F16
     for (Op &op : program.ops)
-        if (op.kind == OpKind::kLinear && op.layer == 0 && first.size() < 3) first.push_back(&op);
-    first[2]->weight[0].format = Format::kBF16;
-    auto same_format = [](const Op &a, const Op &b) { return a.weight[0].format == b.weight[0].format; };
+        if (op.kind == OpKind::kLinear && op.layer == 0) linears.push_back(&op);
+    REQUIRE(linears.size() == 7);
+    linears[2]->weight[0].format = Format::kBF16;
+    linears[3]->weight[0].format = Format::kMXFP4;  // by a simple kernel
+    linears[4]->weight[0].format = Format::kQ4_K;
+    linears[5]->weight[0].format = Format::kQ6_K;
     std::vector<std::string> out;
-    for (const Stage &s : find_stages(program, {4, same_format, [](const Op &) { return true; }}))
-        if (program.ops[s.begin].layer == 0) out.push_back(text(s));
-    // The norm has two users then.
-    CHECK(out == std::vector<std::string>{"op", "linears 2", "linears 1", "heads rope rope write", "linears 1 add",
+    std::vector<int> kinds;
+    for (const Stage &s : stages_of(program))
+        if (program.ops[s.begin].layer == 0) {
+            out.push_back(text(s));
+            if (s.kind == Stage::kProducts) kinds.push_back(s.linear_kind);
+        }
+    // The norm is also read outside of the stage of q and k.
+    CHECK(out == std::vector<std::string>{"op", "linears 2", "linears 1", "heads rope rope write", "op", "op",
                                           "norm linears 2 gate", "linears 1 add"});
+    REQUIRE(kinds.size() == 4);
+    CHECK(kinds[2] == kPackedLinears);
+    CHECK(kinds[0] == kinds[3]);
+    CHECK(kinds[0] != kinds[1]);
+    CHECK(kinds[0] != kPackedLinears);
 }
 
 TEST_CASE("stages of products take turns, and know when they are among their like") {
@@ -95,6 +107,20 @@ TEST_CASE("stages of products take turns, and know when they are among their lik
     // Each layer: q, k and v; output; gate and up; down.
     CHECK(odd.substr(0, 8) == "oeoeoeoe");
     CHECK(amid.substr(0, 5) == "--aa-");
+}
+
+TEST_CASE("stages of products do not count those with linears of another kind") {
+    Program program = program_of("tests/golden/arch/llama.gguf");
+    for (Op &op : program.ops)
+        if (op.kind == OpKind::kLinear && program.values[size_t(op.in[0])].width == 96)
+            op.weight[0].format = Format::kQ8_0;
+    std::string turns;
+    for (const Stage &s : stages_of(program)) {
+        if (s.kind == Stage::kProducts)
+            turns += s.linear_kind == kPackedLinears ? (s.odd ? 'P' : 'p') : (s.odd ? 'F' : 'f');
+        CHECK(!(s.amid && s.linear_kind == kPackedLinears));
+    }
+    CHECK(turns.substr(0, 8) == "FfFPfFfp");  // of each layer only down is packed
 }
 
 TEST_CASE("stages take every op once and in order, and keep no value from others") {
