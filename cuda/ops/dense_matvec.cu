@@ -7,8 +7,6 @@
 #include "ops/reduce.cuh"
 #include "quant/formats.h"
 
-#include <algorithm>
-
 namespace el::cuda {
 namespace {
 
@@ -138,15 +136,15 @@ struct Output {
     }
 };
 
-// From a column on, normed but for the row's factor; `square`: squares are added to, if they are wanted.
+// From a column on, normed but for the row's factor; adds to `square` if `first`.
 template <int N, uint32_t kN>
-__device__ void load_input(const Args &a, uint32_t col, bool squares, float (&x)[N][kN], float (&square)[N]) {
+__device__ void load_input(const Args &a, uint32_t col, bool first, float (&x)[N][kN], float (&square)[N]) {
 #pragma unroll
     for (int t = 0; t < N; ++t)
         if (t < a.n) load(x[t], a.x + size_t(t) * a.cols + col);
     if (!a.norm) return;
 #pragma unroll
-    for (int t = 0; t < N && squares; ++t)
+    for (int t = 0; t < N && first; ++t)
         for (float v : x[t]) square[t] += v * v;
     if (!a.norm_weight) return;
     float weight[kN];

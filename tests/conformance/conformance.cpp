@@ -14,7 +14,9 @@ using namespace el::conformance;
 namespace {
 
 bool parse_part(const char *text, Options &options) {
-    return std::sscanf(text, "%u/%u", &options.part, &options.parts) == 2 && options.part < options.parts;
+    char more;
+    return !std::strchr(text, '-') && std::sscanf(text, "%u/%u%c", &options.part, &options.parts, &more) == 2 &&
+           options.part < options.parts;
 }
 
 bool parse(int argc, char **argv, Options &options) {

@@ -131,9 +131,9 @@ void test_ranges(Context &c) {
     for (Format format : formats(true)) {
         const std::string name = fmt::format("{}range {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
-        const uint32_t block = format_info(format).values, in = block == 1 ? 20 : 2 * block;
+        const uint32_t block = format_info(format).values, in = block == 1 ? 24 : 2 * block;
         for (uint32_t row_begin : {0u, 16u, 23u}) {
-            const uint32_t rows = 30, col_begin = block == 1 ? 7 : block;
+            const uint32_t rows = 30, col_begin = block > 1 ? block : row_begin == 23 ? 8 : 7;
             Model part(c.seed), whole(c.seed);
             ValueId x = part.embed(20, in), y = whole.embed(20, in);
             WeightRef ref = whole.matrix(format, 64, 4 * in);
@@ -197,6 +197,12 @@ void test_orders(Context &c) {
          [](Model &m, ValueId x) {
              ValueId a = m.linear(x, m.matrix(Format::kF16, 40, 64), true);
              ValueId b = m.linear(x, m.matrix(Format::kBF16, 40, 64), true);
+             m.finish(m.binary(kGate, b, a));
+         }},
+        {"gate of linears with biases, the other way round",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF16, 40, 64), true);
+             ValueId b = m.linear(x, m.matrix(Format::kF16, 40, 64), true);
              m.finish(m.binary(kGate, b, a));
          }},
         {"gate of linears of different inputs",

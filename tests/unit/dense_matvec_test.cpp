@@ -122,7 +122,7 @@ TEST_CASE("rows of floats that end within a warp's columns, and that warps share
     for (Format format : {Format::kBF16, Format::kF32})
         for (uint32_t cols : {8u, 256u, 264u, 2048u, 2304u, 3080u, 8200u})
             for (int blocks : {1, 40})
-                check({.format = format, .rows = {9}, .cols = cols, .norm = true, .n_multiprocessors = blocks});
+                check({.format = format, .rows = {42}, .cols = cols, .norm = true, .n_multiprocessors = blocks});
 }
 
 TEST_CASE("several matrices of floats after a norm") {
@@ -186,6 +186,14 @@ TEST_CASE("what the kernels for floats do not take, they leave alone") {
     c.part[0].m.data -= 2;
     c.part[0].m.row_bytes += 2;
     CHECK(!dense_matvec(c, chip, nullptr));
+    c.part[0].m.row_bytes -= 2;
+    c.x = x.data() + 1;
+    CHECK(!dense_matvec(c, chip, nullptr));
+    c.x = x.data();
+    c.norm_weight = x.data() + 1;
+    CHECK(!dense_matvec(c, chip, nullptr));
+    c.norm_weight = nullptr;
+    CHECK(dense_matvec(c, chip, nullptr));
     c.part[0].m.format = Format::kQ4_0;
     CHECK(!dense_matvec(c, chip, nullptr));
 }
