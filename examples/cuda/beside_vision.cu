@@ -1,7 +1,7 @@
 // A camera's pipeline and a language model on one GPU: how long frames take alone, while the model answers, and while
 // it reads prompts. See docs/sharing-a-gpu.md.
 //     beside_vision MODEL.gguf [KERNELS [TOKENS]]
-// A frame is so many kernels over an image (default 30); a prompt is read so many tokens at a time (default 512).
+// A frame is so many kernels over an image (default 30); a prompt is read so many tokens at a time (default 128).
 #include <edgellm/edgellm.hpp>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -70,7 +71,8 @@ class Pipeline {
 class Talker {
   public:
     Talker(const edgellm::Model &model, int n_tokens)
-        : context_(model, {.context_tokens = kContext, .max_batch_tokens = n_tokens}), tokens_(size_t(n_tokens)) {
+        : context_(model, {.context_tokens = std::max(n_tokens, kContext), .max_batch_tokens = n_tokens}),
+          tokens_(size_t(n_tokens)) {
         context_.decode(tokens_);
         thread_ = std::thread([this] { talk(); });
     }
@@ -90,7 +92,8 @@ class Talker {
         const auto begin = Clock::now();
         size_t n = 0;
         while (!stop_) {
-            if (context_.sequence_length(0) + int32_t(tokens_.size()) > kContext) context_.sequence_remove(0, 0);
+            if (context_.sequence_length(0) + int32_t(tokens_.size()) > context_.info().context_tokens)
+                context_.sequence_remove(0, 0);
             context_.decode(tokens_);
             n += tokens_.size();
         }
@@ -99,7 +102,7 @@ class Talker {
         error_ = error.what();
     }
 
-    static constexpr int32_t kContext = 2048;
+    static constexpr int32_t kContext = 1024;
     edgellm::Context context_;
     std::vector<edgellm::Token> tokens_;  // which ones makes no difference
     std::atomic<bool> stop_{false};
@@ -137,7 +140,7 @@ void run(const char *path, int n_kernels, int n_tokens) {
 }  // namespace
 
 int main(int argc, char **argv) try {
-    const int n_kernels = argc > 2 ? std::atoi(argv[2]) : 30, n_tokens = argc > 3 ? std::atoi(argv[3]) : 512;
+    const int n_kernels = argc > 2 ? std::atoi(argv[2]) : 30, n_tokens = argc > 3 ? std::atoi(argv[3]) : 128;
     if (argc < 2 || argc > 4 || n_kernels < 1 || n_tokens < 2) {
         std::fprintf(stderr, "usage: %s MODEL.gguf [KERNELS [TOKENS]]\n", argv[0]);
         return 2;
