@@ -137,6 +137,7 @@ struct Executable {
     bool launch_products(const Stage &stage, int n) const;
     bool launch_heads(const Stage &stage, const Step &host, const Step &device, int n) const;
     HeadNorm head_norm(int32_t op) const;
+    void launch_norm(const Op &op, int n, const float *residual, float *out) const;
     bool of_tokens(const Op &op) const;  // has a row for each token, not each output
     int rows(const Op &op, const Step &step) const;
 

@@ -37,11 +37,25 @@ void Executable::launch_all(const Step &host) const {
 
 bool Executable::launch_as_one(const Stage &stage, const Step &host, const Step &device) const {
     const int n = rows(program.ops[stage.end - 1], host);
-    if (stage.kind == Stage::kSingle || n > (stage.kind == Stage::kProducts ? kMatvecTokens : kDecodeTokens))
+    if (stage.kind == Stage::kSingle || (stage.kind == Stage::kProducts && n > kMatvecTokens) ||
+        (stage.kind == Stage::kHeads && n > kDecodeTokens))
         return false;
     const StageRange range(marks_, stage.begin, stage.end);
-    return (stage.kind == Stage::kProducts ? launch_products(stage, n) : launch_heads(stage, host, device, n)) &&
-           range.done();
+    if (stage.kind == Stage::kProducts && !launch_products(stage, n)) return false;
+    if (stage.kind == Stage::kHeads && !launch_heads(stage, host, device, n)) return false;
+    if (stage.kind == Stage::kNormAdd && n > 0) {
+        const Op &add = program.ops[size_t(stage.add)];
+        const bool first = add.in[0] == program.ops[size_t(stage.norm)].out;
+        launch_norm(program.ops[size_t(stage.norm)], n, data(add.in[first ? 1 : 0]), data(add.out));
+    }
+    return range.done();
+}
+
+void Executable::launch_norm(const Op &op, int n, const float *residual, float *out) const {
+    const WeightRef &w = op.weight[0];
+    norm({op.norm, data(op.in[0]), store.vector(w), store.vector(op.weight[1]), width(op.out), w.rows * w.cols, out, n,
+          residual},
+         chip.early, stream);
 }
 
 // As a matrix that begins at the first column that is wanted.
@@ -187,7 +201,7 @@ void Executable::launch(const Op &op, const Step &step) const {
     case OpKind::kExpertLinear:
         return launch_matrix(op, n);
     case OpKind::kNorm:
-        return norm({op.norm, a, store.vector(w), store.vector(op.weight[1]), cols, w.rows * w.cols, out, n}, stream);
+        return launch_norm(op, n, nullptr, out);
     case OpKind::kRope:
         return rope(rope_of(op), step.position, a, out, n, stream);
     case OpKind::kCacheWrite: {

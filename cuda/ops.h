@@ -64,8 +64,10 @@ struct NormCall {
     uint32_t width, weight_width;
     float *out;
     int n;
+    const float *residual = nullptr;  // [n, width] is added; NULL: none
 };
-void norm(const NormCall &call, cudaStream_t stream);
+// early: the chip has programmatic dependent launch
+void norm(const NormCall &call, bool early, cudaStream_t stream);
 
 void rope(const Rope &rope, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream);
 void cache_write(const Plane &plane, const int32_t *slot, const float *x, int n, cudaStream_t stream);

@@ -22,7 +22,7 @@ class Finder {
         std::vector<Stage> stages;
         for (uint32_t i = 0; i < program_.ops.size(); i = stages.back().end) {
             Stage stage;
-            if (!products(i, stage) && !heads(i, stage)) {
+            if (!products(i, stage) && !heads(i, stage) && !norm_add(i, stage)) {
                 stage = {};
                 stage.begin = i;
                 stage.end = i + 1;
@@ -70,6 +70,19 @@ class Finder {
         s.kind = Stage::kProducts;
         s.begin = begin;
         s.end = i;
+        return true;
+    }
+
+    bool norm_add(uint32_t begin, Stage &s) const {
+        s = {};
+        if (!is(begin, OpKind::kNorm) || !is(begin + 1, OpKind::kAdd)) return false;
+        const ValueId normed = at(begin)->out;
+        if (uses(normed) != 1 || (at(begin + 1)->in[0] != normed && at(begin + 1)->in[1] != normed)) return false;
+        s.kind = Stage::kNormAdd;
+        s.norm = int32_t(begin);
+        s.add = int32_t(begin + 1);
+        s.begin = begin;
+        s.end = begin + 2;
         return true;
     }
 

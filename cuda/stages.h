@@ -1,4 +1,4 @@
-// A program cut into stages: runs of ops that are done as one in steps of few tokens.
+// A program cut into stages: runs of ops that are done as one, most of them in steps of few tokens only.
 #pragma once
 #include "program/op.h"
 
@@ -13,10 +13,11 @@ struct Stage {
         kSingle,    // one op
         kProducts,  // (a norm,) linears of one input (, a gate of two of them, or an addition to the only one)
         kHeads,     // (norms, ropes of q and k, a cache write,) attention
+        kNormAdd,   // a norm and an addition to it, of any number of tokens
     } kind = kSingle;
     uint32_t begin = 0, end = 0;  // ops
 
-    // kProducts: ops, -1: none
+    // kProducts (and kNormAdd: norm and add): ops, -1: none
     int32_t norm = -1, first_linear = -1, n_linears = 0, gate = -1, add = -1;
     int linear_kind = 0;  // of its linears, as StageRules has it
     bool odd = false;     // the first with linears of this kind, the third, ...

@@ -36,6 +36,7 @@ std::string text(const Stage &s) {
         for (int32_t rope : {s.q_rope, s.k_rope}) out += rope >= 0 ? " rope" : "";
         return out + (s.write >= 0 ? " write" : "");
     }
+    if (s.kind == Stage::kNormAdd) return "norm add";
     return "op";
 }
 
@@ -65,9 +66,9 @@ TEST_CASE("a layer of a plain transformer is five stages") {
     List qwen3 = llama;
     qwen3[1] = "heads norm norm rope rope write";
     CHECK(texts("qwen3", 0) == qwen3);
-    // What comes after a product and is no addition to it stays by itself.
-    CHECK(texts("gemma2", 0) == List{"norm linears 3", "heads rope rope write", "linears 1", "op", "op",
-                                     "norm linears 2 gate", "linears 1", "op", "op"});
+    // What a layer adds is normed.
+    CHECK(texts("gemma2", 0) == List{"norm linears 3", "heads rope rope write", "linears 1", "norm add",
+                                     "norm linears 2 gate", "linears 1", "norm add"});
 }
 
 TEST_CASE("linears that do not go together are stages of their own") {
