@@ -33,6 +33,12 @@ __device__ inline void let_successor_start() {
 #endif
 }
 
+// What a kernel begins with that does nothing before its input is there.
+__device__ inline void begin_after_predecessor() {
+    let_successor_start();
+    wait_for_predecessor();
+}
+
 // Of the block; aligned to 16 bytes.
 __device__ inline uint8_t *dynamic_shared() {
     extern __shared__ __align__(16) uint8_t dynamic_shared_memory[];

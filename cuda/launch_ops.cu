@@ -180,11 +180,11 @@ void Executable::launch_recurrent(const Op &op, const Step &step) const {
     for (int i = 0; i < kOpInputs; ++i) call.in[i] = data(op.in[i]);
     for (int i = 0; i < kOpWeights; ++i) call.weight[i] = store.vector(op.weight[i]);
     if (op.kind == OpKind::kShortConv)
-        short_conv(op.short_conv, call, width(op.out), stream);
+        short_conv(op.short_conv, call, width(op.out), chip.early, stream);
     else if (op.kind == OpKind::kDeltaRule)
-        delta_rule(op.delta_rule, call, stream);
+        delta_rule(op.delta_rule, call, chip.early, stream);
     else
-        selective_scan(op.selective_scan, call, stream);
+        selective_scan(op.selective_scan, call, chip.early, stream);
 }
 
 void Executable::launch(const Op &op, const Step &step) const {
@@ -203,7 +203,7 @@ void Executable::launch(const Op &op, const Step &step) const {
     case OpKind::kNorm:
         return launch_norm(op, n, nullptr, out);
     case OpKind::kRope:
-        return rope(rope_of(op), step.position, a, out, n, stream);
+        return rope(rope_of(op), step.position, a, out, n, chip.early, stream);
     case OpKind::kCacheWrite: {
         const uint32_t layer = op.cache_write.cache_layer;
         const int32_t *slot = step.slot + size_t(program.cache_layers[layer].group) * step.limits.max_tokens;
@@ -217,24 +217,25 @@ void Executable::launch(const Op &op, const Step &step) const {
                          {at.attention_parts, chip.n_multiprocessors, chip.early}, stream);
     }
     case OpKind::kGate:
-        return gate({op.gate.activation, a, b, width(op.in[0]), cols, out, n}, stream);
+        return gate({op.gate.activation, a, b, width(op.in[0]), cols, out, n}, chip.early, stream);
     case OpKind::kAdd:
-        return add(a, b, size_t(n) * cols, out, stream);
+        return add(a, b, size_t(n) * cols, out, chip.early, stream);
     case OpKind::kScale:
-        return scale({op.scale, a, store.vector(w), store.vector(op.weight[1]), step.position, cols, out, n}, stream);
+        return scale({op.scale, a, store.vector(w), store.vector(op.weight[1]), step.position, cols, out, n},
+                     chip.early, stream);
     case OpKind::kSoftCap:
-        return soft_cap(op.soft_cap.cap, a, size_t(n) * cols, out, stream);
+        return soft_cap(op.soft_cap.cap, a, size_t(n) * cols, out, chip.early, stream);
     case OpKind::kSlice:
-        return slice(op.slice, a, width(op.in[0]), out, n, stream);
+        return slice(op.slice, a, width(op.in[0]), out, n, chip.early, stream);
     case OpKind::kOutputRows:
-        return take_rows(a, step.output_row, cols, out, n, stream);
+        return take_rows(a, step.output_row, cols, out, n, chip.early, stream);
     case OpKind::kRoute:
-        return route(op.route, a, of_tokens(op) ? step.sequence_of : nullptr, out, n, stream);
+        return route(op.route, a, of_tokens(op) ? step.sequence_of : nullptr, out, n, chip.early, stream);
     case OpKind::kExpertScale:
         return expert_scale({a, b, store.vector(w), store.vector(op.weight[1]), width(op.in[1]) / 2, cols, out, n},
-                            stream);
+                            chip.early, stream);
     case OpKind::kCombine:
-        return combine(a, b, width(op.in[1]) / 2, cols, out, n, stream);
+        return combine(a, b, width(op.in[1]) / 2, cols, out, n, chip.early, stream);
     case OpKind::kShortConv:
     case OpKind::kDeltaRule:
     case OpKind::kSelectiveScan:

@@ -37,7 +37,7 @@ struct Plane {
 };
 bool plane_format_known(Format format);
 
-// n: rows of the output
+// n: rows of the output; early: the chip has programmatic dependent launch
 
 void embed(const Matrix &m, const int32_t *token, int n, float *out, cudaStream_t stream);
 
@@ -66,10 +66,10 @@ struct NormCall {
     int n;
     const float *residual = nullptr;  // [n, width] is added; NULL: none
 };
-// early: the chip has programmatic dependent launch
 void norm(const NormCall &call, bool early, cudaStream_t stream);
 
-void rope(const Rope &rope, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream);
+void rope(const Rope &rope, const int32_t *position, const float *x, float *out, int n, bool early,
+          cudaStream_t stream);
 void cache_write(const Plane &plane, const int32_t *slot, const float *x, int n, cudaStream_t stream);
 
 struct AttentionCall {
@@ -138,8 +138,8 @@ struct GateCall {
     float *out;
     int n;
 };
-void gate(const GateCall &call, cudaStream_t stream);
-void add(const float *a, const float *b, size_t n, float *out, cudaStream_t stream);
+void gate(const GateCall &call, bool early, cudaStream_t stream);
+void add(const float *a, const float *b, size_t n, float *out, bool early, cudaStream_t stream);
 
 struct ScaleCall {
     ScaleArgs args;
@@ -149,14 +149,15 @@ struct ScaleCall {
     float *out;
     int n;
 };
-void scale(const ScaleCall &call, cudaStream_t stream);
-void soft_cap(float cap, const float *x, size_t n, float *out, cudaStream_t stream);
-void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, cudaStream_t stream);
-void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, cudaStream_t stream);
+void scale(const ScaleCall &call, bool early, cudaStream_t stream);
+void soft_cap(float cap, const float *x, size_t n, float *out, bool early, cudaStream_t stream);
+void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, bool early,
+           cudaStream_t stream);
+void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, bool early, cudaStream_t stream);
 
 // Rows of no sequence take the experts of the first row, so that nobody reads others for them; sequence_of NULL: all
 // rows are real ones or repeat the first.
-void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n,
+void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n, bool early,
            cudaStream_t stream);
 
 struct ExpertScaleCall {
@@ -165,8 +166,8 @@ struct ExpertScaleCall {
     float *out;
     int n;
 };
-void expert_scale(const ExpertScaleCall &call, cudaStream_t stream);
-void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n,
+void expert_scale(const ExpertScaleCall &call, bool early, cudaStream_t stream);
+void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n, bool early,
              cudaStream_t stream);
 
 // State of a layer: [slots, floats]. The step's arrays say which tokens belong to which of n_sequences; one whose
@@ -178,9 +179,9 @@ struct StateCall {
     const float *in[3], *weight[3];
     float *out;
 };
-void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, cudaStream_t stream);
-void delta_rule(const DeltaRuleArgs &args, const StateCall &call, cudaStream_t stream);
-void selective_scan(const SelectiveScanArgs &args, const StateCall &call, cudaStream_t stream);
+void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, bool early, cudaStream_t stream);
+void delta_rule(const DeltaRuleArgs &args, const StateCall &call, bool early, cudaStream_t stream);
+void selective_scan(const SelectiveScanArgs &args, const StateCall &call, bool early, cudaStream_t stream);
 
 // Between steps: rows of a plane, and keys turned by some positions.
 void copy_rows(const Plane &plane, const int32_t *from, const int32_t *to, int n, cudaStream_t stream);

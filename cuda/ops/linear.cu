@@ -1,4 +1,5 @@
 // Embedding and matrix products for every format, through its own decode function: what fast paths are compared with.
+#include "launch.h"
 #include "ops/reduce.cuh"
 #include "ops/source.cuh"
 
@@ -91,6 +92,7 @@ template <typename Source> __global__ void expert_kernel(ExpertCall e) {
 // A warp for some columns of a row: in a decode step all others wait for this.
 constexpr uint32_t kEmbedCols = 1024;
 template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t *token, float *out) {
+    let_successor_start();
     const uint32_t begin = blockIdx.y * kEmbedCols;
     float *to = out + size_t(blockIdx.x) * m.cols + begin;
     for_values<Source>(m, size_t(token[blockIdx.x]), begin, min(kEmbedCols, m.cols - begin),
@@ -105,7 +107,8 @@ void embed(const Matrix &m, const int32_t *token, int n, float *out, cudaStream_
     with_source(m, [&](auto source) {
         using Source = typename decltype(source)::type;
         const dim3 grid(unsigned(n), (m.cols + kEmbedCols - 1) / kEmbedCols);
-        embed_kernel<Source><<<grid, 32, 0, stream>>>(m, token, out);
+        allow_shared(embed_kernel<Source>, 0);
+        launch_early(embed_kernel<Source>, {grid, 32}, stream, false, m, token, out);  // not early: see bring_step()
     });
 }
 

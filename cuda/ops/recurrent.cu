@@ -31,6 +31,7 @@ __device__ float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
 
 // A thread for a channel.
 __global__ void short_conv_kernel(ShortConvArgs a, StateCall call, uint32_t channels) {
+    begin_after_predecessor();
     const uint32_t c = blockIdx.x * kThreads + threadIdx.x;
     if (c >= channels || !exists(call, blockIdx.y)) return;
     const Slots state = slots_of(call, blockIdx.y, c);
@@ -52,6 +53,7 @@ __global__ void short_conv_kernel(ShortConvArgs a, StateCall call, uint32_t chan
 
 // A block for a head of V; a thread for columns of its state. Shared memory: q, k [dim_k].
 __global__ void delta_rule_kernel(DeltaRuleArgs a, StateCall call) {
+    begin_after_predecessor();
     if (!exists(call, blockIdx.y)) return;
     float *shared = reinterpret_cast<float *>(dynamic_shared());
     const uint32_t h = blockIdx.x, dk = a.dim_k, dv = a.dim_v, keys = a.n_k_heads * dk, k_head = h % a.n_k_heads;
@@ -92,6 +94,7 @@ __global__ void delta_rule_kernel(DeltaRuleArgs a, StateCall call) {
 
 // A block for a head; a warp for rows of its state.
 __global__ void selective_scan_kernel(SelectiveScanArgs a, StateCall call) {
+    begin_after_predecessor();
     if (!exists(call, blockIdx.y)) return;
     const uint32_t h = blockIdx.x, dim = a.head_dim, n = a.state_dim, inner = a.n_heads * dim;
     const uint32_t group = h / (a.n_heads / a.n_groups), lane = threadIdx.x % 32;
@@ -117,17 +120,17 @@ __global__ void selective_scan_kernel(SelectiveScanArgs a, StateCall call) {
 
 }  // namespace
 
-void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, cudaStream_t stream) {
+void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, bool early, cudaStream_t stream) {
     const dim3 grid((channels + kThreads - 1) / kThreads, call.step.n_sequences);
-    launch_early(short_conv_kernel, {grid, kThreads}, stream, false, args, call, channels);
+    launch_early(short_conv_kernel, {grid, kThreads}, stream, early, args, call, channels);
 }
-void delta_rule(const DeltaRuleArgs &args, const StateCall &call, cudaStream_t stream) {
+void delta_rule(const DeltaRuleArgs &args, const StateCall &call, bool early, cudaStream_t stream) {
     const dim3 grid(args.n_v_heads, call.step.n_sequences);
-    launch_early(delta_rule_kernel, {grid, kThreads, 2 * args.dim_k * sizeof(float)}, stream, false, args, call);
+    launch_early(delta_rule_kernel, {grid, kThreads, 2 * args.dim_k * sizeof(float)}, stream, early, args, call);
 }
-void selective_scan(const SelectiveScanArgs &args, const StateCall &call, cudaStream_t stream) {
+void selective_scan(const SelectiveScanArgs &args, const StateCall &call, bool early, cudaStream_t stream) {
     const dim3 grid(args.n_heads, call.step.n_sequences);
-    launch_early(selective_scan_kernel, {grid, kThreads}, stream, false, args, call);
+    launch_early(selective_scan_kernel, {grid, kThreads}, stream, early, args, call);
 }
 
 }  // namespace el::cuda

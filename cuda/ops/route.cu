@@ -22,6 +22,7 @@ __device__ uint64_t rank_of(float x, uint32_t expert) {
 
 __global__ void __launch_bounds__(32 * kWarps)
     route_kernel(RouteArgs a, const float *logits, const int32_t *sequence_of, int n, float *out) {
+    begin_after_predecessor();
     const uint32_t row = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= uint32_t(n)) return;
     logits += sequence_of && sequence_of[row] < 0 ? 0 : size_t(row) * a.n_experts;
@@ -52,10 +53,10 @@ __global__ void __launch_bounds__(32 * kWarps)
 
 }  // namespace
 
-void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n,
+void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n, bool early,
            cudaStream_t stream) {
     const auto blocks = unsigned((n + int(kWarps) - 1) / int(kWarps));
-    launch_early(route_kernel, {blocks, 32 * kWarps}, stream, false, args, logits, sequence_of, n, out);
+    launch_early(route_kernel, {blocks, 32 * kWarps}, stream, early, args, logits, sequence_of, n, out);
 }
 
 }  // namespace el::cuda

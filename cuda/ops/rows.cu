@@ -1,4 +1,5 @@
 // Ops on rows: gates, scales, slices, rope and sums of experts.
+#include "launch.h"
 #include "ops/activation.cuh"
 #include "ops/heads.cuh"
 
@@ -7,15 +8,15 @@ namespace {
 
 constexpr int kThreads = 256;
 
-unsigned blocks_for(size_t n) { return unsigned((n + kThreads - 1) / kThreads); }
-
 __global__ void gate_kernel(GateCall c, size_t n) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
     c.out[i] = gated(c.activation, c.a[c.a_width == 1 ? i / c.width : i], c.b ? c.b[i] : 1.0f);
 }
 
 template <typename T> __global__ void add_kernel(const T *a, const T *b, size_t n, T *out) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
     if constexpr (std::is_same_v<T, float4>)
@@ -25,6 +26,7 @@ template <typename T> __global__ void add_kernel(const T *a, const T *b, size_t 
 }
 
 __global__ void scale_kernel(ScaleCall c, size_t n) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
     float factor = c.args.factor;
@@ -35,11 +37,13 @@ __global__ void scale_kernel(ScaleCall c, size_t n) {
 }
 
 __global__ void soft_cap_kernel(float cap, const float *x, size_t n, float *out) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i < n) out[i] = cap * tanhf(x[i] / cap);
 }
 
 __global__ void slice_kernel(SliceArgs a, const float *x, uint32_t in_width, size_t n, float *out) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
     const size_t width = size_t(a.groups) * a.n, row = i / width, g = i % width / a.n;
@@ -47,13 +51,15 @@ __global__ void slice_kernel(SliceArgs a, const float *x, uint32_t in_width, siz
 }
 
 __global__ void take_kernel(const float *x, const int32_t *row, uint32_t width, size_t n, float *out) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i < n) out[i] = x[size_t(row[i / width]) * width + i % width];
 }
 
 // A block for a token, a thread for each pair of each head; the rest of a head is copied.
 __global__ void rope_kernel(Rope r, const int32_t *position, const float *x, float *out) {
-    extern __shared__ float2 turns[];
+    begin_after_predecessor();
+    auto *turns = &dynamic_shared_as<float2>();
     const RopeArgs &a = r.args;
     const uint32_t half = a.dims / 2, width = a.n_heads * a.head_dim;
     make_turns(r, position[blockIdx.x], turns);
@@ -78,6 +84,7 @@ __global__ void rope_kernel(Rope r, const int32_t *position, const float *x, flo
 }
 
 __global__ void expert_scale_kernel(ExpertScaleCall c, size_t n) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
     const uint32_t part = c.width / c.n_used;
@@ -88,6 +95,7 @@ __global__ void expert_scale_kernel(ExpertScaleCall c, size_t n) {
 
 __global__ void combine_kernel(const float *parts, const float *route, uint32_t n_used, uint32_t width, size_t n,
                                float *out) {
+    begin_after_predecessor();
     const size_t i = size_t(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= n) return;
     const size_t row = i / width;
@@ -97,46 +105,54 @@ __global__ void combine_kernel(const float *parts, const float *route, uint32_t 
     out[i] = sum;
 }
 
+// A thread for each of n.
+template <typename... Params, typename... Args>
+void start(void (*kernel)(Params...), size_t n, bool early, cudaStream_t stream, Args &&...args) {
+    allow_shared(kernel, 0);
+    launch_early(kernel, {unsigned((n + kThreads - 1) / kThreads), kThreads}, stream, early, args...);
+}
+
 }  // namespace
 
-void gate(const GateCall &c, cudaStream_t stream) {
+void gate(const GateCall &c, bool early, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
-    gate_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
+    start(gate_kernel, n, early, stream, c, n);
 }
-void add(const float *a, const float *b, size_t n, float *out, cudaStream_t stream) {
+void add(const float *a, const float *b, size_t n, float *out, bool early, cudaStream_t stream) {
     if (n % 4 == 0)
-        add_kernel<<<blocks_for(n / 4), kThreads, 0, stream>>>(reinterpret_cast<const float4 *>(a),
-                                                               reinterpret_cast<const float4 *>(b), n / 4,
-                                                               reinterpret_cast<float4 *>(out));
+        start(add_kernel<float4>, n / 4, early, stream, reinterpret_cast<const float4 *>(a),
+              reinterpret_cast<const float4 *>(b), n / 4, reinterpret_cast<float4 *>(out));
     else
-        add_kernel<<<blocks_for(n), kThreads, 0, stream>>>(a, b, n, out);
+        start(add_kernel<float>, n, early, stream, a, b, n, out);
 }
-void scale(const ScaleCall &c, cudaStream_t stream) {
+void scale(const ScaleCall &c, bool early, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
-    scale_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
+    start(scale_kernel, n, early, stream, c, n);
 }
-void soft_cap(float cap, const float *x, size_t n, float *out, cudaStream_t stream) {
-    soft_cap_kernel<<<blocks_for(n), kThreads, 0, stream>>>(cap, x, n, out);
+void soft_cap(float cap, const float *x, size_t n, float *out, bool early, cudaStream_t stream) {
+    start(soft_cap_kernel, n, early, stream, cap, x, n, out);
 }
-void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, cudaStream_t stream) {
+void slice(const SliceArgs &args, const float *x, uint32_t in_width, float *out, int n, bool early,
+           cudaStream_t stream) {
     const size_t total = size_t(n) * args.groups * args.n;
-    slice_kernel<<<blocks_for(total), kThreads, 0, stream>>>(args, x, in_width, total, out);
+    start(slice_kernel, total, early, stream, args, x, in_width, total, out);
 }
-void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, cudaStream_t stream) {
+void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, int n, bool early, cudaStream_t stream) {
     const size_t total = size_t(n) * width;
-    take_kernel<<<blocks_for(total), kThreads, 0, stream>>>(x, row, width, total, out);
+    start(take_kernel, total, early, stream, x, row, width, total, out);
 }
-void rope(const Rope &r, const int32_t *position, const float *x, float *out, int n, cudaStream_t stream) {
-    rope_kernel<<<n, kThreads, r.args.dims / 2 * sizeof(float2), stream>>>(r, position, x, out);
+void rope(const Rope &r, const int32_t *position, const float *x, float *out, int n, bool early, cudaStream_t stream) {
+    launch_early(rope_kernel, {unsigned(n), kThreads, r.args.dims / 2 * sizeof(float2)}, stream, early, r, position, x,
+                 out);
 }
-void expert_scale(const ExpertScaleCall &c, cudaStream_t stream) {
+void expert_scale(const ExpertScaleCall &c, bool early, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
-    expert_scale_kernel<<<blocks_for(n), kThreads, 0, stream>>>(c, n);
+    start(expert_scale_kernel, n, early, stream, c, n);
 }
-void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n,
+void combine(const float *parts, const float *route, uint32_t n_used, uint32_t width, float *out, int n, bool early,
              cudaStream_t stream) {
     const size_t total = size_t(n) * width;
-    combine_kernel<<<blocks_for(total), kThreads, 0, stream>>>(parts, route, n_used, width, total, out);
+    start(combine_kernel, total, early, stream, parts, route, n_used, width, total, out);
 }
 
 }  // namespace el::cuda

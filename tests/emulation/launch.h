@@ -8,6 +8,7 @@ namespace el::cuda {
 
 using emulation::wait_for_predecessor;
 inline void let_successor_start() {}
+inline void begin_after_predecessor() { wait_for_predecessor(); }
 inline uint8_t *dynamic_shared() { return emulation::dynamic_shared(); }
 template <typename T> T &dynamic_shared_as() { return *reinterpret_cast<T *>(dynamic_shared()); }
 

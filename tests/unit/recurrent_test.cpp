@@ -1,6 +1,6 @@
 // The kernels of cuda/ops/recurrent.cu on emulated blocks, against the reference backend's functions: steps as they are
 // captured, with fewer tokens and sequences than they have room for.
-#include "emulation/cuda_runtime.h"
+#include "emulation/late.h"
 
 #include "backend/reference/ops.h"
 #include "device.h"
@@ -65,7 +65,11 @@ void check(const Case &c, Sequences sequences, cuda::StateCall call) {
     call.state = state.data();
     call.floats = c.floats;
     call.out = out.data();
-    c.kernel(call);
+    {
+        emulation::Late late;
+        late.add(state);
+        c.kernel(call);
+    }
     for (int32_t s = 0; s < call.step.n_sequences; ++s) {
         const int32_t before = sequences.before[size_t(s)], after = sequences.after[size_t(s)];
         if (after < 0) continue;
@@ -96,7 +100,7 @@ TEST_CASE("short convolutions of several sequences") {
             const auto x = random_floats(kMost * channels), weight = random_floats(kernel * channels),
                        bias = random_floats(channels);
             const Case c{(kernel - 1) * channels, channels,
-                         [&](const cuda::StateCall &call) { cuda::short_conv(args, call, channels, nullptr); },
+                         [&](const cuda::StateCall &call) { cuda::short_conv(args, call, channels, true, nullptr); },
                          [&](const auto &tokens, reference::StateSlots state, float *out) {
                              for (uint32_t i = 0; i < channels; ++i)
                                  reference::short_conv(args,
@@ -118,7 +122,7 @@ TEST_CASE("delta rules of several sequences") {
         const size_t head = size_t(args.dim_k) * args.dim_v;
         const Case c{
             heads * head, heads * args.dim_v,
-            [&](const cuda::StateCall &call) { cuda::delta_rule(args, call, nullptr); },
+            [&](const cuda::StateCall &call) { cuda::delta_rule(args, call, true, nullptr); },
             [&](const auto &tokens, reference::StateSlots state, float *out) {
                 for (uint32_t h = 0; h < heads; ++h)
                     reference::delta_rule(
@@ -139,7 +143,7 @@ TEST_CASE("selective scans of several sequences") {
         const std::vector<float> rate(heads, -0.5f);
         const size_t head = size_t(args.head_dim) * args.state_dim;
         const Case c{heads * head, heads * args.head_dim,
-                     [&](const cuda::StateCall &call) { cuda::selective_scan(args, call, nullptr); },
+                     [&](const cuda::StateCall &call) { cuda::selective_scan(args, call, true, nullptr); },
                      [&](const auto &tokens, reference::StateSlots state, float *out) {
                          for (uint32_t h = 0; h < heads; ++h)
                              reference::selective_scan(

@@ -1,5 +1,5 @@
 // The kernel of cuda/ops/route.cu on emulated blocks.
-#include "emulation/cuda_runtime.h"
+#include "emulation/late.h"
 
 #include "device.h"
 #include "ops.h"
@@ -18,7 +18,13 @@ using namespace el;
 void check(const RouteArgs &args, const std::vector<float> &logits, const std::vector<int32_t> &sequence_of = {}) {
     const size_t n = logits.size() / args.n_experts, used = args.n_used;
     std::vector<float> out(n * 2 * used + 1, 77);
-    cuda::route(args, logits.data(), sequence_of.empty() ? nullptr : sequence_of.data(), out.data(), int(n), nullptr);
+    std::vector<float> late_logits = logits;
+    {
+        emulation::Late late;
+        late.add(late_logits);
+        cuda::route(args, late_logits.data(), sequence_of.empty() ? nullptr : sequence_of.data(), out.data(), int(n),
+                    true, nullptr);
+    }
     CHECK(out.back() == 77);
     for (size_t row = 0; row < n; ++row) {
         const size_t from = !sequence_of.empty() && sequence_of[row] < 0 ? 0 : row;
