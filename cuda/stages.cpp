@@ -177,7 +177,7 @@ std::vector<Stage> find_stages(const Program &program, const StageRules &rules) 
 std::vector<uint32_t> done_with(const std::vector<Stage> &stages, size_t n_ops) {
     std::vector<uint32_t> last(n_ops);
     for (const Stage &s : stages)
-        for (uint32_t i = s.begin; i < s.end; ++i) last[i] = s.end - 1;
+        for (uint32_t i = s.begin; i < s.end; ++i) last[i] = s.kind == Stage::kNormAdd ? i : s.end - 1;
     return last;
 }
 

@@ -38,7 +38,8 @@ int linear_kind(const Op &op);
 
 std::vector<Stage> find_stages(const Program &program, const StageRules &rules);
 
-// For BufferPlan: the last op of each op's stage.
+// For BufferPlan: the last op of each op's stage. But a norm's input is not kept for the addition to it: each thread of
+// norm() writes only where it alone has read.
 std::vector<uint32_t> done_with(const std::vector<Stage> &stages, size_t n_ops);
 
 }  // namespace el::cuda

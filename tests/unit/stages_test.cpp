@@ -160,8 +160,10 @@ TEST_CASE("a stage writes no buffer that it still reads") {
         for (const Stage &s : stages)
             for (uint32_t i = s.begin; i < s.end; ++i)
                 for (uint32_t j = s.begin; j < s.end; ++j)
-                    for (ValueId in : program.ops[j].in)
-                        if (const ValueId out = program.ops[i].out; in != out && buffer(out) >= 0)
-                            CHECK(buffer(out) != buffer(in));
+                    for (ValueId in : program.ops[j].in) {
+                        const ValueId out = program.ops[i].out;
+                        const bool in_place = s.kind == Stage::kNormAdd && j < i;  // each thread what it has read
+                        if (in != out && buffer(out) >= 0 && !in_place) CHECK(buffer(out) != buffer(in));
+                    }
     });
 }
