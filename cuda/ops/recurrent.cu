@@ -122,14 +122,18 @@ __global__ void selective_scan_kernel(SelectiveScanArgs a, StateCall call) {
 
 void short_conv(const ShortConvArgs &args, const StateCall &call, uint32_t channels, bool early, cudaStream_t stream) {
     const dim3 grid((channels + kThreads - 1) / kThreads, call.step.n_sequences);
+    allow_shared(short_conv_kernel, 0);
     launch_early(short_conv_kernel, {grid, kThreads}, stream, early, args, call, channels);
 }
 void delta_rule(const DeltaRuleArgs &args, const StateCall &call, bool early, cudaStream_t stream) {
     const dim3 grid(args.n_v_heads, call.step.n_sequences);
-    launch_early(delta_rule_kernel, {grid, kThreads, 2 * args.dim_k * sizeof(float)}, stream, early, args, call);
+    const size_t shared_bytes = 2 * args.dim_k * sizeof(float);
+    allow_shared(delta_rule_kernel, shared_bytes);
+    launch_early(delta_rule_kernel, {grid, kThreads, shared_bytes}, stream, early, args, call);
 }
 void selective_scan(const SelectiveScanArgs &args, const StateCall &call, bool early, cudaStream_t stream) {
     const dim3 grid(args.n_heads, call.step.n_sequences);
+    allow_shared(selective_scan_kernel, 0);
     launch_early(selective_scan_kernel, {grid, kThreads}, stream, early, args, call);
 }
 

@@ -56,6 +56,7 @@ __global__ void __launch_bounds__(32 * kWarps)
 void route(const RouteArgs &args, const float *logits, const int32_t *sequence_of, float *out, int n, bool early,
            cudaStream_t stream) {
     const auto blocks = unsigned((n + int(kWarps) - 1) / int(kWarps));
+    allow_shared(route_kernel, 0);
     launch_early(route_kernel, {blocks, 32 * kWarps}, stream, early, args, logits, sequence_of, n, out);
 }
 

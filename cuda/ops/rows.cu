@@ -142,8 +142,9 @@ void take_rows(const float *x, const int32_t *row, uint32_t width, float *out, i
     start(take_kernel, total, early, stream, x, row, width, total, out);
 }
 void rope(const Rope &r, const int32_t *position, const float *x, float *out, int n, bool early, cudaStream_t stream) {
-    launch_early(rope_kernel, {unsigned(n), kThreads, r.args.dims / 2 * sizeof(float2)}, stream, early, r, position, x,
-                 out);
+    const size_t shared_bytes = r.args.dims / 2 * sizeof(float2);
+    allow_shared(rope_kernel, shared_bytes);
+    launch_early(rope_kernel, {unsigned(n), kThreads, shared_bytes}, stream, early, r, position, x, out);
 }
 void expert_scale(const ExpertScaleCall &c, bool early, cudaStream_t stream) {
     const size_t n = size_t(c.n) * c.width;
