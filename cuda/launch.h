@@ -17,9 +17,10 @@
 
 namespace el::cuda {
 
-// Waits until the kernel before this one on the stream has ended and its writes are visible. Every kernel started by
-// launch_early() must call it in every thread, before it reads or writes anything that another kernel touches; what is
-// never written (weights, constants) may be read before.
+// Waits until the kernel before this one on the stream has ended and its writes are visible. A kernel that may start
+// early must call it in every thread that reads or writes anything that another kernel touches, before it does, and in
+// some thread in any case: that it has ended tells others that those before it have. What is never written (weights,
+// constants) may be read before.
 __device__ inline void wait_for_predecessor() {
 #if EL_PATH_90
     asm volatile("griddepcontrol.wait;" ::: "memory");

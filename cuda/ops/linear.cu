@@ -89,7 +89,8 @@ template <typename Source> __global__ void expert_kernel(ExpertCall e) {
     }
 }
 
-// A warp for some columns of a row: in a decode step all others wait for this.
+// A warp for some columns of a row: in a decode step all others wait for this. It waits for nothing, so it must not
+// start early; those after it may, but not before the step is there.
 constexpr uint32_t kEmbedCols = 1024;
 template <typename Source> __global__ void embed_kernel(Matrix m, const int32_t *token, float *out) {
     let_successor_start();
