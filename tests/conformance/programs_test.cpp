@@ -222,6 +222,21 @@ void test_orders(Context &c) {
              ValueId a = m.linear(x, m.matrix(Format::kF32, 64, 64)), b = m.norm(x, 2);
              m.finish(m.binary(kAdd, b, a));
          }},
+        {"norm and residual",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF32, 64, 64));
+             m.finish(m.binary(kAdd, a, m.norm(a)));
+         }},
+        {"norm of an uneven row and residual",
+         [](Model &m, ValueId x) {
+             ValueId a = m.linear(x, m.matrix(Format::kF32, 61, 64)), b = m.linear(x, m.matrix(Format::kF32, 61, 64));
+             m.finish(m.binary(kAdd, m.norm(b), a));
+         }},
+        {"norm added to itself",
+         [](Model &m, ValueId x) {
+             ValueId n = m.norm(x);
+             m.finish(m.binary(kAdd, n, n));
+         }},
         {"rows before norm and head",
          [](Model &m, ValueId x) {
              Op op;
