@@ -1,6 +1,6 @@
 // A compiled program with its memory on the device. Steps of few tokens go stage by stage and are captured once, for 1,
-// 2, 4 and 8 tokens, or as many as a step may have, and once more for long contexts; in longer steps every op is a
-// launch of its own. Whoever calls has made its device the current one.
+// 2, 4 and 8 tokens, or as many as a step may have, and once more for long contexts; in longer steps nearly every op
+// is a launch of its own. Whoever calls has made its device the current one.
 #pragma once
 #include "gemm.h"
 #include "ops/matvec.h"

@@ -1,10 +1,10 @@
-// From a step to its kernels: few tokens stage by stage, many op by op.
+// From a step to its kernels: few tokens stage by stage, many mostly op by op.
 #include "executable.h"
 #include "packed.h"
 #include "profile.h"
 #include "step.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace el::cuda {
 

@@ -21,7 +21,7 @@ class Measured(Case):
                  for phase in ("prefill", "decode")]
         self.assertEqual(names[1], ["norm, 3 linear", "2 rope, cache-write, attention", "linear, add",
                                     "norm, 2 linear, gate", "linear, add"])
-        self.assertTrue(all("," not in name for name in names[0]))  # many tokens go op by op
+        self.assertTrue(all("," not in name for name in names[0]))  # many tokens go op by op in such a model
         for phase in ("prefill", "decode"):  # each stage takes a microsecond here
             self.assertAlmostEqual(result[phase]["stages_us"], len(result[phase]["stages"]), places=3)
             self.assertEqual([layer["layer"] for layer in result[phase]["layers"]], [0, 1])
