@@ -48,9 +48,6 @@ void check_supported(const Program &program, const LimitsView &limits, const Chi
     for (Format format : {limits.cache_k, limits.cache_v})
         if (!plane_format_known(format))
             throw Failure(kUnsupported, "the CUDA backend has no cache in %s", format_info(format).name);
-    // Others look at the step before they wait for the kernels before them: see bring_step().
-    if (program.ops.empty() || program.ops[0].kind != OpKind::kEmbed)
-        throw Failure(kUnsupported, "the CUDA backend has only programs that begin with the lookup of tokens");
     for (const Op &op : program.ops) {
         if (op.kind == OpKind::kAttention && attention_shared_bytes(op.attention) > chip.block_shared_bytes)
             throw Failure(kUnsupported,
