@@ -8,6 +8,8 @@
 
 namespace el::cuda {
 
+static ValueId other_input(const Op &op, ValueId one) { return op.in[op.in[0] == one ? 1 : 0]; }
+
 bool Executable::of_tokens(const Op &op) const {
     const ValueId leading = op.out != kNoValue ? op.out : op.in[0];
     return program.values[size_t(leading)].rows == Rows::kTokens;
@@ -44,9 +46,8 @@ bool Executable::launch_as_one(const Stage &stage, const Step &host, const Step 
     if (stage.kind == Stage::kProducts && !launch_products(stage, n)) return false;
     if (stage.kind == Stage::kHeads && !launch_heads(stage, host, device, n)) return false;
     if (stage.kind == Stage::kNormAdd && n > 0) {
-        const Op &add = program.ops[size_t(stage.add)];
-        const bool first = add.in[0] == program.ops[size_t(stage.norm)].out;
-        launch_norm(program.ops[size_t(stage.norm)], n, data(add.in[first ? 1 : 0]), data(add.out));
+        const Op &norm = program.ops[size_t(stage.norm)], &add = program.ops[size_t(stage.add)];
+        launch_norm(norm, n, data(other_input(add, norm.out)), data(add.out));
     }
     return range.done();
 }
@@ -97,8 +98,7 @@ bool Executable::launch_products(const Stage &stage, int n) const {
     }
     if (stage.add >= 0) {
         const Op &op = program.ops[size_t(stage.add)];
-        const bool first = op.in[0] == program.ops[size_t(stage.first_linear)].out;
-        c.residual = data(op.in[first ? 1 : 0]);
+        c.residual = data(other_input(op, program.ops[size_t(stage.first_linear)].out));
         c.part[0].out = data(op.out);
     }
     c.quantized = at.quantized;

@@ -7,6 +7,8 @@
 
 namespace el::cuda {
 
+inline bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }  // for loads of 16 bytes
+
 struct Matrix {
     const uint8_t *data = nullptr;  // [rows, row_bytes], or packed
     Format format = Format::kF32;

@@ -36,7 +36,6 @@ template <uint32_t kN> __device__ void load(float (&to)[kN], const float *from) 
     for (uint32_t i = 0; i < kN; i += 4)
         *reinterpret_cast<float4 *>(to + i) = *reinterpret_cast<const float4 *>(from + i);
 }
-bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 struct Part {
     const uint8_t *data;  // the first row that is wanted
@@ -169,10 +168,6 @@ template <int N> struct Shared {
     float sums[2][kMostWarps][kRows * N];  // of this tile and of the one before
     float squares[kMostWarps][N];
 };
-
-template <int M> __device__ float reduce(float (&v)[M]) {
-    return join_lanes<M, 32>(v, [](float x, float y) { return x + y; });
-}
 
 // N: tokens there is room for.
 template <typename F, int N> __global__ void __launch_bounds__(32 * kMostWarps, N <= 2 ? 3 : 2)

@@ -83,8 +83,6 @@ __global__ void any_norm_kernel(NormCall c) {
     }
 }
 
-bool aligned(const void *p) { return reinterpret_cast<uintptr_t>(p) % sizeof(float4) == 0; }
-
 }  // namespace
 
 void norm(const NormCall &c, bool early, cudaStream_t stream) {

@@ -28,6 +28,11 @@ template <int M, int kLanes, int kStep = 1, typename T, typename Join> __device_
     }
 }
 
+// Sums of M values over the lanes of a warp; lane l gets value l % M.
+template <int M> __device__ float reduce(float (&v)[M]) {
+    return join_lanes<M, 32>(v, [](float a, float b) { return a + b; });
+}
+
 // Over kThreads neighbours: a warp, or all of the block.
 template <int kThreads> __device__ float block_sum(float x) {
     x = warp_sum(x);

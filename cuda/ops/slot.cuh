@@ -179,9 +179,4 @@ template <typename F, int N, typename Release> __device__ void multiply(const ui
     add_products<F, N>(unit, lanes, input, row_bytes, sums);
 }
 
-// Sums of M values over the lanes of a warp; lane l gets value l % M.
-template <int M> __device__ float reduce(float (&v)[M]) {
-    return join_lanes<M, 32>(v, [](float a, float b) { return a + b; });
-}
-
 }  // namespace el::cuda
