@@ -153,6 +153,10 @@ class TensorList {
             vector(at + "attn_k_norm.weight", shape_.wide_norms ? keys : shape_.head_dim, Fill::kOnes);
         }
         vector(at + "ffn_norm.weight", shape_.width, Fill::kOnes);
+        if (shape_.post_norms) {
+            vector(at + "post_attention_norm.weight", shape_.width, Fill::kOnes);
+            vector(at + "post_ffw_norm.weight", shape_.width, Fill::kOnes);
+        }
         feed_forward(at, usual, maybe_finer);
     }
 
@@ -180,6 +184,7 @@ void set_metadata(el::GgufWriter &file, const Shape &shape, const Mixture &mixtu
     file.set(prefix + "attention.key_length", shape.head_dim);
     file.set(prefix + "attention.value_length", shape.head_dim);
     file.set(prefix + "attention.layer_norm_rms_epsilon", shape.norm_epsilon);
+    if (shape.window) file.set(prefix + "attention.sliding_window", shape.window);
     file.set(prefix + "rope.dimension_count", shape.head_dim);
     file.set(prefix + "rope.freq_base", shape.rope_base);
     file.set(prefix + "vocab_size", shape.vocab);

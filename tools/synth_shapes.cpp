@@ -7,7 +7,7 @@ namespace {
 
 // clang-format off
 constexpr Shape kShapes[] = {
-    // name, architecture, layers, width, ffn, heads, kv heads, head_dim, vocab, context, rope base, factor, epsilon, tied, bias, qk norm, wide norms, experts, experts used
+    // name, architecture, layers, width, ffn, heads, kv heads, head_dim, vocab, context, rope base, factor, epsilon, tied, bias, qk norm, wide norms, experts, experts used, post norms, window
     {"llama-3.2-1b",   "llama", 16, 2048,  8192, 32,  8,  64, 128256, 131072,  500000, 32, 1e-5f, true,  false, false},
     {"llama-3.2-3b",   "llama", 28, 3072,  8192, 24,  8, 128, 128256, 131072,  500000, 32, 1e-5f, true,  false, false},
     {"llama-3.1-8b",   "llama", 32, 4096, 14336, 32,  8, 128, 128256, 131072,  500000,  8, 1e-5f, false, false, false},
@@ -20,6 +20,8 @@ constexpr Shape kShapes[] = {
     {"qwen3-8b",       "qwen3", 36, 4096, 12288, 32,  8, 128, 151936,  40960, 1000000,  0, 1e-6f, false, false, true},
     {"qwen3-30b-a3b", "qwen3moe", 48, 2048, 768, 32, 4, 128, 151936,  40960, 1000000,  0, 1e-6f, false, false, true, false, 128, 8},
     {"olmoe-1b-7b",    "olmoe", 16, 2048,  1024, 16, 16, 128,  50304,   4096,   10000,  0, 1e-5f, false, false, true, true, 64, 8},
+    {"gemma-3-1b",    "gemma3", 26, 1152,  6912,  4,  1, 256, 262144,  32768, 1000000,  0, 1e-6f, true,  false, true, false, 0, 0, true, 512},
+    {"gemma-3-4b",    "gemma3", 34, 2560, 10240,  8,  4, 256, 262144, 131072, 1000000,  0, 1e-6f, true,  false, true, false, 0, 0, true, 1024},
     {"qwen2.5-3b",     "qwen2", 36, 2048, 11008, 16,  2, 128, 151936,  32768, 1000000,  0, 1e-6f, true,  true,  false},
 };
 // clang-format on

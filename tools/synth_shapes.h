@@ -17,6 +17,8 @@ struct Shape {
     bool qk_norm;   // norms of query and key: of each head, or with wide_norms of all heads together
     bool wide_norms = false;
     uint32_t experts = 0, experts_used = 0;  // 0: none; ffn_width is that of an expert
+    bool post_norms = false;                 // norms after attention and feed-forward, too
+    uint32_t window = 0;                     // of the layers that have one, in tokens; 0: none
 };
 
 std::span<const Shape> shapes();

@@ -373,6 +373,16 @@ class Synth(Case):
         self.assertEqual(data["metadata"]["tokenizer.ggml.model"], "none")
         os.unlink(path)
 
+    def test_norms_after_and_windows(self):
+        path = self.synth("gemma-3-1b", "--layers", 1)
+        data = json.loads(self.ok("inspect", path, "--json").text)
+        names = {tensor["name"] for tensor in data["tensors"]}
+        self.assertLessEqual({"blk.0.post_attention_norm.weight", "blk.0.post_ffw_norm.weight"}, names)
+        self.assertEqual(data["metadata"]["gemma3.attention.sliding_window"], 512)
+        result = json.loads(self.ok("bench", "-m", path, "-p", 2, "-n", 2, "-d", 4, "-r", 1, "--json").text)
+        self.assertGreater(result["decode_tokens_per_s"]["median"], 0)
+        os.unlink(path)
+
     def test_what_cannot_be_done(self):
         self.assertIn("llama-3.1-8b", self.ok("synth", "--list").text)
         self.fails(2, "no shape 'gpt-9'", "synth", "gpt-9", scratch("x.gguf"))
