@@ -1,5 +1,6 @@
 // What the format headers share with device code: the host/device mark and exact conversions between float32 and the
-// 16-bit floats, in plain integer code that gives the same bits everywhere.
+// 16-bit floats: in plain integer code, and on devices by their own instructions, which give the same bits (but for
+// those of a NaN).
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -25,16 +26,29 @@ EL_HD inline float bits_float(uint32_t bits) {
 }
 
 EL_HD inline float f16_to_f32(uint16_t h) {
+#ifdef __CUDA_ARCH__
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+    return x;
+#else
     uint32_t sign = uint32_t(h & 0x8000) << 16, magnitude = h & 0x7fff;
     uint32_t normal = (magnitude << 13) + (112u << 23);  // the exponent's bias grows from 15 to 127
     uint32_t special = 0x7f800000 | magnitude << 13;
     uint32_t subnormal = float_bits(float(int32_t(magnitude)) * 0x1p-24f);
     uint32_t bits = magnitude >= 0x7c00 ? special : magnitude >= 0x400 ? normal : subnormal;
     return bits_float(sign | bits);
+#endif
 }
 
 // Rounds to nearest, ties to even; too large becomes infinity, NaN stays NaN.
 EL_HD inline uint16_t f32_to_f16(float x) {
+#ifdef __CUDA_ARCH__
+    // Its bits as an integer: of a 16-bit register of this instruction, ptxas 13.0 converts the value where a byte is
+    // wanted (F2I.U8.F16).
+    uint32_t bits;
+    asm("{ .reg .b16 h; cvt.rn.f16.f32 h, %1; mov.b32 %0, {h, 0}; }" : "=r"(bits) : "f"(x));
+    return uint16_t(bits);
+#else
     uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffff, h;
     if (magnitude > 0x7f800000) {
         h = 0x7e00 | (magnitude >> 13 & 0x3ff);
@@ -46,6 +60,7 @@ EL_HD inline uint16_t f32_to_f16(float x) {
         h = float_bits(bits_float(magnitude) + 0.5f) - float_bits(0.5f);
     }
     return uint16_t(bits >> 16 & 0x8000) | uint16_t(h);
+#endif
 }
 
 EL_HD inline float bf16_to_f32(uint16_t h) { return bits_float(uint32_t(h) << 16); }
