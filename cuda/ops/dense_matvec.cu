@@ -1,6 +1,7 @@
 // Products of matrices of floats with few tokens, with what a stage has before and after them. A block takes tiles of
-// kRows rows in turn; its warps share their columns. Lanes ask for 16 bytes of each row ahead, the first before their
+// some rows in turn; its warps share their columns. Lanes ask for 16 bytes of each row ahead, the first before their
 // input is there: weights depend on no other kernel.
+#include "async_copy.cuh"
 #include "launch.h"
 #include "ops/activation.cuh"
 #include "ops/matvec.h"
@@ -10,13 +11,14 @@
 namespace el::cuda {
 namespace {
 
-constexpr uint32_t kMostWarps = 8, kRows = 4;
+constexpr uint32_t kMostWarps = 8;
+// Of a tile, for N tokens: more cost less for each, but take registers.
+template <int N> constexpr uint32_t kTileRows = N <= 2 ? 8 : 4;
 
 // 16 bytes as floats.
 template <typename F> struct Chunk {
     static constexpr uint32_t kValues = 16 / sizeof(typename F::Block);
-    uint4 bytes;
-    __device__ void load(const uint8_t *from) { bytes = *reinterpret_cast<const uint4 *>(from); }
+    uint4 bytes = {};
     __device__ float value(uint32_t i) const {
         const uint32_t words[4] = {bytes.x, bytes.y, bytes.z, bytes.w};
         typename F::Block block;
@@ -57,7 +59,7 @@ struct Args {
 };
 
 // Where the rows of a tile are.
-struct Tile {
+template <uint32_t kRows> struct Tile {
     int part = 0;
     uint32_t first;  // row of that part
 
@@ -77,7 +79,7 @@ struct Tile {
 };
 
 // A lane's chunks of a warp's tiles, one after the other; the next ones are on their way.
-template <typename F> class Weights {
+template <typename F, uint32_t kRows> class Weights {
   public:
     __device__ Weights(const Args &a, uint32_t warp, uint32_t n_warps)
         : a_(a), tile_(blockIdx.x), chunk_(warp), warp_(warp), n_warps_(n_warps) {
@@ -98,13 +100,14 @@ template <typename F> class Weights {
     // In place of what row(r) is now.
     __device__ void ask(uint32_t r) {
         const uint32_t col = (chunk_ * 32 + threadIdx.x % 32) * Chunk<F>::kValues;
-        if (tile_ < a_.tiles && col < a_.cols) next_[r].load(row_[r] + size_t(col) * sizeof(typename F::Block));
+        if (tile_ < a_.tiles && col < a_.cols)
+            next_[r].bytes = load16(row_[r] + size_t(col) * sizeof(typename F::Block));
     }
 
   private:
     __device__ void find_rows() {
         if (tile_ >= a_.tiles) return;
-        const Tile tile(a_, tile_);
+        const Tile<kRows> tile(a_, tile_);
 #pragma unroll
         for (uint32_t r = 0; r < kRows; ++r) row_[r] = tile.row(a_, r);
     }
@@ -119,7 +122,7 @@ struct Output {
     float *to = nullptr;  // NULL: there is none
     float added = 0, gate_added = 0, residual = 0;
 
-    __device__ Output(const Args &a, const Tile &tile, uint32_t r, uint32_t t) {
+    template <uint32_t kRows> __device__ Output(const Args &a, const Tile<kRows> &tile, uint32_t r, uint32_t t) {
         const Part &p = a.part[tile.part];
         const uint32_t row = tile.first + r;
         if (r >= (a.gate ? kRows / 2 : kRows) || t >= uint32_t(a.n) || row >= p.rows) return;
@@ -165,22 +168,24 @@ __device__ void add(const Chunk<F> &chunk, uint32_t begin, const float (&x)[N][k
 }
 
 template <int N> struct Shared {
-    float sums[2][kMostWarps][kRows * N];  // of this tile and of the one before
+    float sums[2][kMostWarps][kTileRows<N> * N];  // of this tile and of the one before
     float squares[kMostWarps][N];
 };
 
 // N: tokens there is room for.
-template <typename F, int N> __global__ void __launch_bounds__(32 * kMostWarps, N <= 2 ? 3 : 2)
+template <typename F, int N> __global__ void __launch_bounds__(32 * kMostWarps, 2)
     dense_kernel(const __grid_constant__ Args a) {
-    constexpr uint32_t kValues = Chunk<F>::kValues, kSums = kRows * N;
+    constexpr uint32_t kValues = Chunk<F>::kValues, kRows = kTileRows<N>, kSums = kRows * N;
     constexpr uint32_t kAtOnce = N == 8 ? 4 : kValues;  // values of a chunk: registers are scarce
     auto &shared = dynamic_shared_as<Shared<N>>();
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_warps = blockDim.x / 32;
     let_successor_start();
-    Weights<F> weights(a, warp, n_warps);
+    Weights<F, kRows> weights(a, warp, n_warps);
     wait_for_predecessor();
+    const bool kept = kAtOnce == kValues && a.chunks <= n_warps;  // x: a warp needs no other columns
+    float x[N][kAtOnce] = {}, factor = 1;
     for (uint32_t tile = blockIdx.x, turn = 0; tile < a.tiles; tile += gridDim.x, turn ^= 1) {
-        const Output output(a, Tile(a, tile), threadIdx.x / N, threadIdx.x % N);
+        const Output output(a, Tile<kRows>(a, tile), threadIdx.x / N, threadIdx.x % N);
         const bool first = tile == blockIdx.x;
         float sum[kSums] = {}, square[N] = {};
         for (uint32_t chunk = warp; chunk < a.chunks; chunk += n_warps) {
@@ -188,8 +193,7 @@ template <typename F, int N> __global__ void __launch_bounds__(32 * kMostWarps, 
             weights.advance();
 #pragma unroll
             for (uint32_t begin = 0; begin < kValues; begin += kAtOnce) {
-                float x[N][kAtOnce] = {};
-                if (col < a.cols) load_input(a, col + begin, first, x, square);
+                if (col < a.cols && (first || !kept)) load_input(a, col + begin, first, x, square);
 #pragma unroll
                 for (uint32_t r = 0; r < kRows; ++r) {
                     if (col < a.cols) add(weights.row(r), begin, x, sum + r * N);
@@ -204,20 +208,26 @@ template <typename F, int N> __global__ void __launch_bounds__(32 * kMostWarps, 
             if (lane < N) shared.squares[warp][lane] = of_row;
         }
         __syncthreads();
+        if (a.norm && first) {
+            float squares = 0;
+            for (uint32_t i = 0; i < n_warps; ++i) squares += shared.squares[i][threadIdx.x % N];
+            factor = rsqrtf(squares * a.inverse_cols + a.epsilon);
+        }
         if (!output.to) continue;
-        float all[2] = {}, all_squares = 0;  // of the row, and of the one that it is gated by
+        float all[2] = {};  // of the row, and of the one that it is gated by
         for (uint32_t i = 0; i < n_warps; ++i) {
             all[0] += shared.sums[turn][i][threadIdx.x];
             if (a.gate) all[1] += shared.sums[turn][i][threadIdx.x + kSums / 2];
-            if (a.norm) all_squares += shared.squares[i][threadIdx.x % N];
         }
-        const float factor = a.norm ? rsqrtf(all_squares * a.inverse_cols + a.epsilon) : 1.0f;
         output.put(a, factor * all[0], factor * all[1]);
     }
 }
 
 // As many blocks as find room at once, but none with more tiles than others need.
-template <typename F, int N> void start(const Args &a, int n_multiprocessors, bool early, cudaStream_t stream) {
+template <typename F, int N> void start(Args a, int n_multiprocessors, bool early, cudaStream_t stream) {
+    constexpr uint32_t kRows = kTileRows<N>;
+    for (int i = 0; i < a.n_parts; ++i) a.tiles += a.part[i].tiles = (a.part[i].rows + kRows - 1) / kRows;
+    if (a.gate) a.tiles = (a.part[0].rows + kRows / 2 - 1) / (kRows / 2);
     allow_shared(dense_kernel<F, N>, sizeof(Shared<N>));
     const uint32_t rounds = (a.chunks + kMostWarps - 1) / kMostWarps, threads = 32 * ((a.chunks + rounds - 1) / rounds),
                    most = uint32_t(n_multiprocessors) *
@@ -252,10 +262,8 @@ bool dense_matvec(const MatvecCall &c, const Chip &chip, cudaStream_t stream) {
         const MatvecPart &p = c.part[i];
         const uint8_t *data = p.m.data + p.row_begin * p.m.row_bytes;
         if (p.m.format != format || p.m.row_bytes % 16 || !aligned(data)) return false;
-        a.part[i] = {data, p.m.row_bytes, p.rows, (p.rows + kRows - 1) / kRows, p.bias, p.out};
-        a.tiles += a.part[i].tiles;
+        a.part[i] = {data, p.m.row_bytes, p.rows, 0, p.bias, p.out};
     }
-    if (c.gate) a.tiles = (c.part[0].rows + kRows / 2 - 1) / (kRows / 2);
     FormatList<F16, BF16, F32>::for_each([&](auto f) {
         using F = typename decltype(f)::type;
         if (F::kFormat != format) return;
