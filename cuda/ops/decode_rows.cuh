@@ -143,6 +143,7 @@ template <bool kTwo> constexpr int kQuantizedRows = kTwo ? 2 * kUnitRows : kUnit
 // Units for which a warp has memory. More on their way are not faster, and leave room for fewer blocks.
 constexpr int kSlots = 2;
 
+// Made by all threads of a block.
 template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     static constexpr int kRows = kQuantizedRows<kTwo>, kParts = kRows / kUnitRows, kAhead = kSlots - 1;
     Way<kRows> &way;
@@ -155,12 +156,13 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     __device__ QuantizedReader(Way<kRows> &way_, S &shared_, uint8_t *ring_)
         : way(way_), shared(shared_), k(way.call.attention.k), v(way.call.attention.v), ring(ring_),
           arrivals(shared_.arrivals[threadIdx.x / 32]), k_bytes(kRows * int(k.row_bytes)),
-          v_bytes(kRows * int(v.row_bytes)) {}
-    __device__ void prefetch() {
+          v_bytes(kRows * int(v.row_bytes)) {
         if (kHasBulkCopies) {
             if (threadIdx.x % 32 < 2 * kSlots) init_arrivals(&arrivals[threadIdx.x % 32]);
-            __syncwarp();
+            __syncthreads();
         }
+    }
+    __device__ void prefetch() {
         for (int i = 0; i < kAhead; ++i) copy(i);
     }
     __device__ void use(float *result, int stride, float2 *state) {
