@@ -227,9 +227,9 @@ void write_data(el::GgufWriter &file, const std::vector<Tensor> &tensors, const 
 
 void list_shapes() {
     for (const Shape &s : shapes())
-        put(fmt::format("{:<15} {} layers, width {}, ffn {}, {} heads of {}, {} for keys, vocabulary {}{}{}\n", s.name,
-                        s.layers, s.width, s.ffn_width, s.heads, s.head_dim, s.kv_heads, s.vocab,
-                        s.tied ? ", tied" : "",
+        put(fmt::format("{:<15} {} layers, width {}, ffn {}, {} heads of {}, {} for keys, vocabulary {}{}{}{}\n",
+                        s.name, s.layers, s.width, s.ffn_width, s.heads, s.head_dim, s.kv_heads, s.vocab,
+                        s.tied ? ", tied" : "", s.window ? fmt::format(", window {}", s.window) : "",
                         s.experts ? fmt::format(", {} of {} experts", s.experts_used, s.experts) : ""));
 }
 

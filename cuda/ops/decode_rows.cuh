@@ -143,7 +143,6 @@ template <bool kTwo> constexpr int kQuantizedRows = kTwo ? 2 * kUnitRows : kUnit
 // Units for which a warp has memory. More on their way are not faster, and leave room for fewer blocks.
 constexpr int kSlots = 2;
 
-// Made by all threads of a block.
 template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     static constexpr int kRows = kQuantizedRows<kTwo>, kParts = kRows / kUnitRows, kAhead = kSlots - 1;
     Way<kRows> &way;
@@ -153,6 +152,7 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     uint64_t *const arrivals;  // of keys and values of each slot, where the chip has bulk copies
     const int k_bytes, v_bytes;
 
+    // By all threads of a block, as SlotCopies.
     __device__ QuantizedReader(Way<kRows> &way_, S &shared_, uint8_t *ring_)
         : way(way_), shared(shared_), k(way.call.attention.k), v(way.call.attention.v), ring(ring_),
           arrivals(shared_.arrivals[threadIdx.x / 32]), k_bytes(kRows * int(k.row_bytes)),

@@ -12,7 +12,7 @@ namespace el::cuda {
 namespace {
 
 constexpr uint32_t kMostWarps = 8;
-// Of a tile, for N tokens: more cost less for each, but take registers.
+// Rows of a tile where there is room for N tokens: more rows share what a tile costs besides, but take registers.
 template <int N> constexpr uint32_t kTileRows = N <= 2 ? 8 : 4;
 
 // 16 bytes as floats.

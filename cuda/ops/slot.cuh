@@ -33,7 +33,8 @@ using RingBarriers = uint64_t[Ring::kMostStages];
 // Brings slots to a warp's part of the ring: by the copy engine, which one lane asks, or 16 bytes a lane at a time.
 class SlotCopies {
   public:
-    // By all threads of a block.
+    // By all threads of a block: a warp needs only its own barriers, but racecheck takes what some lanes set up for
+    // what all do, and warns unless the block meets after it.
     __device__ SlotCopies(uint8_t *ring, uint32_t n_stages, uint32_t stage_bytes, RingBarriers &barriers)
         : ring_(ring), end_(n_stages * stage_bytes), stage_bytes_(stage_bytes), barriers_(hold_shared(&barriers[0])) {
         if (kHasBulkCopies) {

@@ -1,6 +1,6 @@
 // What the format headers share with device code: the host/device mark and exact conversions between float32 and the
-// 16-bit floats: in plain integer code, and on devices by their own instructions, which give the same bits (but for
-// those of a NaN).
+// 16-bit floats, in plain integer code; of float16 on devices by their own instructions, which give the same bits (but
+// for those of a NaN).
 #pragma once
 #include <cstdint>
 #include <cstring>

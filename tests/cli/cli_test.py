@@ -374,6 +374,7 @@ class Synth(Case):
         os.unlink(path)
 
     def test_norms_after_and_windows(self):
+        self.assertIn("tied, window 512\n", self.ok("synth", "--list").text)
         path = self.synth("gemma-3-1b", "--layers", 1)
         data = json.loads(self.ok("inspect", path, "--json").text)
         names = {tensor["name"] for tensor in data["tensors"]}

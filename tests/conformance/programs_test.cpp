@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <utility>
 
@@ -123,6 +124,21 @@ void test_embeds(Context &c) {
         WeightRef head = tied.program.ops[0].weight[0];
         tied.finish(tied.linear(tied.norm(x), head));
         compare(c, name + " tied", tied, {.threads = 2}, {tokens(1), tokens(9)}, tolerance_of(format));
+    }
+}
+
+// Every finite number that 16 bits can be, the smallest too.
+void test_all_halves(Context &c) {
+    for (auto [format, exponent] : {std::pair(Format::kF16, 0x7c00u), {Format::kBF16, 0x7f80u}}) {
+        const std::string name = fmt::format("{}embed every {}", c.prefix, format_info(format).name);
+        if (!c.report.wanted(name)) continue;
+        Model m(c.seed);
+        m.finish(m.embed(1, 1 << 16, format));
+        for (uint32_t i = 0; i < 1 << 16; ++i) {
+            const auto half = uint16_t((i & exponent) == exponent ? 0 : i);
+            std::memcpy(m.data.back().data() + i * sizeof half, &half, sizeof half);
+        }
+        compare(c, name, m, {.threads = 2}, {tokens(1)}, 0);
     }
 }
 
@@ -375,6 +391,7 @@ void test_programs(Context &c) {
     test_linears(c);
     test_prompts(c);
     test_embeds(c);
+    test_all_halves(c);
     test_ranges(c);
     test_orders(c);
     test_layers(c);

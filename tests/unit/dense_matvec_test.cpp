@@ -126,7 +126,7 @@ TEST_CASE("rows of floats that end within a warp's columns, and that warps share
 }
 
 TEST_CASE("several matrices of floats after a norm") {
-    for (int n : {1, 2, 5})
+    for (int n : {1, 2, 4, 5})
         for (int blocks : {1, 2, 40})
             for (bool norm_weights : {false, true}) {
                 check({.rows = {64, 33, 2, 7},
@@ -137,6 +137,19 @@ TEST_CASE("several matrices of floats after a norm") {
                        .bias = n == 2,
                        .n_multiprocessors = blocks});
             }
+}
+
+TEST_CASE("rows of floats that are wider than what warps keep of their input") {
+    for (Format format : {Format::kF16, Format::kF32})
+        for (int n : {1, 2, 3, 4, 8})
+            for (bool gate : {false, true})
+                check({.format = format,
+                       .rows = gate ? std::vector<uint32_t>{90, 90} : std::vector<uint32_t>{90, 13},
+                       .cols = 2568,
+                       .n = n,
+                       .norm = true,
+                       .gate = gate,
+                       .n_multiprocessors = 1});
 }
 
 TEST_CASE("gates of floats, and residuals") {
