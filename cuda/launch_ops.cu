@@ -90,7 +90,6 @@ bool Executable::launch_products(const Stage &stage, int n) const {
     }
     if (stage.gate >= 0) {
         const Op &op = program.ops[size_t(stage.gate)];
-        if (packed_shape(c.part[0].m.format).rows != packed_shape(c.part[1].m.format).rows) return false;
         if (op.in[0] != program.ops[size_t(stage.first_linear)].out) std::swap(c.part[0], c.part[1]);
         c.gate = true;
         c.activation = op.gate.activation;

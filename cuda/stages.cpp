@@ -42,6 +42,11 @@ class Finder {
                !op.weight[1].exists();
     }
 
+    // Whether a block that has rows of one matrix can have the same rows of the other.
+    static bool same_tiles(const Op &a, const Op &b) {
+        return packed_shape(a.weight[0].format).rows == packed_shape(b.weight[0].format).rows;
+    }
+
     bool products(uint32_t begin, Stage &s) const {
         uint32_t i = begin;
         if (plain_norm(program_.ops[i])) s.norm = int32_t(i++);
@@ -61,7 +66,7 @@ class Finder {
         if (s.n_linears == 2 && is(i, OpKind::kGate)) {
             const ValueId a = at(i)->in[0], b = at(i)->in[1], x = first.out, y = at(i - 1)->out;
             if (uses(x) == 1 && uses(y) == 1 && ((a == x && b == y) || (a == y && b == x)) &&
-                program_.values[size_t(x)].width == program_.values[size_t(y)].width)
+                program_.values[size_t(x)].width == program_.values[size_t(y)].width && same_tiles(first, *at(i - 1)))
                 s.gate = int32_t(i++);
         } else if (s.n_linears == 1 && is(i, OpKind::kAdd)) {
             const bool left = at(i)->in[0] == first.out, right = at(i)->in[1] == first.out;

@@ -98,6 +98,27 @@ TEST_CASE("linears that do not go together are stages of their own") {
     CHECK(kinds[0] != kPackedLinears);
 }
 
+TEST_CASE("a gate of matrices whose tiles are of other heights is an op of its own") {
+    Program program = program_of("tests/golden/arch/llama.gguf");
+    for (Op &op : program.ops)
+        if (op.kind == OpKind::kLinear) op.weight[0].format = Format::kQ6_K;
+    auto stages = [&] {
+        std::vector<std::string> out;
+        for (const Stage &s : stages_of(program))
+            if (program.ops[s.begin].layer == 0) out.push_back(text(s));
+        return out;
+    };
+    REQUIRE(stages().size() == 5);
+    for (Op &op : program.ops)
+        if (op.kind == OpKind::kGate) {
+            Op &up = *std::find_if(program.ops.begin(), program.ops.end(),
+                                   [&](const Op &other) { return other.out == op.in[1]; });
+            up.weight[0].format = Format::kQ8_0;
+        }
+    CHECK(stages() == std::vector<std::string>{"norm linears 3", "heads rope rope write", "linears 1 add",
+                                               "norm linears 2", "op", "linears 1 add"});
+}
+
 TEST_CASE("stages of products take turns, and know when they are among their like") {
     std::string odd, amid;
     for (const Stage &s : stages_of(program_of("tests/golden/arch/llama.gguf")))
