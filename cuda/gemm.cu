@@ -39,6 +39,8 @@ Routes::Routes() {
     kind_ = blas ? kBlas : kTable;
 }
 
+bool Routes::misses_blas() { return has_much_bandwidth() && !Blas::available(); }
+
 int Routes::blas_from(Format format, uint32_t rows) const {
     if (packed_shape(format).bits == 0) rows = 0;
     if (kind_ != kTable) return kind_ == kBlas ? 0 : kNever;

@@ -111,6 +111,7 @@ int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
         out->compute_capability = p.major * 10 + p.minor;
         out->n_multiprocessors = p.multiProcessorCount;
         out->integrated = p.integrated;
+        out->misses_blas = Routes::misses_blas();
         size_t available = 0, total = 0;
         check(cudaMemGetInfo(&available, &total), "asking for the GPU's free memory");
         out->free_bytes = available;

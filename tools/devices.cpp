@@ -4,6 +4,7 @@
 
 #include "engine/backends.h"
 
+#include <cstdlib>
 #include <edgellm/edgellm.hpp>
 #include <memory>
 #include <sstream>
@@ -58,10 +59,12 @@ void show_devices(bool json) {
     const std::string problem = gpu_problem();
     Json gpu = {{"available", problem.empty()}};
     if (!problem.empty()) gpu["reason"] = printable(problem);
-    if (json)
-        put_json({{"devices", list}, {"gpu", gpu}});
-    else if (!problem.empty())
-        put(fmt::format("gpu: not used: {}\n", printable(problem)));
+    Json result = {{"devices", list}, {"gpu", gpu}};
+    const char *named = std::getenv("EDGELLM_DEVICE");  // for models that are loaded without a choice
+    if (named && *named) result["environment"] = printable(named);
+    if (json) return put_json(result);
+    if (!problem.empty()) put(fmt::format("gpu: not used: {}\n", printable(problem)));
+    if (named && *named) put(fmt::format("EDGELLM_DEVICE: {}\n", printable(named)));
 }
 
 }  // namespace

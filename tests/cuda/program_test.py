@@ -48,6 +48,22 @@ class Measured(Case):
                    env={**os.environ, "EDGELLM_DEVICE": "gpu"})
 
 
+    def test_a_missing_cublas_is_told(self):
+        def described(**env):
+            devices = json.loads(self.ok("devices", "--json", env={**os.environ, **env}).text)["devices"]
+            return next(device["description"] for device in devices if device["name"] == "cuda")
+
+        self.assertNotIn("cuBLAS", described())
+        self.assertTrue(described(FAKE_CUDA_BLAS="absent").endswith(", without cuBLAS"))
+        # Where nothing is lost by it.
+        self.assertNotIn("cuBLAS", described(FAKE_CUDA_BLAS="absent", FAKE_CUDA_CAPABILITY="87"))
+
+    def test_what_the_environment_chooses_is_told(self):
+        env = {**os.environ, "EDGELLM_DEVICE": "cpu"}
+        self.assertIn("EDGELLM_DEVICE: cpu\n", self.ok("devices", env=env).text)
+        self.assertEqual(json.loads(self.ok("devices", "--json", env=env).text)["environment"], "cpu")
+
+
 class Missing(Case):
     def test_the_reason_is_told(self):
         for error, reason in ("35", "there is no NVIDIA driver, or it is too old"), ("100", "the driver knows no GPU"):
