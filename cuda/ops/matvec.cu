@@ -6,7 +6,8 @@
 namespace el::cuda {
 namespace {
 
-#if EL_PATH_90  // two blocks, of which one follows the other, share a multiprocessor
+// From 12.0 on multiprocessors have too little shared memory for two.
+#if EL_PATH_90 && __CUDA_ARCH__ < 1200  // two blocks, of which one follows the other, share a multiprocessor
 template <typename Formats> constexpr int kRegisters = 72;
 template <> constexpr int kRegisters<PackedFormats> = 80;
 [[maybe_unused]] constexpr uint32_t kWarps = kMostWarps;
