@@ -47,7 +47,6 @@ class Measured(Case):
         self.fails(1, "no device 'gpu'; choose 'cpu', 'cuda', or 'auto'", "plan", TINY,
                    env={**os.environ, "EDGELLM_DEVICE": "gpu"})
 
-
     def test_a_missing_cublas_is_told(self):
         def described(**env):
             devices = json.loads(self.ok("devices", "--json", env={**os.environ, **env}).text)["devices"]
