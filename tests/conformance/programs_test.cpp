@@ -233,6 +233,18 @@ void test_orders(Context &c) {
              ValueId d = m.linear(x, m.matrix(Format::kQ4_1, 40, 64));
              m.finish(m.binary(kAdd, m.binary(kAdd, a, b), d));
          }},
+        {"mixed formats of a gate",
+         [](Model &m, ValueId x) {
+             ValueId n = m.norm(x);
+             ValueId a = m.linear(n, m.matrix(Format::kQ5_0, 40, 64)), b = m.linear(n, m.matrix(Format::kQ4_1, 40, 64));
+             m.finish(m.binary(kGate, a, b));
+         }},
+        {"mixed formats of a gate, one of which devices cut otherwise",
+         [](Model &m, ValueId x) {
+             ValueId n = m.norm(x);
+             ValueId a = m.linear(n, m.matrix(Format::kQ8_0, 40, 64)), b = m.linear(n, m.matrix(Format::kQ4_1, 40, 64));
+             m.finish(m.binary(kGate, b, a));
+         }},
         {"residual later",
          [](Model &m, ValueId x) {
              ValueId a = m.linear(x, m.matrix(Format::kF32, 64, 64)), b = m.norm(x, 2);
@@ -271,7 +283,7 @@ void test_orders(Context &c) {
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         test.build(m, m.embed(50, 64));
-        const double tolerance = std::string(test.name).find("mixed") == 0 ? 1.5e-2 : 1e-5;
+        const double tolerance = std::string(test.name).find("mixed") == 0 ? 2e-2 : 1e-5;
         for (int n : {1, 2, 13})
             compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, tolerance);
     }
