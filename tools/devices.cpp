@@ -61,7 +61,7 @@ void show_devices(bool json) {
     if (!problem.empty()) gpu["reason"] = printable(problem);
     Json result = {{"devices", list}, {"gpu", gpu}};
     const char *named = std::getenv("EDGELLM_DEVICE");  // for models that are loaded without a choice
-    if (named && *named) result["environment"] = printable(named);
+    if (named && *named) result["EDGELLM_DEVICE"] = printable(named);
     if (json) return put_json(result);
     if (!problem.empty()) put(fmt::format("gpu: not used: {}\n", printable(problem)));
     if (named && *named) put(fmt::format("EDGELLM_DEVICE: {}\n", printable(named)));

@@ -60,7 +60,7 @@ class Measured(Case):
     def test_what_the_environment_chooses_is_told(self):
         env = {**os.environ, "EDGELLM_DEVICE": "cpu"}
         self.assertIn("EDGELLM_DEVICE: cpu\n", self.ok("devices", env=env).text)
-        self.assertEqual(json.loads(self.ok("devices", "--json", env=env).text)["environment"], "cpu")
+        self.assertEqual(json.loads(self.ok("devices", "--json", env=env).text)["EDGELLM_DEVICE"], "cpu")
 
 
 class Missing(Case):
