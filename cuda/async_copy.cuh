@@ -76,12 +76,15 @@ __device__ inline bool is_elected() {
     return elected;
 }
 
-// By one thread, once, before the threads that will use the barrier meet.
-__device__ inline void init_arrivals(uint64_t *barrier) {
+// By all threads of a block, once: each warp's n barriers, at most 32. A warp needs only its own, but racecheck takes
+// what some lanes set up for what all do, and warns unless the block meets after it.
+__device__ inline void init_arrivals(uint64_t *barriers, uint32_t n) {
 #if EL_PATH_90
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
-                 "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(barrier))
-                 : "memory");
+    if (threadIdx.x % 32 < n)
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n"
+                     "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(barriers + threadIdx.x % 32))
+                     : "memory");
+    __syncthreads();
 #endif
 }
 

@@ -152,15 +152,12 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
     uint64_t *const arrivals;  // of keys and values of each slot, where the chip has bulk copies
     const int k_bytes, v_bytes;
 
-    // By all threads of a block, as SlotCopies.
+    // By all threads of a block.
     __device__ QuantizedReader(Way<kRows> &way_, S &shared_, uint8_t *ring_)
         : way(way_), shared(shared_), k(way.call.attention.k), v(way.call.attention.v), ring(ring_),
           arrivals(shared_.arrivals[threadIdx.x / 32]), k_bytes(kRows * int(k.row_bytes)),
           v_bytes(kRows * int(v.row_bytes)) {
-        if (kHasBulkCopies) {
-            if (threadIdx.x % 32 < 2 * kSlots) init_arrivals(&arrivals[threadIdx.x % 32]);
-            __syncthreads();
-        }
+        init_arrivals(arrivals, 2 * kSlots);
     }
     __device__ void prefetch() {
         for (int i = 0; i < kAhead; ++i) copy(i);

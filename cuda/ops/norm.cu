@@ -63,8 +63,7 @@ __global__ void any_norm_kernel(NormCall c) {
     const size_t at = size_t(blockIdx.x) * c.width + size_t(g) * n;
     const float *x = c.x + at;
     float *out = c.out + at;
-    let_successor_start();
-    wait_for_predecessor();
+    begin_after_predecessor();
     float mean = 0;
     if (c.args.kind == NormKind::kLayer) {
         for (uint32_t i = threadIdx.x; i < n; i += kBlock) mean += x[i];

@@ -33,14 +33,10 @@ using RingBarriers = uint64_t[Ring::kMostStages];
 // Brings slots to a warp's part of the ring: by the copy engine, which one lane asks, or 16 bytes a lane at a time.
 class SlotCopies {
   public:
-    // By all threads of a block: a warp needs only its own barriers, but racecheck takes what some lanes set up for
-    // what all do, and warns unless the block meets after it.
+    // By all threads of a block.
     __device__ SlotCopies(uint8_t *ring, uint32_t n_stages, uint32_t stage_bytes, RingBarriers &barriers)
         : ring_(ring), end_(n_stages * stage_bytes), stage_bytes_(stage_bytes), barriers_(hold_shared(&barriers[0])) {
-        if (kHasBulkCopies) {
-            if (threadIdx.x % 32 < n_stages) init_arrivals(&barriers_[threadIdx.x % 32]);
-            __syncthreads();
-        }
+        init_arrivals(barriers_, n_stages);
     }
     // Once for each stage, then each time one is free: with what comes there, or without.
     __device__ void ask(uint32_t stage, const uint8_t *from, uint32_t bytes) const {

@@ -23,7 +23,11 @@ template <int kOpen> void wait_copies() { emulation::wait_for_copies(kOpen); }
 
 inline const bool &kHasBulkCopies = emulation::has_bulk_copies;
 inline bool is_elected() { return threadIdx.x % 32 == 0; }
-inline void init_arrivals(uint64_t *barrier) { emulation::begin_copies(barrier); }
+inline void init_arrivals(uint64_t *barriers, uint32_t n) {
+    if (!kHasBulkCopies) return;
+    if (threadIdx.x % 32 < n) emulation::begin_copies(barriers + threadIdx.x % 32);
+    __syncthreads();
+}
 enum class L2 { kNormal, kEvictFirst };
 inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barrier, L2) {
     emulation::check_alignment(to, 16);
