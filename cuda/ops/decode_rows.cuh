@@ -180,7 +180,7 @@ template <int kDim, typename S, bool kTwo> struct QuantizedReader {
             part.soften(score);
             wait_for_values(i);
             with_quantized_format(v.format, [&](auto f) { part.template add<f()>(slot(i) + k_bytes, score); });
-            __syncwarp();
+            release_to_copies();
         }
         part.put(v.format, result, stride, state);
     }
