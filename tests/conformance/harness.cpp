@@ -18,14 +18,18 @@ void Report::check(const std::string &name, bool ok, const std::string &why) {
     if (!ok) std::printf("FAILED %s: %s\n", name.c_str(), why.c_str());
 }
 
-void Report::compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
-                     double tolerance) {
+double relative_error(const std::vector<float> &expected, const std::vector<float> &got) {
     double error = 0, size = 0;
     for (size_t i = 0; i < expected.size() && i < got.size(); i++) {
         error += std::pow(double(expected[i]) - double(got[i]), 2);
         size += std::pow(double(expected[i]), 2);
     }
-    const double relative = size > 0 ? std::sqrt(error / size) : std::sqrt(error);
+    return size > 0 ? std::sqrt(error / size) : std::sqrt(error);
+}
+
+void Report::compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
+                     double tolerance) {
+    const double relative = relative_error(expected, got);
     const bool ok = expected.size() == got.size() && relative <= tolerance;  // NaN is not
     check(name, ok, fmt::format("relative error {:.3g}, allowed {:.3g} ({} values)", relative, tolerance, got.size()));
 }

@@ -164,6 +164,8 @@ double tolerance_of(Format format);
 double tolerance_of_cache(Format k, Format v, int n_layers);
 constexpr Format kCacheFormats[] = {Format::kF32, Format::kF16, Format::kQ8_0, Format::kQ4_0};
 std::vector<float> flat(const std::vector<std::vector<float>> &parts);
+// The norm of the difference over that of `expected`, of as many values as both have.
+double relative_error(const std::vector<float> &expected, const std::vector<float> &got);
 
 void test_kernels(const Options &options, Report &report, Isa isa);
 void test_programs(Context &c);
