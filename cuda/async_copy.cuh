@@ -116,9 +116,8 @@ __device__ inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) {
 #endif
 }
 
-// By all lanes of a warp that have read what was copied, before one asks for a copy to the same place. That they meet
-// orders the lanes; what they read and what the engine writes is ordered by the fence. Rings of weights do without, as
-// it costs 1 to 2 % there; racecheck finds nothing in them.
+// By all lanes of a warp, each of which has read what was copied, before one asks for a copy to the same place. That
+// they meet orders the lanes; what they read and what the engine writes is ordered by the fence alone.
 __device__ inline void release_to_copies() {
 #if EL_PATH_90
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

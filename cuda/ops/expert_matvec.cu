@@ -141,18 +141,18 @@ template <bool kMany> __global__ void __launch_bounds__(32 * kMatvecWarps, 2)
     const Tiles mine = {uint32_t(all * blockIdx.x / gridDim.x), uint32_t(all * (blockIdx.x + 1) / gridDim.x)};
 
     Cursor at(a, mine.begin * a.slots + warp), ahead = at;
-    auto ask = [&](uint32_t stage) {
+    auto ask = [&](uint32_t stage, bool again) {
         if (ahead.unit < mine.end * a.slots) {
             const size_t tile = size_t(chosen.expert(ahead.chosen)) * a.tiles + ahead.tile;
             copies.ask(stage, a.data + tile * a.tile_bytes + ahead.slot * a.slot_bytes,
-                       ahead.last(a) ? a.last_bytes : a.slot_bytes);
+                       ahead.last(a) ? a.last_bytes : a.slot_bytes, again);
             ahead.next(a);
         } else {
             copies.ask_nothing();
             let_successor_start();
         }
     };
-    for (uint32_t i = 0; i < a.n_stages; ++i) ask(i);
+    for (uint32_t i = 0; i < a.n_stages; ++i) ask(i, false);
     const uint32_t room = a.n_sums / (a.slots * most_pairs);
     for (Tiles now = {mine.begin, 0}; now.begin < mine.end; now.begin = now.end) {
         now.end = min(now.begin + room, mine.end);
@@ -161,8 +161,7 @@ template <bool kMany> __global__ void __launch_bounds__(32 * kMatvecWarps, 2)
             for (; at.unit < now.end * a.slots; at.next(a)) {
                 const uint32_t lanes = at.last(a) ? a.last_lanes : kSlotLanes, n = chosen.size(at.chosen);
                 const Unit<F> weights = read_slot<F>(copies.wait(), lanes);
-                __syncwarp();
-                ask(copies.stage());
+                ask(copies.stage(), true);
                 copies.next();
                 const uint8_t *input = a.input + at.slot * kInputSlotBytes;
 #pragma unroll 1  // weights stay decoded, and the code short

@@ -87,14 +87,14 @@ struct Cursor {
 class Refill {
   public:
     __device__ explicit Refill(const Cursor &first) : piece_(first) {}
-    __device__ void ask(const MatvecArgs &a, const SlotCopies &copies, uint32_t stage) {
+    __device__ void ask(const MatvecArgs &a, const SlotCopies &copies, uint32_t stage, bool again) {
         if (left_ == 0) {
             if (!piece_.exists(a)) return copies.ask_nothing();
             begin(a);
         }
         --left_;
         ++open_;
-        copies.ask(stage, from_, left_ ? bytes_ : end_bytes_);
+        copies.ask(stage, from_, left_ ? bytes_ : end_bytes_, again);
         from_ += bytes_;
     }
     __device__ void used() { --open_; }
@@ -180,7 +180,7 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
     Cursor at(a, warp);
     Refill ahead(at);
 #pragma unroll 1
-    for (uint32_t i = 0; i < a.n_stages; ++i) ahead.ask(a, copies, i);
+    for (uint32_t i = 0; i < a.n_stages; ++i) ahead.ask(a, copies, i, false);
     if (!a.late) let_successor_start();
     Output<N> first(a, threadIdx.x);
     const uint32_t n_warps = blockDim.x / 32;
@@ -215,10 +215,8 @@ template <int N, typename Formats> __device__ void matvec_block(const MatvecArgs
                 for (uint32_t slot = at.first_slot(a), end = at.end_slot(a); slot < end; ++slot) {
                     const uint8_t *weights = copies.wait();
                     multiply<typename decltype(f)::type, N>(weights, slot + 1 == a.slots ? a.last_lanes : kSlotLanes,
-                                                            rows + slot * kInputSlotBytes, a.row_bytes, sum, [&] {
-                                                                __syncwarp();
-                                                                ahead.ask(a, copies, copies.stage());
-                                                            });
+                                                            rows + slot * kInputSlotBytes, a.row_bytes, sum,
+                                                            [&] { ahead.ask(a, copies, copies.stage(), true); });
                     copies.next();
                     ahead.used();
                 }

@@ -38,8 +38,10 @@ class SlotCopies {
         : ring_(ring), end_(n_stages * stage_bytes), stage_bytes_(stage_bytes), barriers_(hold_shared(&barriers[0])) {
         init_arrivals(barriers_, n_stages);
     }
-    // Once for each stage, then each time one is free: with what comes there, or without.
-    __device__ void ask(uint32_t stage, const uint8_t *from, uint32_t bytes) const {
+    // Once for each stage, then, `again`, each time this lane has read one, as all others do: with what comes there, or
+    // without.
+    __device__ void ask(uint32_t stage, const uint8_t *from, uint32_t bytes, bool again) const {
+        if (again) release_to_copies();
         if (kHasBulkCopies) {
             if (is_elected()) copy_bulk(ring_ + stage * stage_bytes_, from, bytes, &barriers_[stage], L2::kEvictFirst);
             return;
@@ -64,7 +66,6 @@ class SlotCopies {
         }
         return ring_ + stage_ * stage_bytes_;
     }
-    // When all lanes have read it.
     __device__ uint32_t stage() const { return stage_; }
     __device__ void next() {
         if ((++stage_) * stage_bytes_ < end_) return;
