@@ -467,6 +467,7 @@ TEST_CASE("without a driver or a GPU the reason is told, and the CPU works") {
 
 TEST_CASE("a GPU that the module has no code for is not used, and the reason told") {
     fake_cuda();
+    setenv("FAKE_CUDA_NO_IMAGE", "1", 1);
     for (const auto &[capability, reason] :
          {std::pair("88", "no code for the GPU, of compute capability 8.8: build it with -Dgpu_arch=88"),
           std::pair("75", "compute capability 7.5; it must be 8.0 or later")}) {
@@ -483,4 +484,5 @@ TEST_CASE("a GPU that the module has no code for is not used, and the reason tol
         unsetenv("FAKE_CUDA_CAPABILITY");
         setenv("EDGELLM_DEVICE", "cpu", 1);
     }
+    unsetenv("FAKE_CUDA_NO_IMAGE");
 }

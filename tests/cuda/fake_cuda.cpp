@@ -272,7 +272,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return free_handle(gra
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) { return call("cudaFuncSetAttribute"); }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *) {
     std::memset(out, 0, sizeof *out);
-    if (std::getenv("FAKE_CUDA_CAPABILITY")) return remember(cudaErrorNoKernelImageForDevice);
+    if (std::getenv("FAKE_CUDA_NO_IMAGE")) return remember(cudaErrorNoKernelImageForDevice);
     return call("cudaFuncGetAttributes");
 }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, const void *, int, size_t) {

@@ -2,8 +2,8 @@
 // memory, copies are made at once, kernels do nothing, and any call can be told to fail.
 //
 // The environment, when the module is loaded: FAKE_CUDA_NO_DEVICE=N (a cudaError_t: what looking for GPUs says),
-// FAKE_CUDA_BLAS=absent. At any time: FAKE_CUDA_CAPABILITY=89, of a GPU for which there is no code;
-// FAKE_CUDA_INTEGRATED=1, of one that shares its memory with the CPU.
+// FAKE_CUDA_BLAS=absent. At any time: FAKE_CUDA_CAPABILITY=89, of a GPU; FAKE_CUDA_NO_IMAGE=1, of one for which there
+// is no code; FAKE_CUDA_INTEGRATED=1, of one that shares its memory with the CPU.
 #pragma once
 #include <cstddef>
 #include <cstdint>
