@@ -36,7 +36,10 @@ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barr
     emulation::copy_bulk(to, from, bytes, barrier);
 }
 inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) { emulation::wait_for_bulk(barrier, parity); }
-inline void release_to_copies() { __syncwarp(); }
+inline void release_to_copies() {
+    emulation::make_fence();
+    __syncwarp();
+}
 
 inline uint4 load16(const void *from) {
     emulation::check_alignment(from, 16);

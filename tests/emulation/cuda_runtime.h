@@ -84,12 +84,13 @@ void copy_async(void *to, const void *from, size_t bytes);  // from NULL: zeros
 void close_copies();
 void wait_for_copies(int open);
 
-// Of runs of bytes, announced by a barrier, whose first wait gets them.
+// Of runs of bytes, announced by a barrier, whose first wait gets them. Who waited makes a fence before the next.
 extern bool has_bulk_copies;     // whether kernels use them
 extern unsigned fitting_blocks;  // on a multiprocessor at once
 void begin_copies(uint64_t *barrier);
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
 void wait_for_bulk(const uint64_t *barrier, unsigned parity);
+void make_fence();
 
 // ---- of clusters
 void arrive_in_cluster();

@@ -47,6 +47,7 @@ struct Warp {
 struct Arrivals {
     std::deque<Copy> copies;
     unsigned n_asked = 0, n_arrived = 0;
+    std::map<unsigned, unsigned> readers = {};  // threads that waited for the last: fences they had made before
 };
 
 struct Block {
@@ -58,6 +59,7 @@ struct Block {
     int counts[2] = {};  // by turns, so that one wait is enough
     std::map<const uint64_t *, Arrivals> arrivals = {};
     std::map<unsigned, Barrier> teams = {};
+    std::map<unsigned, unsigned> fences = {};  // of each thread
 
     uint8_t *memory() { return reinterpret_cast<uint8_t *>(shared.data()); }
 };
@@ -266,10 +268,14 @@ void begin_copies(uint64_t *barrier) {
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
     const auto found = current->block->arrivals.find(barrier);
     if (found == current->block->arrivals.end()) stop("a copy is for a barrier that has not begun");
-    if (!found->second.copies.empty()) stop("a copy is asked for before the one before it was waited for");
-    found->second.copies.push_back({to, from, bytes});
+    Arrivals &a = found->second;
+    if (!a.copies.empty()) stop("a copy is asked for before the one before it was waited for");
+    for (const auto &[thread, before] : a.readers)
+        if (current->block->fences[thread] == before) stop("a copy is asked for, and a reader has made no fence");
+    a.readers.clear();
+    a.copies.push_back({to, from, bytes});
     if (early_copies) std::memcpy(to, from, bytes);
-    ++found->second.n_asked;
+    ++a.n_asked;
     copied_bytes += bytes;
 }
 void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
@@ -277,11 +283,13 @@ void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
     if (found == current->block->arrivals.end()) stop("a thread waits for a barrier that has not begun");
     Arrivals &a = found->second;
     if (a.n_arrived % 2 == parity && a.copies.empty()) wait_for_change(a.n_asked, a.n_asked);
+    a.readers[current->thread] = current->block->fences[current->thread];
     if (a.n_arrived % 2 != parity) return;
     if (!early_copies) std::memcpy(a.copies.front().to, a.copies.front().from, a.copies.front().bytes);
     a.copies.pop_front();
     ++a.n_arrived;
 }
+void make_fence() { ++current->block->fences[current->thread]; }
 
 void arrive_in_cluster() { current->cluster_generation = cluster->all.arrive(); }
 void wait_for_cluster() { wait_for_change(cluster->all.generation, current->cluster_generation); }
