@@ -270,6 +270,7 @@ void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
     if (found == current->block->arrivals.end()) stop("a copy is for a barrier that has not begun");
     Arrivals &a = found->second;
     if (!a.copies.empty()) stop("a copy is asked for before the one before it was waited for");
+    if (a.n_asked && a.readers.size() < 32) stop("a copy is asked for, and not all lanes have waited for the last");
     for (const auto &[thread, before] : a.readers)
         if (current->block->fences[thread] == before) stop("a copy is asked for, and a reader has made no fence");
     a.readers.clear();

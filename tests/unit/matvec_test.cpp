@@ -54,6 +54,17 @@ struct Way {
     bool bulk, early, odd;
 };
 
+// While it lives, kernels have bulk copies or not, and copies arrive as late as they may or, every other time, at once.
+struct Copies {
+    explicit Copies(bool bulk) {
+        static unsigned n = 0;
+        emulation::has_bulk_copies = bulk;
+        emulation::early_copies = n++ % 2;
+    }
+    ~Copies() { emulation::has_bulk_copies = emulation::early_copies = false; }
+    Copies(const Copies &) = delete;
+};
+
 void check(const Shape &s, const Way &way) {
     std::mt19937 random(7);
     std::vector<std::unique_ptr<Weights>> weights;
@@ -85,7 +96,7 @@ void check(const Shape &s, const Way &way) {
     c.odd = way.odd;
     c.formats = way.odd ? uint64_t{1} << uint32_t(Format::kQ6_K) : 0;
     const size_t shared_bytes = way.early ? 227 << 10 : s.block_shared_bytes;
-    emulation::has_bulk_copies = way.bulk;
+    const Copies copies(way.bulk);
     matvec(c, {s.n_multiprocessors, shared_bytes, way.early}, nullptr);
     constexpr size_t kSmall = 200'000;                     // weights; others take long
     if (way.odd && size_t(s.rows[0]) * s.cols < kSmall) {  // the same when kernels before are slow
@@ -290,7 +301,7 @@ void check(const ExpertShape &s, bool bulk) {
     std::vector<float> x = random_floats(random, n_inputs * s.cols), out(n_pairs * s.rows, NAN);
     std::vector<uint8_t> quantized(n_inputs * matvec_scratch(s.cols));
     const LinearCall linear = {w.matrix, 0, s.rows, 0, s.cols, x.data(), bias.data(), out.data(), int(n_pairs)};
-    emulation::has_bulk_copies = bulk;
+    const Copies copies(bulk);
     emulation::Late late;  // kernels before are slow
     for (auto *values : {&x, &route}) late.add(*values);
     REQUIRE(expert_matvec({linear, route.data(), s.n_used, s.own_input}, quantized.data(),
