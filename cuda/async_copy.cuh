@@ -117,7 +117,7 @@ __device__ inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) {
 }
 
 // By all lanes of a warp, each of which has read what was copied, before one asks for a copy to the same place. That
-// they meet orders the lanes; what they read and what the engine writes is ordered by the fence alone.
+// they meet is not enough: the fence orders what a lane has read and what the engine writes.
 __device__ inline void release_to_copies() {
 #if EL_PATH_90
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -38,8 +38,7 @@ class SlotCopies {
         : ring_(ring), end_(n_stages * stage_bytes), stage_bytes_(stage_bytes), barriers_(hold_shared(&barriers[0])) {
         init_arrivals(barriers_, n_stages);
     }
-    // Once for each stage, then, `again`, each time this lane has read one, as all others do: with what comes there, or
-    // without.
+    // Of what comes to a stage: once for each, then, `again`, when this lane has read it; all lanes do, and meet.
     __device__ void ask(uint32_t stage, const uint8_t *from, uint32_t bytes, bool again) const {
         if (again) release_to_copies();
         if (kHasBulkCopies) {
@@ -53,6 +52,7 @@ class SlotCopies {
             if (at + i < bytes) copy_async(to + i, from + at + i);
         close_copies();
     }
+    // Instead, where nothing more comes.
     __device__ void ask_nothing() const {
         if (!kHasBulkCopies) close_copies();
     }
