@@ -47,7 +47,8 @@ struct Warp {
 struct Arrivals {
     std::deque<Copy> copies;
     unsigned n_asked = 0, n_arrived = 0;
-    std::map<unsigned, unsigned> readers = {};  // threads that waited for the last: fences they had made before
+    uint32_t readers = 0;      // lanes of the warp that waited for the last
+    unsigned fences[32] = {};  // that these had made before
 };
 
 struct Block {
@@ -59,7 +60,7 @@ struct Block {
     int counts[2] = {};  // by turns, so that one wait is enough
     std::map<const uint64_t *, Arrivals> arrivals = {};
     std::map<unsigned, Barrier> teams = {};
-    std::map<unsigned, unsigned> fences = {};  // of each thread
+    std::vector<unsigned> fences = {};  // of each thread
 
     uint8_t *memory() { return reinterpret_cast<uint8_t *>(shared.data()); }
 };
@@ -196,6 +197,7 @@ void run(const Launch &launch, const std::function<void()> &kernel) {
                 for (unsigned b = 0; b < launch.cluster; ++b) {
                     Block &block = mine.blocks[b];
                     block = {{x + b, y, z}, n_threads, {n_threads}, std::vector<Warp>(n_threads / 32), {}};
+                    block.fences.assign(n_threads, 0);
                     block.shared.assign((shared_bytes + 15) / 16, {~0u, ~0u, ~0u, ~0u});
                     for (unsigned t = 0; t < n_threads; ++t) start(fibers[b * n_threads + t], block, t);
                 }
@@ -270,10 +272,11 @@ void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
     if (found == current->block->arrivals.end()) stop("a copy is for a barrier that has not begun");
     Arrivals &a = found->second;
     if (!a.copies.empty()) stop("a copy is asked for before the one before it was waited for");
-    if (a.n_asked && a.readers.size() < 32) stop("a copy is asked for, and not all lanes have waited for the last");
-    for (const auto &[thread, before] : a.readers)
-        if (current->block->fences[thread] == before) stop("a copy is asked for, and a reader has made no fence");
-    a.readers.clear();
+    if (a.n_asked && a.readers != ~0u) stop("a copy is asked for, and not all lanes have waited for the last");
+    const unsigned *fences = &current->block->fences[current->thread / 32 * 32];
+    for (unsigned i = 0; i < 32 && a.readers; ++i)
+        if (fences[i] == a.fences[i]) stop("a copy is asked for, and a reader has made no fence");
+    a.readers = 0;
     a.copies.push_back({to, from, bytes});
     if (early_copies) std::memcpy(to, from, bytes);
     ++a.n_asked;
@@ -284,7 +287,8 @@ void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
     if (found == current->block->arrivals.end()) stop("a thread waits for a barrier that has not begun");
     Arrivals &a = found->second;
     if (a.n_arrived % 2 == parity && a.copies.empty()) wait_for_change(a.n_asked, a.n_asked);
-    a.readers[current->thread] = current->block->fences[current->thread];
+    a.readers |= 1u << current->thread % 32;
+    a.fences[current->thread % 32] = current->block->fences[current->thread];
     if (a.n_arrived % 2 != parity) return;
     if (!early_copies) std::memcpy(a.copies.front().to, a.copies.front().from, a.copies.front().bytes);
     a.copies.pop_front();
