@@ -59,6 +59,7 @@ void test_cuda(const Options &options, Report &report) {
     if (options.bench) return bench_device(options, {"cuda", c.isa, c.tested.get()});
     test_programs(c);
     test_ops(c);
+    test_experts(c);
     test_attention_shapes(c);
     test_best(c);
 }
@@ -91,6 +92,7 @@ int main(int argc, char **argv) {
             Context c{report, isa, std::string(isa_name(isa)) + " ", options.seed, create_cpu_backend()};
             test_programs(c);
             test_ops(c);
+            test_experts(c);
             test_attention_shapes(c);
         }
     } catch (const std::exception &error) {

@@ -170,6 +170,7 @@ double relative_error(const std::vector<float> &expected, const std::vector<floa
 void test_kernels(const Options &options, Report &report, Isa isa);
 void test_programs(Context &c);
 void test_ops(Context &c);
+void test_experts(Context &c);
 void test_attention_shapes(Context &c);
 void test_best(Context &c);
 
