@@ -80,6 +80,17 @@ void test_shared_experts(Context &c) {
         }
 }
 
+// So many rows that the rings through which large chips' warps read them are filled again.
+void test_long_experts(Context &c) {
+    const std::string name = c.prefix + "experts rows=8192";
+    if (!c.report.wanted(name) || !c.report.wants_large()) return;
+    const Experts e = {5, 4, 8192, true};
+    Model m(c.seed);
+    ValueId x = m.embed(50, 256), r = route(m, x, e);
+    m.finish(combine(m, experts(m, x, r, Format::kQ4_K, e.ffn, e, false), r, e.ffn));
+    for (int n : {1, 4}) compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 2e-2);
+}
+
 // Many tokens for each expert; one that none has chosen; rows that end within a tile.
 void test_expert_prompts(Context &c) {
     for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kF16, Format::kIQ3_S, Format::kMXFP4})
@@ -163,6 +174,7 @@ void test_expert_orders(Context &c) {
 void test_experts(Context &c) {
     test_mixtures(c);
     test_shared_experts(c);
+    test_long_experts(c);
     test_expert_prompts(c);
     test_expert_orders(c);
 }
