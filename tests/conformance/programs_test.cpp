@@ -314,7 +314,8 @@ void test_orders(Context &c) {
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         test.build(m, m.embed(50, 64));
-        const double tolerance = std::string(test.name).find("mixed") == 0 ? 1.5e-2 : 1e-5;
+        const std::string_view kind = test.name;  // a gate has the errors of both products
+        const double tolerance = !kind.starts_with("mixed") ? 1e-5 : kind.find("gate") == kind.npos ? 1.5e-2 : 3e-2;
         for (int n : {1, 2, 13})
             compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, tolerance);
     }
