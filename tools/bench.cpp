@@ -286,16 +286,15 @@ Json result_json(const Result &result) {
 }
 
 void put_text(const Options &options, const Result &result, bool is_first) {
-    const std::string at = result.depth ? fmt::format(" after {} tokens", result.depth) : "";
+    const std::string at = result.depth ? el::format(" after {} tokens", result.depth) : "";
     if (!result.prefill.empty())
-        put(fmt::format("prefill {} tokens{}: {:.2f} +/- {:.2f} tokens/s, first token after {:.1f} ms\n",
-                        options.prefill, at, result.prefill.mean(), result.prefill.stddev(), result.ttft_ms.mean()));
+        put(el::format("prefill {} tokens{}: {:.2f} +/- {:.2f} tokens/s, first token after {:.1f} ms\n",
+                       options.prefill, at, result.prefill.mean(), result.prefill.stddev(), result.ttft_ms.mean()));
     if (!result.decode.empty()) {
-        std::string line =
-            fmt::format("decode {} tokens{}: {:.2f} +/- {:.2f} tokens/s, {:.2f} GB/s", options.decode, at,
-                        result.decode.mean(), result.decode.stddev(), result.read_bytes_per_s() / 1e9);
-        if (result.device_bytes_per_s > 0) line += fmt::format(", {:.1f} % of the read rate", result.percent_of_read());
-        if (!is_first) line += fmt::format(", {:.1f} % of the first depth's", result.percent_of_first());
+        std::string line = el::format("decode {} tokens{}: {:.2f} +/- {:.2f} tokens/s, {:.2f} GB/s", options.decode, at,
+                                      result.decode.mean(), result.decode.stddev(), result.read_bytes_per_s() / 1e9);
+        if (result.device_bytes_per_s > 0) line += el::format(", {:.1f} % of the read rate", result.percent_of_read());
+        if (!is_first) line += el::format(", {:.1f} % of the first depth's", result.percent_of_first());
         put(line + "\n");
     }
     flush();
@@ -319,14 +318,14 @@ Json latency_json(const Latency &latency) {
 }
 
 void put_text(const SequencesResult &result) {
-    put(fmt::format("{} sequence{}: {:.2f} +/- {:.2f} tokens/s together, {:.2f} each\n", result.n,
-                    result.n == 1 ? "" : "s", result.decode.mean(), result.decode.stddev(),
-                    result.decode.mean() / double(result.n)));
+    put(el::format("{} sequence{}: {:.2f} +/- {:.2f} tokens/s together, {:.2f} each\n", result.n,
+                   result.n == 1 ? "" : "s", result.decode.mean(), result.decode.stddev(),
+                   result.decode.mean() / double(result.n)));
     flush();
 }
 
 void put_text(const Latency &latency) {
-    put(fmt::format(
+    put(el::format(
         "one token: p50 {:.2f}, p90 {:.2f}, p99 {:.2f}, max {:.2f} ms; from cancel to return: at most {:.2f} ms\n",
         latency.token_ms.quantile(0.5), latency.token_ms.quantile(0.9), latency.token_ms.quantile(0.99),
         latency.token_ms.quantile(1), latency.cancel_ms.quantile(1)));
@@ -363,12 +362,12 @@ void bench(const Options &options) {
     Json all = Json::array();
     if (!options.json)
         put(device.kind == EDGELLM_DEVICE_CPU
-                ? fmt::format("{}: {} threads, cpu, {}\n", name, bench.context().n_threads, kernels)
-                : fmt::format("{}: {}, {}\n", name, device.name, device.description));
+                ? el::format("{}: {} threads, cpu, {}\n", name, bench.context().n_threads, kernels)
+                : el::format("{}: {}, {}\n", name, device.name, device.description));
     flush();
     bench.warm_up();
     const double read_bytes_per_s = measure_device(options.compute, device.name).read_bytes_per_s;
-    if (!options.json && read_bytes_per_s > 0) put(fmt::format("reads {:.1f} GB/s\n", read_bytes_per_s / 1e9));
+    if (!options.json && read_bytes_per_s > 0) put(el::format("reads {:.1f} GB/s\n", read_bytes_per_s / 1e9));
     double first_decode = 0;
     for (int32_t depth : depths) {
         Result result = bench.measure(static_cast<size_t>(depth));

@@ -231,7 +231,7 @@ std::vector<int32_t> parse_numbers(std::string_view text, const char *what) {
         int32_t number = 0;
         auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
         if (error != std::errc() || number < 0)
-            throw UsageError(fmt::format("'{}' is no {}", printable(text.substr(0, 20)), what));
+            throw UsageError(el::format("'{}' is no {}", printable(text.substr(0, 20)), what));
         numbers.push_back(number);
         const char *before = text.data();
         text.remove_prefix(static_cast<size_t>(end - before));
@@ -240,9 +240,9 @@ std::vector<int32_t> parse_numbers(std::string_view text, const char *what) {
         if (!text.empty() && text.front() == ',') {
             text.remove_prefix(1);
             skip_space();
-            if (text.empty()) throw UsageError(fmt::format("a {} is missing after the last comma", what));
+            if (text.empty()) throw UsageError(el::format("a {} is missing after the last comma", what));
         } else if (!text.empty() && !space) {
-            throw UsageError(fmt::format("'{}' does not end a {}; use commas", printable(text.substr(0, 20)), what));
+            throw UsageError(el::format("'{}' does not end a {}; use commas", printable(text.substr(0, 20)), what));
         }
     }
     return numbers;

@@ -40,13 +40,13 @@ Json describe(const edgellm_device_info &device) {
 }
 
 void put_text(const edgellm_device_info &device) {
-    put(fmt::format("{}: {}\n", device.name, device.description));
+    put(el::format("{}: {}\n", device.name, device.description));
     if (device.kind == EDGELLM_DEVICE_CPU) {
-        put(fmt::format("  threads   {}\n", device.n_threads));
-        put(fmt::format("  kernels   {}\n", device.isa));
-        put(fmt::format("  features  {}\n", device.features));
+        put(el::format("  threads   {}\n", device.n_threads));
+        put(el::format("  kernels   {}\n", device.isa));
+        put(el::format("  features  {}\n", device.features));
     }
-    if (device.memory_bytes) put(fmt::format("  memory    {}\n", bytes_text(double(device.memory_bytes))));
+    if (device.memory_bytes) put(el::format("  memory    {}\n", bytes_text(double(device.memory_bytes))));
 }
 
 void show_devices(bool json) {
@@ -63,8 +63,8 @@ void show_devices(bool json) {
     const char *named = std::getenv("EDGELLM_DEVICE");  // for models that are loaded without a choice
     if (named && *named) result["EDGELLM_DEVICE"] = printable(named);
     if (json) return put_json(result);
-    if (!problem.empty()) put(fmt::format("gpu: not used: {}\n", printable(problem)));
-    if (named && *named) put(fmt::format("EDGELLM_DEVICE: {}\n", printable(named)));
+    if (!problem.empty()) put(el::format("gpu: not used: {}\n", printable(problem)));
+    if (named && *named) put(el::format("EDGELLM_DEVICE: {}\n", printable(named)));
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ OutputFile::OutputFile(const std::string &path) : path_(path), written_path_(pat
     struct stat info;
     const bool exists = stat(path.c_str(), &info) == 0;
     if (exists && S_ISDIR(info.st_mode)) fail("cannot create {}: it is a directory", path);
-    if (!exists || S_ISREG(info.st_mode)) written_path_ += fmt::format(".part-{}", getpid());
+    if (!exists || S_ISREG(info.st_mode)) written_path_ += el::format(".part-{}", getpid());
     file_ = std::fopen(written_path_.c_str(), "wbe");
     if (!file_) fail("cannot create {}: {}", path, std::strerror(errno));
 }
@@ -61,7 +61,7 @@ void OutputFile::fail_to_write() { fail("cannot write {}: {}", path_, std::strer
 
 NpyWriter::NpyWriter(const std::string &path, std::span<const uint64_t> shape) : file_(path) {
     std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
-    for (uint64_t n : shape) header += fmt::format("{}, ", n);
+    for (uint64_t n : shape) header += el::format("{}, ", n);
     header += "), }";
     constexpr size_t kPrefixBytes = 10, kAlignment = 64;  // the header ends with a newline at a multiple of 64 bytes
     header.append((kAlignment - (kPrefixBytes + header.size() + 1) % kAlignment) % kAlignment, ' ');

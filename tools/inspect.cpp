@@ -31,7 +31,7 @@ std::vector<uint64_t> npy_shape(const el::TensorInfo &tensor) {  // slowest dime
 
 std::string shape_text(const el::TensorInfo &tensor) {
     std::string text = "[";
-    for (uint64_t n : npy_shape(tensor)) text += fmt::format("{}{}", text.size() > 1 ? ", " : "", n);
+    for (uint64_t n : npy_shape(tensor)) text += el::format("{}{}", text.size() > 1 ? ", " : "", n);
     return text + "]";
 }
 
@@ -139,29 +139,29 @@ void put_as_json(const el::GgufFile &file, const Options &options) {
 std::string value_text(const el::Metadata::Entry &entry, bool full) {
     std::string type = el::meta_type_name(entry.type);
     if (entry.type == el::MetaType::kArray) {
-        type = fmt::format("{}[{}]", el::meta_type_name(entry.element), entry.count);
+        type = el::format("{}[{}]", el::meta_type_name(entry.element), entry.count);
         if (!full && entry.count > kShownElements) return type;
     }
     std::string text = printable(el::Metadata::to_text(entry));
     if (!full && text.size() > kShownBytes)
-        text = text.substr(0, kShownBytes) + fmt::format("... ({} bytes)", text.size());
-    return fmt::format("{} {}", type, text);
+        text = text.substr(0, kShownBytes) + el::format("... ({} bytes)", text.size());
+    return el::format("{} {}", type, text);
 }
 
 void put_as_text(const el::GgufFile &file, const Options &options) {
-    put(fmt::format("{}: GGUF version {}, {} part(s), alignment {}\n\nmetadata\n", printable(options.file),
-                    file.version(), file.file_count(), file.alignment()));
+    put(el::format("{}: GGUF version {}, {} part(s), alignment {}\n\nmetadata\n", printable(options.file),
+                   file.version(), file.file_count(), file.alignment()));
     for (const auto &entry : file.metadata().entries())
-        put(fmt::format("  {}: {}\n", printable(entry.key), value_text(entry, options.full)));
+        put(el::format("  {}: {}\n", printable(entry.key), value_text(entry, options.full)));
     put("\ntensors (slowest dimension first)\n");
     for (const el::TensorInfo &tensor : file.tensors())
-        put(fmt::format("  {:<36} {:<7} {:>12}  {}\n", printable(tensor.name), el::format_info(tensor.format).name,
-                        tensor.bytes, shape_text(tensor)));
+        put(el::format("  {:<36} {:<7} {:>12}  {}\n", printable(tensor.name), el::format_info(tensor.format).name,
+                       tensor.bytes, shape_text(tensor)));
     const Totals totals(file);
     put("\ntotals\n");
     auto put_total = [](const std::string &name, const Total &total) {
-        put(fmt::format("  {:<7} {:>5} tensors {:>14} values  {}\n", name, total.tensors, total.values,
-                        bytes_text(double(total.bytes))));
+        put(el::format("  {:<7} {:>5} tensors {:>14} values  {}\n", name, total.tensors, total.values,
+                       bytes_text(double(total.bytes))));
     };
     for (const auto &[name, total] : totals.by_format) put_total(name, total);
     put_total("all", totals.all);

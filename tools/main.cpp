@@ -24,7 +24,7 @@ void check_command(const CLI::App &program, int argc, char **argv) {
     if (argc < 2 || argv[1][0] == '-') return;
     for (const CLI::App *command : program.get_subcommands({}))
         if (command->check_name(argv[1])) return;
-    throw tool::UsageError(fmt::format("there is no command '{}'; edgellm --help lists them", argv[1]));
+    throw tool::UsageError(el::format("there is no command '{}'; edgellm --help lists them", argv[1]));
 }
 
 // A file opened later would take the place of a standard stream that is closed.

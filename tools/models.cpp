@@ -34,10 +34,10 @@ const char *source_name(el::BytesFrom from) {
     return "file";
 }
 
-std::string name_of(const el::CatalogModel &model) { return fmt::format("{} {}", model.family, model.size); }
+std::string name_of(const el::CatalogModel &model) { return el::format("{} {}", model.family, model.size); }
 
 std::string count_text(double millions) {
-    return millions < 1000 ? fmt::format("{:.0f}M", millions) : fmt::format("{:.1f}B", millions / 1000);
+    return millions < 1000 ? el::format("{:.0f}M", millions) : el::format("{:.1f}B", millions / 1000);
 }
 
 Json describe(const el::CatalogModel &model) {
@@ -63,14 +63,14 @@ void put_text() {
     const auto line = [&](std::string_view name, std::string_view count, std::string_view context,
                           std::string_view bytes, std::string_view architecture, std::string_view runs,
                           std::string_view license) {
-        put(fmt::format("{:<{}}  {:>6}  {:>7}  {:>10}  {:<{}}  {:<12}  {}\n", name, name_width, count, context, bytes,
-                        architecture, architecture_width, runs, license));
+        put(el::format("{:<{}}  {:>6}  {:>7}  {:>10}  {:<{}}  {:<12}  {}\n", name, name_width, count, context, bytes,
+                       architecture, architecture_width, runs, license));
     };
     line("model", "params", "context", "Q4_K_M", "architecture", "runs", "license");
     for (const el::CatalogModel &model : el::catalog()) {
         const el::WeightBytes weights = el::q4_k_m_bytes(model);
         const char *mark = weights.from == el::BytesFrom::kGeometry ? "" : "~";
-        line(name_of(model), count_text(model.parameters_millions), fmt::to_string(model.context_tokens),
+        line(name_of(model), count_text(model.parameters_millions), std::to_string(model.context_tokens),
              mark + bytes_text(double(weights.bytes)), model.architecture, proof_name(model.proof), model.license);
     }
     put("\nruns: proven with a real file, proven with a golden model of the same make, or expected to.\n"

@@ -52,7 +52,7 @@ std::string printable(std::string_view text) {
         else if (c == '\t')
             out += "\\t";
         else if (byte < 0x20 || byte == 0x7f)
-            out += fmt::format("\\x{:02x}", byte);
+            out += el::format("\\x{:02x}", byte);
         else
             out += c;
     }
@@ -63,7 +63,7 @@ std::string bytes_text(double bytes) {
     static constexpr std::array<const char *, 5> kUnits{"bytes", "kB", "MB", "GB", "TB"};
     size_t unit = 0;
     for (; bytes >= 1000 && unit + 1 < kUnits.size(); ++unit) bytes /= 1000;
-    return fmt::format("{:.{}f} {}", bytes, unit ? 2 : 0, kUnits[unit]);
+    return el::format("{:.{}f} {}", bytes, unit ? 2 : 0, kUnits[unit]);
 }
 
 Progress::Progress(std::string what, uint64_t total)
@@ -80,7 +80,7 @@ void Progress::at(uint64_t done) {
     next_ = now + std::chrono::milliseconds(terminal_ ? 100 : 10'000);
     shown_ = true;
     double percent = 100.0 * static_cast<double>(done) / static_cast<double>(total_);
-    note_text(fmt::format("{}{}: {:.0f} %{}", terminal_ ? "\r" : "", what_, percent, terminal_ ? "\x1b[K" : "\n"));
+    note_text(el::format("{}{}: {:.0f} %{}", terminal_ ? "\r" : "", what_, percent, terminal_ ? "\x1b[K" : "\n"));
 }
 
 }  // namespace tool

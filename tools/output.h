@@ -1,8 +1,8 @@
 // What commands print: results go to standard output, everything else to standard error.
 #pragma once
+#include "base/format.h"
 #include <chrono>
 #include <cstdint>
-#include <fmt/format.h>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -19,7 +19,7 @@ struct UsageError : std::runtime_error {
 };
 
 template <typename... Args> [[noreturn]] void fail(fmt::format_string<Args...> format, Args &&...args) {
-    throw Failure(fmt::format(format, std::forward<Args>(args)...));
+    throw Failure(el::format(format, std::forward<Args>(args)...));
 }
 
 // Adds to standard output; flush() brings it there. Both throw Failure if it cannot be written.
@@ -29,7 +29,7 @@ void flush();
 // Writes to standard error; a failure there is nobody's.
 void note_text(std::string_view text);
 template <typename... Args> void note(fmt::format_string<Args...> format, Args &&...args) {
-    note_text(fmt::format(format, std::forward<Args>(args)...) + "\n");
+    note_text(el::format(format, std::forward<Args>(args)...) + "\n");
 }
 
 // The text on one line, with control characters shown as escapes: names in files are not trusted.

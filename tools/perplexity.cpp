@@ -85,8 +85,8 @@ void perplexity(const Options &options) {
     if (options.json)
         put_json({{"perplexity", score.perplexity()}, {"stderr", score.standard_error()}, {"tokens", score.n}});
     else
-        put(fmt::format("perplexity {:.4f} +/- {:.4f} ({} tokens scored)\n", score.perplexity(), score.standard_error(),
-                        score.n));
+        put(el::format("perplexity {:.4f} +/- {:.4f} ({} tokens scored)\n", score.perplexity(), score.standard_error(),
+                       score.n));
 }
 
 }  // namespace

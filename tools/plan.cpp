@@ -62,16 +62,16 @@ void put_as_json(const Plan &plan) {
 }
 
 std::string cache_formula(const Plan &plan) {
-    std::string text = fmt::format("{} bytes x tokens of context", plan.cache_bytes_per_token());
-    if (const uint64_t fixed = plan.cache_fixed_bytes()) text += fmt::format(" + {} bytes", fixed);
+    std::string text = el::format("{} bytes x tokens of context", plan.cache_bytes_per_token());
+    if (const uint64_t fixed = plan.cache_fixed_bytes()) text += el::format(" + {} bytes", fixed);
     return text + ", the context in whole pages of 32 tokens";
 }
 
 void put_as_text(const Plan &plan) {
     auto line = [](std::string_view device, std::string_view name, uint64_t bytes, std::string_view more = "") {
-        put(fmt::format("{:<7} {:<36} {:>14}  {:>10}{}\n", device, name, bytes, bytes_text(double(bytes)), more));
+        put(el::format("{:<7} {:<36} {:>14}  {:>10}{}\n", device, name, bytes, bytes_text(double(bytes)), more));
     };
-    put(fmt::format("{:<7} {:<36} {:>14}\n", "device", "region", "bytes"));
+    put(el::format("{:<7} {:<36} {:>14}\n", "device", "region", "bytes"));
     for (const edgellm_memory_region &region : plan.regions)
         line(region.device, region.name, region.bytes,
              region.flags & EDGELLM_MEMORY_LOAD_ONLY ? "  while loading" : "");
@@ -80,9 +80,9 @@ void put_as_text(const Plan &plan) {
     line("", "peak of loading", s.load_peak_bytes);
     line("", "budget", s.budget_bytes, plan.fits() ? "  fits" : "  does not fit");
     if (s.context_tokens == 0) return;
-    put(fmt::format("\ncontext: {} tokens; the most that fits: {}\n", s.context_tokens,
-                    s.max_context_tokens ? std::to_string(s.max_context_tokens) : "none"));
-    put(fmt::format("cache:   {}\n", cache_formula(plan)));
+    put(el::format("\ncontext: {} tokens; the most that fits: {}\n", s.context_tokens,
+                   s.max_context_tokens ? std::to_string(s.max_context_tokens) : "none"));
+    put(el::format("cache:   {}\n", cache_formula(plan)));
 }
 
 void show_plan(const Options &options) {

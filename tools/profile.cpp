@@ -192,7 +192,7 @@ class Profiler {
             before = &op;
             if (i + 1 < ops.size() && program_.ops[ops[i + 1]].kind == op.kind) continue;
             if (!part.name.empty()) part.name += ", ";
-            part.name += run > 1 ? fmt::format("{} {}", run, el::op_name(op.kind)) : el::op_name(op.kind);
+            part.name += run > 1 ? el::format("{} {}", run, el::op_name(op.kind)) : el::op_name(op.kind);
         }
         phase.op_kind.push_back(el::op_name(heaviest->kind));
         phase.stages.push_back(part);
@@ -276,15 +276,15 @@ Json phase_json(const Phase &phase, const Options &options, const el::DeviceRate
 void put_table(const char *title, const std::vector<Part> &parts, const Phase &phase, const el::DeviceRates &rates) {
     size_t wide = std::string_view(title).size();
     for (const Part &part : parts) wide = std::max(wide, part.name.size());
-    put(fmt::format("\n{:<{}} {:>5} {:>11} {:>6} {:>10} {:>8} {:>6} {:>9}  {}\n", title, wide, "count", "us", "%", "MB",
-                    "GB/s", "read %", "GFLOP/s", "bound"));
+    put(el::format("\n{:<{}} {:>5} {:>11} {:>6} {:>10} {:>8} {:>6} {:>9}  {}\n", title, wide, "count", "us", "%", "MB",
+                   "GB/s", "read %", "GFLOP/s", "bound"));
     for (const Part &part : parts) {
         const double read = per_second(part.work.bytes(), part.seconds);
-        put(fmt::format("{:<{}} {:>5} {:>11.1f} {:>6.1f} {:>10.3f} {:>8.1f} {:>6.1f} {:>9.1f}  {}\n", part.name, wide,
-                        part.count, part.seconds * 1e6, share(part.seconds, phase.stage_seconds()),
-                        part.work.bytes() / 1e6, read / 1e9, share(read, rates.read_bytes_per_s),
-                        per_second(part.work.flops, part.seconds) / 1e9,
-                        bound_name(bound_of(part.work, part.seconds, rates))));
+        put(el::format("{:<{}} {:>5} {:>11.1f} {:>6.1f} {:>10.3f} {:>8.1f} {:>6.1f} {:>9.1f}  {}\n", part.name, wide,
+                       part.count, part.seconds * 1e6, share(part.seconds, phase.stage_seconds()),
+                       part.work.bytes() / 1e6, read / 1e9, share(read, rates.read_bytes_per_s),
+                       per_second(part.work.flops, part.seconds) / 1e9,
+                       bound_name(bound_of(part.work, part.seconds, rates))));
     }
 }
 
@@ -293,16 +293,16 @@ void put_layers(const Phase &phase) {
     size_t n = 0;
     for (const Part &part : phase.by_layer()) {
         if (part.layer < 0) continue;
-        if (n % kPerLine == 0) put(fmt::format("{}layer {:>3}, us", n == 0 ? "\n" : "", part.layer));
-        put(fmt::format(" {:>9.1f}{}", part.seconds * 1e6, ++n % kPerLine == 0 ? "\n" : ""));
+        if (n % kPerLine == 0) put(el::format("{}layer {:>3}, us", n == 0 ? "\n" : "", part.layer));
+        put(el::format(" {:>9.1f}{}", part.seconds * 1e6, ++n % kPerLine == 0 ? "\n" : ""));
     }
     if (n % kPerLine) put("\n");
 }
 
 void put_phase(const char *name, const Phase &phase, const Options &options, const el::DeviceRates &rates) {
-    put(fmt::format("\n{} of {} token{} after {}: {:.1f} us a step; its stages, timed one by one, {:.1f} us\n", name,
-                    phase.tokens, phase.tokens == 1 ? "" : "s", options.depth, phase.step_seconds * 1e6,
-                    phase.stage_seconds() * 1e6));
+    put(el::format("\n{} of {} token{} after {}: {:.1f} us a step; its stages, timed one by one, {:.1f} us\n", name,
+                   phase.tokens, phase.tokens == 1 ? "" : "s", options.depth, phase.step_seconds * 1e6,
+                   phase.stage_seconds() * 1e6));
     put_table("stage", phase.by_stage(), phase, rates);
     put_table("op", phase.by_op_kind(), phase, rates);
     put_layers(phase);
@@ -344,10 +344,10 @@ void profile(const Options &options) {
                  {"prefill", nullptr},
                  {"decode", nullptr}};
     if (!options.json)
-        put(fmt::format("{}: {}; it reads {:.1f} GB/s and multiplies {:.0f} GFLOP/s\n", printable(name),
-                        cpu ? fmt::format("{} threads, cpu, {}", profiler.n_threads(), kernels)
-                            : fmt::format("{}, {}", device.name, device.description),
-                        rates.read_bytes_per_s / 1e9, rates.matrix_flops_per_s / 1e9));
+        put(el::format("{}: {}; it reads {:.1f} GB/s and multiplies {:.0f} GFLOP/s\n", printable(name),
+                       cpu ? el::format("{} threads, cpu, {}", profiler.n_threads(), kernels)
+                           : el::format("{}, {}", device.name, device.description),
+                       rates.read_bytes_per_s / 1e9, rates.matrix_flops_per_s / 1e9));
     auto show = [&](const char *key, const Phase &phase) {
         json[key] = phase_json(phase, options, rates);
         if (!options.json) put_phase(key, phase, options, rates);

@@ -37,7 +37,7 @@ std::pair<edgellm::Token, float> parse_bias(const std::string &text) {
     char *end = nullptr;
     const float bias = equals == text.npos ? 0 : std::strtof(text.c_str() + equals + 1, &end);
     if (token.size() != 1 || !end || end == text.c_str() + equals + 1 || *end)
-        throw UsageError(fmt::format("--logit-bias {}: must be TOKEN=BIAS, such as 2=-inf", text));
+        throw UsageError(el::format("--logit-bias {}: must be TOKEN=BIAS, such as 2=-inf", text));
     return {token[0], bias};
 }
 

@@ -51,8 +51,8 @@ Answer Session::answer(std::span<const edgellm::Token> conversation, const edgel
 
 std::string Session::timings() const {
     auto rate = [](int64_t tokens, int64_t ns) { return ns > 0 ? double(tokens) * 1e9 / double(ns) : 0.0; };
-    return fmt::format("prompt: {} tokens, {:.1f} tokens/s; answer: {} tokens, {:.1f} tokens/s", n_prompt_,
-                       rate(n_prompt_, prompt_ns_), n_generated_, rate(n_generated_, generate_ns_));
+    return el::format("prompt: {} tokens, {:.1f} tokens/s; answer: {} tokens, {:.1f} tokens/s", n_prompt_,
+                      rate(n_prompt_, prompt_ns_), n_generated_, rate(n_generated_, generate_ns_));
 }
 
 }  // namespace tool

@@ -40,7 +40,7 @@ constexpr Mixture kMixtures[] = {
 
 std::string mixture_names() {
     std::string names;
-    for (const Mixture &mixture : kMixtures) names += fmt::format("{}{}", names.empty() ? "" : ", ", mixture.name);
+    for (const Mixture &mixture : kMixtures) names += el::format("{}{}", names.empty() ? "" : ", ", mixture.name);
     return names;
 }
 
@@ -50,7 +50,7 @@ const Mixture &find_mixture(const std::string &name) {
     const el::FormatInfo *format = el::find_format(std::string_view(name));
     if (format && !format->encode)
         fail("--quant {}: {} can be read, but not written; choose one of {}", name, format->name, mixture_names());
-    throw UsageError(fmt::format("--quant {}: must be one of {}", name, mixture_names()));
+    throw UsageError(el::format("--quant {}: must be one of {}", name, mixture_names()));
 }
 
 // The layers whose value and down matrices get more bits in llama.cpp's Q4_K_M: the first and last eighth, and every
@@ -132,7 +132,7 @@ class TensorList {
         tensors.push_back({name, Format::kF32, 0, cols, fill});
     }
     void add_layer(uint32_t i) {
-        const std::string at = fmt::format("blk.{}.", i);
+        const std::string at = el::format("blk.{}.", i);
         const uint64_t queries = uint64_t{shape_.heads} * shape_.head_dim;
         const uint64_t keys = uint64_t{shape_.kv_heads} * shape_.head_dim;
         const Format usual = mixture_.matrices;
@@ -202,7 +202,7 @@ std::vector<float> vector_values(const Tensor &tensor, const Shape &shape, Rando
 void write_data(el::GgufWriter &file, const std::vector<Tensor> &tensors, const Shape &shape, uint64_t seed) {
     uint64_t total = 0, done = 0;
     for (const Tensor &tensor : tensors) total += tensor.bytes;
-    Progress progress(fmt::format("writing {}", bytes_text(double(total))), total);
+    Progress progress(el::format("writing {}", bytes_text(double(total))), total);
     Random random(~seed);
     RandomWeights weights(seed);
     std::vector<std::byte> buffer;
@@ -227,17 +227,17 @@ void write_data(el::GgufWriter &file, const std::vector<Tensor> &tensors, const 
 
 void list_shapes() {
     for (const Shape &s : shapes())
-        put(fmt::format("{:<15} {} layers, width {}, ffn {}, {} heads of {}, {} for keys, vocabulary {}{}{}{}\n",
-                        s.name, s.layers, s.width, s.ffn_width, s.heads, s.head_dim, s.kv_heads, s.vocab,
-                        s.tied ? ", tied" : "", s.window ? fmt::format(", window {}", s.window) : "",
-                        s.experts ? fmt::format(", {} of {} experts", s.experts_used, s.experts) : ""));
+        put(el::format("{:<15} {} layers, width {}, ffn {}, {} heads of {}, {} for keys, vocabulary {}{}{}{}\n", s.name,
+                       s.layers, s.width, s.ffn_width, s.heads, s.head_dim, s.kv_heads, s.vocab, s.tied ? ", tied" : "",
+                       s.window ? el::format(", window {}", s.window) : "",
+                       s.experts ? el::format(", {} of {} experts", s.experts_used, s.experts) : ""));
 }
 
 void synth(const Options &options) {
     if (options.list) return list_shapes();
     if (options.file.empty()) throw UsageError("give a shape and a file to write; --list names the shapes");
     const Shape *known = find_shape(options.shape.c_str());
-    if (!known) throw UsageError(fmt::format("there is no shape '{}'; edgellm synth --list names them", options.shape));
+    if (!known) throw UsageError(el::format("there is no shape '{}'; edgellm synth --list names them", options.shape));
     Shape shape = *known;
     if (options.layers) shape.layers = options.layers;
     const Mixture &mixture = find_mixture(options.quant);

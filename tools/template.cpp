@@ -43,7 +43,7 @@ void render(const Options &options) {
     el::RenderOptions how;
     if (!options.now.empty()) {
         how.now = el::parse_iso_time(options.now);
-        if (!how.now) throw UsageError(fmt::format("--now {}: is no time such as 2025-07-26T12:00:00", options.now));
+        if (!how.now) throw UsageError(el::format("--now {}: is no time such as 2025-07-26T12:00:00", options.now));
     }
     if (options.model.empty()) {
         el::Template source = el::Template::parse(read_file(options.template_file));

@@ -23,7 +23,7 @@ void put_tokens(const edgellm::Model &model, std::string_view text, uint32_t fla
     std::string line = "[";
     for (edgellm::Token token : model.tokenize(text, flags)) {
         if (line.size() > 1) line += ", ";
-        fmt::format_to(std::back_inserter(line), "{}", token);
+        el::append_format(line, "{}", token);
     }
     put(line + "]\n");
 }

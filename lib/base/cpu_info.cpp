@@ -1,9 +1,9 @@
 #include "base/cpu_info.h"
 
+#include "base/format.h"
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <fmt/format.h>
 #include <fstream>
 #include <sched.h>
 #include <set>
@@ -128,9 +128,9 @@ std::vector<int> usable_cpus() {
 int count_cores(const std::vector<int> &cpus) {
     std::set<std::string> cores;
     for (int cpu : cpus) {
-        std::ifstream in(fmt::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
+        std::ifstream in(el::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
         std::string siblings;
-        if (!std::getline(in, siblings)) siblings = fmt::format("cpu{}", cpu);
+        if (!std::getline(in, siblings)) siblings = el::format("cpu{}", cpu);
         cores.insert(std::move(siblings));
     }
     return static_cast<int>(cores.size());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 
 namespace el {
 
@@ -20,6 +21,10 @@ void format_into(char *text, size_t bytes, fmt::string_view format, fmt::format_
             text[i++] = '?';
     }
     text[n] = '\0';
+}
+
+void append_formatted(std::string &text, fmt::string_view format, fmt::format_args args) {
+    fmt::vformat_to(std::back_inserter(text), format, args);
 }
 
 }  // namespace el

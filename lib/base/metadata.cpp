@@ -2,9 +2,9 @@
 
 #include "base/status.h"
 
+#include "base/format.h"
 #include <algorithm>
 #include <concepts>
-#include <fmt/format.h>
 #include <iterator>
 #include <limits>
 #include <utility>
@@ -96,7 +96,7 @@ void append_quoted(std::string &out, std::string_view text) {
     for (char c : text) {
         if (c == '"' || c == '\\') out += '\\';
         if (static_cast<unsigned char>(c) < 0x20)
-            fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
+            append_format(out, "\\u{:04x}", static_cast<unsigned>(c));
         else
             out += c;
     }
@@ -104,7 +104,7 @@ void append_quoted(std::string &out, std::string_view text) {
 }
 
 void append_number(std::string &out, MetaType type, const std::byte *p) {
-    visit_number(type, p, [&](auto x) { fmt::format_to(std::back_inserter(out), "{}", x); });
+    visit_number(type, p, [&](auto x) { append_format(out, "{}", x); });
 }
 
 }  // namespace
@@ -211,7 +211,7 @@ std::string Metadata::to_text(const Entry &entry, size_t limit) {
     for (uint64_t i = 0; i < entry.count; ++i) {
         if (i > 0) out += ", ";
         if (i == limit) {
-            fmt::format_to(std::back_inserter(out), "... {} in all", entry.count);
+            append_format(out, "... {} in all", entry.count);
             break;
         }
         if (entry.element == MetaType::kString) {

@@ -1,8 +1,8 @@
 #include "engine/context.h"
 
+#include "base/format.h"
 #include <algorithm>
 #include <chrono>
-#include <fmt/format.h>
 #include <limits>
 
 namespace el {
@@ -37,11 +37,10 @@ void Context::take_memory(const ContextPlan &plan) {
     claim_ = BudgetClaim(model_->budget(), bytes);
     if (const Room room = model_->plan().room(claim_.available()); !room.holds(plan.regions)) {
         const uint32_t fits = max_context(model_->plan(), options_, room);
-        refuse(
-            plan.regions, room,
-            fmt::format("a context of {} tokens for {} sequence(s)", options_.context_tokens, options_.max_sequences),
-            fits ? fmt::format("context_tokens of {} would fit", fits)
-                 : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
+        refuse(plan.regions, room,
+               el::format("a context of {} tokens for {} sequence(s)", options_.context_tokens, options_.max_sequences),
+               fits ? el::format("context_tokens of {} would fit", fits)
+                    : "choose a smaller max_batch_tokens, max_sequences or max_outputs, or another cache format");
     }
     memory_bytes_ = all_bytes(plan.regions);
     uint64_t arena_bytes = 0;

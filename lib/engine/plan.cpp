@@ -5,9 +5,9 @@
 #include "program/key_turns.h"
 #include "text/text_stream.h"
 
+#include "base/format.h"
 #include <algorithm>
 #include <cstdlib>
-#include <fmt/format.h>
 #include <limits>
 #include <map>
 
@@ -32,7 +32,7 @@ std::unique_ptr<Backend> create_backend(const std::string &device, bool referenc
         fail(Status::kUnsupported, "device '{:.32}' has no reference kernels; choose 'cpu', which has them", device);
     std::string known;
     for (const BackendEntry &entry : backends())
-        if (known.find(entry.device) == known.npos) known += fmt::format("'{}', ", entry.device);
+        if (known.find(entry.device) == known.npos) known += el::format("'{}', ", entry.device);
     fail(Status::kNotFound, "there is no device '{:.32}'; choose {}or 'auto', for which EDGELLM_DEVICE may stand",
          device, known);
 }
@@ -89,7 +89,7 @@ void add_weights(ModelPlan &plan, const std::string &device) {
     for (size_t i = 0; i < plan.weights.size(); ++i)
         if (plan.weights[i].uses) by_format[plan.weights[i].format] += plan.layout.tensor_bytes[i];
     for (auto [format, bytes] : by_format)
-        plan.regions.push_back({device, fmt::format("weights {}", format_info(format).name), bytes});
+        plan.regions.push_back({device, el::format("weights {}", format_info(format).name), bytes});
 }
 
 // ---- context
@@ -188,8 +188,8 @@ PlannedRegion planned(const MemoryRegion &region, const Program &program, const 
     result.in_arena = region.in_arena;
     if (region.cache_group < 0) return result;
     const CacheGroup &group = program.cache_groups[size_t(region.cache_group)];
-    result.name += fmt::format(" ({} layer{}, {})", group.n_layers, group.n_layers == 1 ? "" : "s",
-                               group.window ? fmt::format("window {}", group.window) : "full");
+    result.name += el::format(" ({} layer{}, {})", group.n_layers, group.n_layers == 1 ? "" : "s",
+                              group.window ? el::format("window {}", group.window) : "full");
     result.n_rows = uint64_t(limits.n_pages[size_t(region.cache_group)]) * kPageTokens;
     result.row_bytes = result.bytes / result.n_rows;
     return result;

@@ -11,7 +11,7 @@ namespace {
 constexpr uint64_t kMaxParts = 99999;  // file names have five digits
 
 // How names end in a split model: part `i` of `n`, counted from 0.
-std::string part_suffix(uint64_t i, uint64_t n) { return fmt::format("-{:05}-of-{:05}.gguf", i + 1, n); }
+std::string part_suffix(uint64_t i, uint64_t n) { return el::format("-{:05}-of-{:05}.gguf", i + 1, n); }
 
 uint64_t required_uint(const Metadata &metadata, std::string_view key) {
     auto value = metadata.get_uint(key);

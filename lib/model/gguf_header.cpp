@@ -60,12 +60,12 @@ class Parser {
             break;
         case Section::kKeys:
             if (entries_.empty() || entries_.back().key.empty())
-                return fmt::format("metadata key number {}", std::max<size_t>(entries_.size(), 1));
-            return fmt::format("metadata key '{:.128}'", entries_.back().key);
+                return el::format("metadata key number {}", std::max<size_t>(entries_.size(), 1));
+            return el::format("metadata key '{:.128}'", entries_.back().key);
         case Section::kTensors:
             if (tensors_.empty() || tensors_.back().name.empty())
-                return fmt::format("tensor number {}", std::max<size_t>(tensors_.size(), 1));
-            return fmt::format("tensor '{:.128}'", tensors_.back().name);
+                return el::format("tensor number {}", std::max<size_t>(tensors_.size(), 1));
+            return el::format("tensor '{:.128}'", tensors_.back().name);
         }
         return "the header";
     }

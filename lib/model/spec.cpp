@@ -91,7 +91,7 @@ void read_rope_scaling(const Keys &keys, const ArchRow &row, RopeSpec &rope) {
         const float growth = 0.1f * std::log(std::max(1.0f, rope.factor));
         rope.magnitude *= (1 + growth) / (1 + keys.real("rope.scaling.yarn_log_multiplier", 0.0f) * growth);
     } else {
-        keys.bad("rope.scaling.type", fmt::format("'{:.32}' is not known; known: none, linear, yarn, longrope", type));
+        keys.bad("rope.scaling.type", el::format("'{:.32}' is not known; known: none, linear, yarn, longrope", type));
     }
 }
 
@@ -103,11 +103,11 @@ RopeSpec read_rope(const Keys &keys, const ArchRow &row, const LayerSpec &layer)
         layer.window && keys.has("rope.dimension_count_swa") ? "rope.dimension_count_swa" : "rope.dimension_count";
     rope.dims = keys.count(dims_key, layer.head_dim_k);
     if (rope.dims > layer.head_dim_k || rope.dims % 2)
-        keys.bad(dims_key, fmt::format("{} must be even and at most the head size {}", rope.dims, layer.head_dim_k));
+        keys.bad(dims_key, el::format("{} must be even and at most the head size {}", rope.dims, layer.head_dim_k));
     // Frequencies are negative powers of the base, so they fall from pair to pair.
     auto base = [&](const char *key, float absent) {
         const float b = keys.real(key, absent);
-        if (!(b > 1)) keys.bad(key, fmt::format("{} is not greater than 1", b));
+        if (!(b > 1)) keys.bad(key, el::format("{} is not greater than 1", b));
         return b;
     };
     rope.base = base("rope.freq_base", 10000.0f);
@@ -129,12 +129,12 @@ bool layer_rotates(const Keys &keys, const ArchRow &row, uint32_t layer, bool wi
 void read_attention(const Keys &keys, const ArchRow &row, uint32_t width, uint32_t n_layers, LayerSpec &layer) {
     if (layer.n_heads % layer.n_kv_heads)
         keys.bad("attention.head_count_kv",
-                 fmt::format("{} does not divide the {} heads", layer.n_kv_heads, layer.n_heads));
+                 el::format("{} does not divide the {} heads", layer.n_kv_heads, layer.n_heads));
     auto length = [&](const char *key, const char *window_key, uint32_t absent) {
         return layer.window && keys.has(window_key) ? keys.count(window_key) : keys.count(key, absent);
     };
     if (!keys.has("attention.key_length") && width % layer.n_heads)
-        keys.bad("attention.head_count", fmt::format("{} does not divide the width {}", layer.n_heads, width));
+        keys.bad("attention.head_count", el::format("{} does not divide the width {}", layer.n_heads, width));
     layer.head_dim_k = length("attention.key_length", "attention.key_length_swa", std::max(1u, width / layer.n_heads));
     layer.head_dim_v = length("attention.value_length", "attention.value_length_swa", layer.head_dim_k);
     const bool wide = row.wide_scale_layers == n_layers;
@@ -154,17 +154,17 @@ void share_keys(const Keys &keys, std::vector<LayerSpec> &layers) {
     for (size_t i = own; i < layers.size(); ++i) {
         layers[i].kv_layer = layers[i].window ? last_windowed : last_full;
         if (layers[i].kv_layer < 0)
-            keys.bad(key, fmt::format("{} leaves layer {} no layer like it to share with", n, i));
+            keys.bad(key, el::format("{} leaves layer {} no layer like it to share with", n, i));
         const LayerSpec &from = layers[static_cast<size_t>(layers[i].kv_layer)];
         if (from.n_kv_heads != layers[i].n_kv_heads)
-            keys.bad(key, fmt::format("layer {} has {} kv heads, layer {} that it shares with has {}", i,
-                                      layers[i].n_kv_heads, layers[i].kv_layer, from.n_kv_heads));
+            keys.bad(key, el::format("layer {} has {} kv heads, layer {} that it shares with has {}", i,
+                                     layers[i].n_kv_heads, layers[i].kv_layer, from.n_kv_heads));
     }
 }
 
 // Files may leave the widths of experts to the tensors; these are checked against each other later.
 uint32_t tensor_cols(const GgufFile &file, uint32_t layer, std::string_view name, uint32_t absent) {
-    const TensorInfo *tensor = file.find_tensor(fmt::format("blk.{}.{}", layer, name));
+    const TensorInfo *tensor = file.find_tensor(el::format("blk.{}.{}", layer, name));
     const uint64_t cols = tensor ? tensor->shape[0] : 0;
     return cols == 0 || cols > uint64_t(std::numeric_limits<int32_t>::max()) ? absent : static_cast<uint32_t>(cols);
 }
@@ -175,8 +175,8 @@ void read_experts(const GgufFile &file, const Keys &keys, uint32_t i, LayerSpec 
     layer.n_experts_used = keys.count("expert_used_count");
     if (layer.n_experts_used > layer.n_experts)
         keys.bad("expert_used_count",
-                 fmt::format("{} is more than the {} experts", layer.n_experts_used, layer.n_experts));
-    if (layer.n_experts > 4096) keys.bad("expert_count", fmt::format("{} is out of range", layer.n_experts));
+                 el::format("{} is more than the {} experts", layer.n_experts_used, layer.n_experts));
+    if (layer.n_experts > 4096) keys.bad("expert_count", el::format("{} is out of range", layer.n_experts));
     layer.expert_width =
         keys.count("expert_feed_forward_length", tensor_cols(file, i, "ffn_down_exps.weight", layer.ffn_width));
     layer.shared_width = keys.count_or_zero("expert_shared_feed_forward_length");
@@ -195,10 +195,10 @@ void read_mixer(const Keys &keys, const ArchRow &row, uint32_t width, LayerSpec 
     layer.state_dim_k = keys.count("ssm.state_size");
     const uint32_t inner = keys.count("ssm.inner_size");
     if (inner % layer.n_state_heads)
-        keys.bad("ssm.inner_size", fmt::format("{} is no multiple of the {} heads", inner, layer.n_state_heads));
+        keys.bad("ssm.inner_size", el::format("{} is no multiple of the {} heads", inner, layer.n_state_heads));
     if (layer.n_state_heads % layer.n_state_keys)
         keys.bad("ssm.group_count",
-                 fmt::format("{} does not divide the {} heads", layer.n_state_keys, layer.n_state_heads));
+                 el::format("{} does not divide the {} heads", layer.n_state_keys, layer.n_state_heads));
     if (inner > 64 * uint64_t(width) || layer.state_dim_k > 65536 || layer.kernel > 65536)
         keys.bad("ssm.inner_size", "or ssm.state_size or ssm.conv_kernel is out of range");
     layer.state_dim_v = inner / layer.n_state_heads;
@@ -245,7 +245,7 @@ std::vector<LayerSpec> read_layers(const GgufFile &file, const Keys &keys, const
         layer.n_heads = heads[i];
         layer.n_kv_heads = kv_heads[i];
         if (layer.n_kv_heads == 0)
-            keys.bad("attention.head_count_kv", fmt::format("is 0 for layer {}, which has attention", i));
+            keys.bad("attention.head_count_kv", el::format("is 0 for layer {}, which has attention", i));
         layer.window = windows[i];
         read_attention(keys, row, width, n_layers, layer);
         layer.rope = read_rope(keys, row, layer);
@@ -278,10 +278,10 @@ uint32_t read_layer_count(const GgufFile &file, Keys &keys, ModelSpec &spec) {
     const char *key = "block_count", *draft_key = "nextn_predict_layers";
     const uint32_t n_blocks = keys.count(key);
     if (n_blocks > file.tensors().size())  // before anything is made of that size
-        keys.bad(key, fmt::format("{} layers, but the file has {} tensors", n_blocks, file.tensors().size()));
+        keys.bad(key, el::format("{} layers, but the file has {} tensors", n_blocks, file.tensors().size()));
     spec.draft_layers = keys.count_or_zero(draft_key);
     if (spec.draft_layers >= n_blocks)
-        keys.bad(draft_key, fmt::format("{} leaves nothing of the {} layers", spec.draft_layers, n_blocks));
+        keys.bad(draft_key, el::format("{} leaves nothing of the {} layers", spec.draft_layers, n_blocks));
     keys.allow_more_layers(spec.draft_layers);
     return n_blocks - spec.draft_layers;
 }
@@ -292,8 +292,7 @@ uint32_t read_vocab(const GgufFile &file, const Keys &keys) {
     if (vocab == 0 || vocab > uint64_t(std::numeric_limits<int32_t>::max()))
         fail(Status::kTensorInvalid, "{}: tensor token_embd.weight is missing or has {} rows", keys.source(), vocab);
     if (keys.has("vocab_size") && keys.count("vocab_size") != vocab)
-        keys.bad("vocab_size",
-                 fmt::format("is {}, but token_embd.weight has {} rows", keys.count("vocab_size"), vocab));
+        keys.bad("vocab_size", el::format("is {}, but token_embd.weight has {} rows", keys.count("vocab_size"), vocab));
     return static_cast<uint32_t>(vocab);
 }
 

@@ -3,8 +3,8 @@
 #include "base/metadata.h"
 #include "base/status.h"
 
+#include "base/format.h"
 #include <cmath>
-#include <fmt/format.h>
 #include <limits>
 #include <optional>
 #include <string>
@@ -52,7 +52,7 @@ class Keys {
     std::vector<int64_t> ints(std::string_view name, size_t n_layers) const {
         std::vector<int64_t> values = *metadata_.get_ints(full(name));
         if (values.size() == n_layers + more_layers_) values.resize(n_layers);
-        if (values.size() != n_layers) bad(name, fmt::format("has {} values for {} layers", values.size(), n_layers));
+        if (values.size() != n_layers) bad(name, el::format("has {} values for {} layers", values.size(), n_layers));
         return values;
     }
 
@@ -65,7 +65,7 @@ class Keys {
     }
     float positive(std::string_view name, std::optional<float> absent = {}) const {
         float v = real(name, absent);
-        if (!(v > 0)) bad(name, fmt::format("{} is not positive", v));
+        if (!(v > 0)) bad(name, el::format("{} is not positive", v));
         return v;
     }
 
@@ -75,7 +75,7 @@ class Keys {
   private:
     uint32_t checked(std::string_view name, uint64_t n, uint32_t least) const {
         if (n < least || n > uint64_t(std::numeric_limits<int32_t>::max()))
-            bad(name, n == UINT64_MAX ? "is out of range" : fmt::format("{} is out of range", n));
+            bad(name, n == UINT64_MAX ? "is out of range" : el::format("{} is out of range", n));
         return static_cast<uint32_t>(n);
     }
 

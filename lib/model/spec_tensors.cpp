@@ -1,8 +1,8 @@
 #include "model/spec_tensors.h"
 #include "base/status.h"
 
+#include "base/format.h"
 #include <charconv>
-#include <fmt/format.h>
 #include <limits>
 
 namespace el {
@@ -276,7 +276,7 @@ void bind_tensors(const GgufFile &file, const Keys &keys, const ArchRow &arch, M
                 continue;
             }
             for (size_t i = 0; i < spec.layers.size(); ++i) {
-                const std::string full = fmt::format("{}{}{}", name.substr(0, hole), i, name.substr(hole + 2));
+                const std::string full = el::format("{}{}{}", name.substr(0, hole), i, name.substr(hole + 2));
                 bind(spec.layers[i], row, full, spec.layers[i]);
                 if (spec.layers[i].kv_layer >= 0 && is_of_keys(row.when)) mark_idle(file, full, idle);
             }

@@ -20,7 +20,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     bool boolean(bool value) override { return add(Value(value)); }
     bool number_integer(number_integer_t value) override { return add(Value(int64_t{value})); }
     bool number_unsigned(number_unsigned_t value) override {
-        if (value > static_cast<uint64_t>(INT64_MAX)) fail_integer(fmt::format_int(value).str());
+        if (value > static_cast<uint64_t>(INT64_MAX)) fail_integer(std::to_string(value));
         return add(Value(static_cast<int64_t>(value)));
     }
     bool number_float(number_float_t value, const string_t &text) override {
@@ -105,7 +105,7 @@ class Writer {
             out_ += value.as_int() ? "true" : "false";
             break;
         case ValueType::kInt:
-            out_ += fmt::format_int(value.as_int()).c_str();
+            out_ += std::to_string(value.as_int());
             break;
         case ValueType::kFloat:
             write_float(value.as_float());
@@ -159,7 +159,7 @@ class Writer {
             write_escape(0xD800 + ((code - 0x10000) >> 10));
             write_escape(0xDC00 + ((code - 0x10000) & 0x3FF));
         } else {
-            fmt::format_to(std::back_inserter(out_), "\\u{:04x}", code);
+            append_format(out_, "\\u{:04x}", code);
         }
     }
 

@@ -145,14 +145,14 @@ Value range(Call &call) {
 
 // What dict() and namespace() are given: a mapping or pairs, and keywords.
 void fill(Call &call, Dict &dict) {
-    if (call.args.size() > 1) fail_template(fmt::format("{} takes at most one argument", call.name));
+    if (call.args.size() > 1) fail_template(el::format("{} takes at most one argument", call.name));
     if (!call.args.empty() && call.args[0].is_dict()) {
         for (auto &[key, value] : call.args[0].dict().entries()) dict.set(key, value);
     } else if (!call.args.empty()) {
         for (const Value &item : call.renderer.iterate(call.args[0])) {
             std::vector<Value> pair = call.renderer.iterate(item);
-            if (pair.size() != 2) fail_template(fmt::format("{} needs pairs of key and value", call.name));
-            if (!is_hashable(pair[0])) fail_template(fmt::format("unhashable type: '{}'", type_name(pair[0])));
+            if (pair.size() != 2) fail_template(el::format("{} needs pairs of key and value", call.name));
+            if (!is_hashable(pair[0])) fail_template(el::format("unhashable type: '{}'", type_name(pair[0])));
             dict.set(pair[0], pair[1]);
         }
     }

@@ -92,7 +92,7 @@ Value Renderer::make_list(std::vector<Value> items, ListKind kind) {
 void Renderer::note_changed(const Value &container) {
     bool frozen = container.is_list() ? container.list().frozen : container.dict().frozen;
     if (frozen)
-        fail_template(fmt::format("this {} was given to the template, which may not change it", type_name(container)));
+        fail_template(el::format("this {} was given to the template, which may not change it", type_name(container)));
     changed_.push_back(container);
     meter.build(sizeof(Value));
 }
@@ -119,7 +119,7 @@ std::vector<Value> Renderer::iterate(const Value &value) {
         Value item;
         while (loop_advance(*loop)) items.push_back(loop->current);
     } else if (!value.is_undefined()) {
-        fail_template(fmt::format("'{}' object is not iterable", type_name(value)));
+        fail_template(el::format("'{}' object is not iterable", type_name(value)));
     }
     meter.build(items.size() * sizeof(Value));
     meter.step(items.size() / 4);
@@ -208,7 +208,7 @@ Value Renderer::eval_name(const Expression &e) {
         callable->function = function;
         return Value(callable);
     }
-    return Value::undefined(fmt::format("'{}' is undefined", e.name));
+    return Value::undefined(el::format("'{}' is undefined", e.name));
 }
 
 std::vector<Value> Renderer::eval_items(const Expression &e) {
@@ -223,7 +223,7 @@ Value Renderer::eval_dict(const Expression &e) {
     meter.build(e.items.size() * 4 * sizeof(Value));
     for (size_t i = 0; i + 1 < e.items.size(); i += 2) {
         Value key = eval(*e.items[i]);
-        if (!is_hashable(key)) fail_template(fmt::format("unhashable type: '{}'", type_name(key)));
+        if (!is_hashable(key)) fail_template(el::format("unhashable type: '{}'", type_name(key)));
         dict->set(std::move(key), eval(*e.items[i + 1]));
     }
     return Value(dict);
@@ -282,13 +282,13 @@ bool Renderer::eval_test(const Expression &e) {
 
 Value Renderer::apply_filter(std::string_view name, Call &call) {
     Function function = find_filter(name);
-    if (!function) fail_template(fmt::format("no filter is named '{}'", name));
+    if (!function) fail_template(el::format("no filter is named '{}'", name));
     return function(call);
 }
 
 bool Renderer::apply_test(std::string_view name, Call &call) {
     Function function = find_test(name);
-    if (!function) fail_template(fmt::format("no test is named '{}'", name));
+    if (!function) fail_template(el::format("no test is named '{}'", name));
     return is_truthy(function(call));
 }
 
@@ -345,8 +345,8 @@ Value Renderer::attribute(const Value &object, std::string_view name) {
         if (found) return *found;
     }
     if (!method) {
-        std::string type = object.is_none() ? "None" : fmt::format("{} object", type_name(object));
-        return Value::undefined(fmt::format("'{}' has no attribute '{}'", type, name));
+        std::string type = object.is_none() ? "None" : el::format("{} object", type_name(object));
+        return Value::undefined(el::format("'{}' has no attribute '{}'", type, name));
     }
     auto bound = make_ref<Callable>();
     bound->name = name;
@@ -379,7 +379,7 @@ Value Renderer::subscript(const Value &object, const Value &key) {
         Value found = attribute(object, key.text());
         return found;
     }
-    return Value::undefined(fmt::format("{} object has no element {}", type_name(object), text(key).substr(0, 100)));
+    return Value::undefined(el::format("{} object has no element {}", type_name(object), text(key).substr(0, 100)));
 }
 
 }  // namespace el

@@ -91,9 +91,9 @@ void Renderer::assign(const Target &target, const Value &value) {
         offset_ = target.offset;
         std::vector<Value> items = iterate(value);
         size_t wanted = target.targets.size();
-        if (items.size() > wanted) fail_template(fmt::format("too many values to unpack (expected {})", wanted));
+        if (items.size() > wanted) fail_template(el::format("too many values to unpack (expected {})", wanted));
         if (items.size() < wanted)
-            fail_template(fmt::format("not enough values to unpack (expected {}, got {})", wanted, items.size()));
+            fail_template(el::format("not enough values to unpack (expected {}, got {})", wanted, items.size()));
         for (size_t i = 0; i < wanted; ++i) assign(target.targets[i], items[i]);
     } else if (!target.attribute.empty()) {
         offset_ = target.offset;
@@ -248,7 +248,7 @@ Value Renderer::call(const Value &callee, Call &call) {
         return make_string(std::move(capture.text));
     }
     auto *callable = callee.as<Callable>();
-    if (!callable) fail_template(fmt::format("'{}' object is not callable", type_name(callee)));
+    if (!callable) fail_template(el::format("'{}' object is not callable", type_name(callee)));
     Value keep = callee;  // the call may overwrite the variable that holds it
     if (callable->macro) return call_macro(*callable, call);
     call.name = callable->name;
@@ -277,13 +277,13 @@ Value Renderer::call_macro(const Callable &macro, Call &call) {
         }
     }
     if (!more.empty() && !s.uses_varargs)
-        fail_template(fmt::format("macro '{}' takes not more than {} argument(s)", macro.name, count));
+        fail_template(el::format("macro '{}' takes not more than {} argument(s)", macro.name, count));
     auto others = make_ref<Dict>();
     Value caller = Value::undefined("no caller is defined");
     for (auto &[name, value] : call.named) {
         size_t at;
         if (find_parameter(s, name, at)) {
-            if (given[at]) fail_template(fmt::format("macro '{}' got two values for '{}'", macro.name, name));
+            if (given[at]) fail_template(el::format("macro '{}' got two values for '{}'", macro.name, name));
             values[at] = value;
             given[at] = true;
         } else if (name == "caller" && s.uses_caller) {
@@ -291,7 +291,7 @@ Value Renderer::call_macro(const Callable &macro, Call &call) {
         } else if (s.uses_kwargs) {
             others->set(Value(name), value);
         } else {
-            fail_template(fmt::format("macro '{}' takes no keyword argument '{}'", macro.name, name));
+            fail_template(el::format("macro '{}' takes no keyword argument '{}'", macro.name, name));
         }
     }
     auto scope = make_ref<Scope>(*this, macro.closure);
@@ -305,7 +305,7 @@ Value Renderer::call_macro(const Callable &macro, Call &call) {
         if (!given[i])
             values[i] = parameter.value
                             ? eval(*parameter.value)
-                            : Value::undefined(fmt::format("parameter '{}' was not provided", parameter.name));
+                            : Value::undefined(el::format("parameter '{}' was not provided", parameter.name));
         scope_->set(parameter.name, std::move(values[i]));
     }
     exec(s.body);
@@ -314,30 +314,30 @@ Value Renderer::call_macro(const Callable &macro, Call &call) {
 
 void Call::bind(std::initializer_list<std::string_view> names, size_t required) {
     if (args.size() > names.size())
-        fail_template(fmt::format("{} takes at most {} argument(s), {} given", name, names.size(), args.size()));
+        fail_template(el::format("{} takes at most {} argument(s), {} given", name, names.size(), args.size()));
     size_t positional = args.size();
     args.resize(names.size());
     given.assign(names.size(), false);
     std::fill_n(given.begin(), positional, true);
     for (auto &[key, value] : named) {
         size_t at = static_cast<size_t>(std::find(names.begin(), names.end(), key) - names.begin());
-        if (at == names.size()) fail_template(fmt::format("{} has no argument '{}'", name, key));
-        if (given[at]) fail_template(fmt::format("{} got two values for '{}'", name, key));
+        if (at == names.size()) fail_template(el::format("{} has no argument '{}'", name, key));
+        if (given[at]) fail_template(el::format("{} got two values for '{}'", name, key));
         args[at] = value;
         given[at] = true;
     }
     for (size_t i = 0; i < required; ++i)
-        if (!given[i]) fail_template(fmt::format("{} needs the argument '{}'", name, names.begin()[i]));
+        if (!given[i]) fail_template(el::format("{} needs the argument '{}'", name, names.begin()[i]));
 }
 
 int64_t Call::integer(size_t i, int64_t otherwise) const {
     if (!has(i)) return otherwise;
-    if (!args[i].is_integer()) fail_template(fmt::format("{} needs an int, not '{}'", name, type_name(args[i])));
+    if (!args[i].is_integer()) fail_template(el::format("{} needs an int, not '{}'", name, type_name(args[i])));
     return args[i].as_int();
 }
 
 const std::string &Call::string(size_t i) const {
-    if (!args[i].is_string()) fail_template(fmt::format("{} needs a str, not '{}'", name, type_name(args[i])));
+    if (!args[i].is_string()) fail_template(el::format("{} needs a str, not '{}'", name, type_name(args[i])));
     return args[i].text();
 }
 

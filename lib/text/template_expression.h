@@ -45,13 +45,13 @@ class ExpressionParser {
         }
     }
     [[noreturn]] void fail_expected(std::string_view what) const {
-        fail_here(fmt::format("expected {}, got {}", what, describe()));
+        fail_here(el::format("expected {}, got {}", what, describe()));
     }
     void expect_operator(std::string_view op) {
-        if (!skip_operator(op)) fail_expected(fmt::format("'{}'", op));
+        if (!skip_operator(op)) fail_expected(el::format("'{}'", op));
     }
     void expect_name(std::string_view name) {
-        if (!skip_name(name)) fail_expected(fmt::format("'{}'", name));
+        if (!skip_name(name)) fail_expected(el::format("'{}'", name));
     }
     std::string expect_any_name() {
         if (current().type != TokenType::kName) fail_expected("a name");
@@ -239,7 +239,7 @@ class ExpressionParser {
         }
         if (skip_operator("[")) return done(sequence(make(Kind::kList, offset), "]", false));
         if (skip_operator("{")) return done(sequence(make(Kind::kDict, offset), "}", true));
-        fail_here(fmt::format("unexpected {}", describe()));
+        fail_here(el::format("unexpected {}", describe()));
     }
 
     const Expression *name_or_constant() {

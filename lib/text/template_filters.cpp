@@ -138,7 +138,7 @@ Value unique(Call &call) {
     std::vector<Value> items;
     for (Value &item : call.renderer.iterate(call.self)) {
         Value id = key.of(item);
-        if (!is_hashable(id)) fail_template(fmt::format("unhashable type: '{}'", type_name(id)));
+        if (!is_hashable(id)) fail_template(el::format("unhashable type: '{}'", type_name(id)));
         if (seen.find(id)) continue;
         seen.set(id, Value(true));
         items.push_back(std::move(item));
@@ -208,7 +208,7 @@ Value map(Call &call) {
 }
 
 template <bool wanted, bool of_attribute> Value select(Call &call) {
-    if (of_attribute && call.args.empty()) fail_template(fmt::format("{} needs the name of an attribute", call.name));
+    if (of_attribute && call.args.empty()) fail_template(el::format("{} needs the name of an attribute", call.name));
     Applied test(call, of_attribute ? 1 : 0);
     std::vector<Value> items;
     for (Value &item : items_or_none(call)) {
@@ -246,7 +246,7 @@ template <bool last> Value first_or_last(Call &call) {
         if (!items.empty()) return last ? items.back() : items.front();
     }
     std::vector<Value> items = call.renderer.iterate(call.self);
-    if (items.empty()) return Value::undefined(fmt::format("there is no {} item, the sequence is empty", call.name));
+    if (items.empty()) return Value::undefined(el::format("there is no {} item, the sequence is empty", call.name));
     return last ? items.back() : items.front();
 }
 

@@ -70,19 +70,19 @@ std::string integer_text(int64_t value, const Spec &spec) {
     std::string digits;
     switch (spec.type) {
     case 'x':
-        digits = fmt::format("{}{:x}", spec.alternate ? "0x" : "", size);
+        digits = el::format("{}{:x}", spec.alternate ? "0x" : "", size);
         break;
     case 'X':
-        digits = fmt::format("{}{:X}", spec.alternate ? "0X" : "", size);
+        digits = el::format("{}{:X}", spec.alternate ? "0X" : "", size);
         break;
     case 'o':
-        digits = fmt::format("{}{:o}", spec.alternate ? "0o" : "", size);
+        digits = el::format("{}{:o}", spec.alternate ? "0o" : "", size);
         break;
     case 'b':
-        digits = fmt::format("{}{:b}", spec.alternate ? "0b" : "", size);
+        digits = el::format("{}{:b}", spec.alternate ? "0b" : "", size);
         break;
     default:
-        digits = fmt::format("{}", size);
+        digits = el::format("{}", size);
     }
     if (spec.grouped) digits = group_digits(digits, spec.group);
     return (value < 0 ? "-" : spec.sign == '-' ? "" : std::string(1, spec.sign)) + digits;
@@ -97,13 +97,13 @@ std::string float_format(double value, const Spec &spec) {
     if (!std::isfinite(value))
         digits = std::isnan(value) ? "nan" : "inf";
     else if (type == 'f' || type == 'F' || type == '%')
-        digits = fmt::format("{:.{}f}", size, precision);
+        digits = el::format("{:.{}f}", size, precision);
     else if (type == 'e' || type == 'E')
-        digits = fmt::format("{:.{}e}", size, precision);
+        digits = el::format("{:.{}e}", size, precision);
     else if (!spec.type && spec.precision < 0)
         digits = float_text(size);
     else
-        digits = fmt::format("{:.{}g}", size, std::max(precision, 1));
+        digits = el::format("{:.{}g}", size, std::max(precision, 1));
     if (!spec.type && spec.precision >= 0 && digits.find_first_not_of("0123456789") == std::string::npos)
         digits += ".0";
     if (type == 'E' || type == 'G' || type == 'F') digits = upper_text(digits);
@@ -159,7 +159,7 @@ class PercentFormatter {
         at_ = end + 1;
         if (!values_.is_dict()) fail_template("format requires a mapping");
         const Value *found = values_.dict().find(std::string_view(key));
-        if (!found) fail_template(fmt::format("the format's key '{}' is missing", key));
+        if (!found) fail_template(el::format("the format's key '{}' is missing", key));
         return *found;
     }
 
@@ -222,9 +222,9 @@ class PercentFormatter {
         static constexpr std::string_view kIntegers = "diuxXo", kFloats = "eEfFgG";
         bool integer = kIntegers.find(spec.type) != std::string_view::npos;
         if (!integer && kFloats.find(spec.type) == std::string_view::npos)
-            fail_template(fmt::format("unsupported format character '{}'", spec.type));
+            fail_template(el::format("unsupported format character '{}'", spec.type));
         if (!value.is_number())
-            fail_template(fmt::format("%{} format: a number is required, not {}", spec.type, type_name(value)));
+            fail_template(el::format("%{} format: a number is required, not {}", spec.type, type_name(value)));
         if (!integer) return float_format(value.as_float(), spec);
         if (value.is_integer()) return integer_text(value.as_int(), spec);
         double whole = std::trunc(value.as_float());
@@ -289,7 +289,7 @@ std::string format_value(const Value &value, std::string_view spec_text, Rendere
         return pad(std::move(text), spec, '<', renderer);
     }
     if (!(value.is_string() || value.is_bool()) || (spec.type && spec.type != 's'))
-        fail_template(fmt::format("unsupported format '{}' for '{}'", spec_text, type_name(value)));
+        fail_template(el::format("unsupported format '{}' for '{}'", spec_text, type_name(value)));
     if (spec.align == '=') spec.align = '<';
     return pad(cut(renderer.text(value), spec.precision), spec, '<', renderer);
 }
@@ -365,12 +365,12 @@ class BraceFormatter {
         size_t at = 0;
         if (name.empty() || is_digit(static_cast<uint8_t>(name[0]))) {
             size_t index = name.empty() ? next_++ : static_cast<size_t>(read_number(name, at));
-            if (index >= call_.args.size()) fail_template(fmt::format("the format has no argument {}", index));
+            if (index >= call_.args.size()) fail_template(el::format("the format has no argument {}", index));
             return call_.args[index];
         }
         for (auto &[key, value] : call_.named)
             if (key == name) return value;
-        fail_template(fmt::format("the format has no argument '{}'", name));
+        fail_template(el::format("the format has no argument '{}'", name));
     }
 
     const Call &call_;

@@ -25,7 +25,7 @@ std::string template_place(std::string_view source, size_t offset) {
     std::string_view before = source.substr(0, offset);
     size_t line = static_cast<size_t>(std::count(before.begin(), before.end(), '\n')) + 1;
     size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
-    return fmt::format("{}:{}", line, count_code_points(before.substr(line_start)) + 1);
+    return el::format("{}:{}", line, count_code_points(before.substr(line_start)) + 1);
 }
 
 void fail_at(std::string_view source, size_t offset, std::string_view message) {
@@ -186,14 +186,14 @@ class Lexer {
             at_ += op.size();
             return;
         }
-        fail_at(source_, at_, fmt::format("unexpected character '{}'", source_[at_]));
+        fail_at(source_, at_, el::format("unexpected character '{}'", source_[at_]));
     }
 
     void balance(char op, std::string &open) const {
         if (op == '{' || op == '(' || op == '[') open += op == '{' ? '}' : op == '(' ? ')' : ']';
         if (op != '}' && op != ')' && op != ']') return;
-        if (open.empty()) fail_at(source_, at_, fmt::format("unexpected '{}'", op));
-        if (open.back() != op) fail_at(source_, at_, fmt::format("unexpected '{}', expected '{}'", op, open.back()));
+        if (open.empty()) fail_at(source_, at_, el::format("unexpected '{}'", op));
+        if (open.back() != op) fail_at(source_, at_, el::format("unexpected '{}', expected '{}'", op, open.back()));
         open.pop_back();
     }
 
@@ -319,7 +319,7 @@ class Lexer {
         auto digits = source_.substr(at_, count);
         auto end = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
         if (digits.size() != count || end.ptr != digits.data() + count)
-            fail_at(source_, at_ - 2, fmt::format("this escape needs {} hexadecimal digits", count));
+            fail_at(source_, at_ - 2, el::format("this escape needs {} hexadecimal digits", count));
         at_ += count;
         return code;
     }

@@ -10,8 +10,7 @@ namespace {
 // --- list ---
 
 std::vector<Value> &changeable(Call &call) {
-    if (call.self.list().kind != ListKind::kList)
-        fail_template(fmt::format("a {} cannot change", type_name(call.self)));
+    if (call.self.list().kind != ListKind::kList) fail_template(el::format("a {} cannot change", type_name(call.self)));
     call.renderer.note_changed(call.self);
     return call.self.list().items;
 }
@@ -98,7 +97,7 @@ Dict &changeable_dict(Call &call) {
     return call.self.dict();
 }
 void check_key(const Value &key) {
-    if (!is_hashable(key)) fail_template(fmt::format("unhashable type: '{}'", type_name(key)));
+    if (!is_hashable(key)) fail_template(el::format("unhashable type: '{}'", type_name(key)));
 }
 
 Value dict_get(Call &call) {

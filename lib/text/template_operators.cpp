@@ -17,7 +17,7 @@ const char *operator_text(Operator op) {
 
 [[noreturn]] void fail_operands(Operator op, const Value &a, const Value &b) {
     fail_template(
-        fmt::format("unsupported operand types for {}: '{}' and '{}'", operator_text(op), type_name(a), type_name(b)));
+        el::format("unsupported operand types for {}: '{}' and '{}'", operator_text(op), type_name(a), type_name(b)));
 }
 
 [[noreturn]] void fail_overflow() { fail_template("an integer result does not fit into 64 bits"); }
@@ -156,9 +156,9 @@ Value add_sequences(const Value &a, const Value &b, Renderer &renderer) {
         items.insert(items.end(), b.list().items.begin(), b.list().items.end());
         return Value(make_ref<List>(std::move(items), a.list().kind));
     }
-    if (a.is_string()) fail_template(fmt::format("can only concatenate str (not \"{}\") to str", type_name(b)));
+    if (a.is_string()) fail_template(el::format("can only concatenate str (not \"{}\") to str", type_name(b)));
     if (is_plain_list(a))
-        fail_template(fmt::format("can only concatenate {0} (not \"{1}\") to {0}", type_name(a), type_name(b)));
+        fail_template(el::format("can only concatenate {0} (not \"{1}\") to {0}", type_name(a), type_name(b)));
     fail_operands(Operator::kAdd, a, b);
 }
 
@@ -182,7 +182,7 @@ Value apply_operator(Operator op, const Value &a, const Value &b, Renderer &rend
 Value negate(const Value &value) {
     if (value.is_undefined()) fail_template(value.hint());
     if (value.is_integer()) return integer_operator(Operator::kSubtract, 0, value.as_int());
-    if (!value.is_number()) fail_template(fmt::format("bad operand type for unary -: '{}'", type_name(value)));
+    if (!value.is_number()) fail_template(el::format("bad operand type for unary -: '{}'", type_name(value)));
     return Value(-value.as_float());
 }
 
@@ -190,16 +190,16 @@ bool contains(const Value &container, const Value &item, Renderer &renderer) {
     if (container.is_string()) {
         if (item.is_undefined()) fail_template(item.hint());
         if (!item.is_string())
-            fail_template(fmt::format("'in <string>' requires string as left operand, not {}", type_name(item)));
+            fail_template(el::format("'in <string>' requires string as left operand, not {}", type_name(item)));
         renderer.meter.look(container.text().size());
         return find_text(container.text(), item.text()) != std::string::npos;
     }
     if (container.is_dict()) {
-        if (!is_hashable(item)) fail_template(fmt::format("unhashable type: '{}'", type_name(item)));
+        if (!is_hashable(item)) fail_template(el::format("unhashable type: '{}'", type_name(item)));
         return container.dict().find(item) != nullptr;
     }
     if (container.is_undefined()) return false;
-    if (!container.is_list()) fail_template(fmt::format("argument of type '{}' is not iterable", type_name(container)));
+    if (!container.is_list()) fail_template(el::format("argument of type '{}' is not iterable", type_name(container)));
     auto is_item = [&](const Value &other) { return values_equal(other, item, renderer.meter); };
     if (container.list().kind == ListKind::kGenerator) {
         std::vector<Value> items = renderer.iterate(container);
@@ -277,7 +277,7 @@ static Value slice_text(const Value &object, int64_t start, int64_t stop, int64_
 Value slice_value(const Value &object, const Value parts[3], Renderer &renderer) {
     if (object.is_undefined()) fail_template(object.hint());
     bool sliceable = object.is_string() || (object.is_list() && object.list().kind <= ListKind::kRange);
-    if (!sliceable) fail_template(fmt::format("a '{}' object cannot be sliced", type_name(object)));
+    if (!sliceable) fail_template(el::format("a '{}' object cannot be sliced", type_name(object)));
     if (object.is_string()) renderer.meter.look(object.text().size());
     int64_t size =
         static_cast<int64_t>(object.is_string() ? count_code_points(object.text()) : object.list().items.size());

@@ -24,7 +24,7 @@ class Parser : ExpressionParser {
             const Token &token = current();
             if (token.type == TokenType::kEnd) {
                 if (ends.size() == 0) return result;
-                fail_here(fmt::format("the template ends, but {} is missing", tag_names(ends)));
+                fail_here(el::format("the template ends, but {} is missing", tag_names(ends)));
             }
             if (token.type == TokenType::kText) {
                 result.push_back(text());
@@ -41,7 +41,7 @@ class Parser : ExpressionParser {
 
     static std::string tag_names(Names ends) {
         std::string out;
-        for (std::string_view end : ends) out += fmt::format("{}'{}'", out.empty() ? "" : " or ", end);
+        for (std::string_view end : ends) out += el::format("{}'{}'", out.empty() ? "" : " or ", end);
         return out;
     }
 
@@ -98,9 +98,9 @@ class Parser : ExpressionParser {
             if (at_name(name)) return (this->*parse)(current().offset);
         std::string_view name = current().text;
         for (std::string_view unsupported : {"extends", "include", "import", "from"})
-            if (name == unsupported) fail_here(fmt::format("'{}' is not supported: a template is one file", name));
+            if (name == unsupported) fail_here(el::format("'{}' is not supported: a template is one file", name));
         std::string looked_for = ends.size() ? ", " + tag_names(ends) + " was looked for" : "";
-        fail_here(fmt::format("unknown tag '{}'{}", name, looked_for));
+        fail_here(el::format("unknown tag '{}'{}", name, looked_for));
     }
 
     Statement *if_tag(uint32_t offset) {

@@ -52,7 +52,7 @@ template <bool at_end> Value starts_or_ends(Call &call) {
     std::vector<Value> choices{call.args[0]};
     if (call.args[0].is_list() && call.args[0].list().kind == ListKind::kTuple) choices = call.args[0].list().items;
     for (const Value &choice : choices) {
-        if (!choice.is_string()) fail_template(fmt::format("{} needs a str or a tuple of str", call.name));
+        if (!choice.is_string()) fail_template(el::format("{} needs a str or a tuple of str", call.name));
         const std::string &part = choice.text();
         call.renderer.meter.look(part.size());
         if (part.size() > text.size()) continue;
@@ -203,7 +203,7 @@ Value join(Call &call) {
     std::string out;
     bool first = true;
     for (const Value &item : call.renderer.iterate(call.args[0])) {
-        if (!item.is_string()) fail_template(fmt::format("join: expected str, found {}", type_name(item)));
+        if (!item.is_string()) fail_template(el::format("join: expected str, found {}", type_name(item)));
         call.renderer.meter.build(item.text().size() + text_of(call).size());
         if (!std::exchange(first, false)) out += text_of(call);
         out += item.text();

@@ -28,7 +28,7 @@ Value count(Call &call) {
     if (self.is_dict()) return Value(self.dict().size());
     if (self.as<Loop>()) return call.renderer.attribute(self, "length");
     if (!self.is_list() || self.list().kind == ListKind::kGenerator)
-        fail_template(fmt::format("object of type '{}' has no len()", type_name(self)));
+        fail_template(el::format("object of type '{}' has no len()", type_name(self)));
     return Value(self.list().items.size());
 }
 
@@ -41,8 +41,7 @@ Value default_value(Call &call) {
 Value attr(Call &call) {
     call.bind({"name"}, 1);
     if (call.self.is_dict()) {  // only what is no item
-        if (!find_dict_method(call.string(0)))
-            return Value::undefined(fmt::format("no attribute '{}'", call.string(0)));
+        if (!find_dict_method(call.string(0))) return Value::undefined(el::format("no attribute '{}'", call.string(0)));
     }
     return call.renderer.attribute(call.self, call.string(0));
 }
@@ -81,13 +80,13 @@ Value from_json(Call &call) {
 
 Value absolute(Call &call) {
     call.bind({});
-    if (!call.self.is_number()) fail_template(fmt::format("bad operand type for abs(): '{}'", type_name(call.self)));
+    if (!call.self.is_number()) fail_template(el::format("bad operand type for abs(): '{}'", type_name(call.self)));
     if (call.self.is_integer()) return call.self.as_int() < 0 ? negate(call.self) : Value(call.self.as_int());
     return Value(std::fabs(call.self.as_float()));
 }
 
 [[noreturn]] void fail_range(const Call &call) {
-    fail_template(fmt::format("{}: the number does not fit into 64 bits", call.name));
+    fail_template(el::format("{}: the number does not fit into 64 bits", call.name));
 }
 
 // To tens, hundreds..., halves to the even one, as Python rounds an int.
@@ -107,7 +106,7 @@ Value round(Call &call) {
     int64_t precision = std::clamp<int64_t>(call.integer(0, 0), -300, 300);
     std::string method = call.string(1, "common");
     if (call.self.is_undefined()) fail_template(call.self.hint());
-    if (!call.self.is_number()) fail_template(fmt::format("a '{}' cannot be rounded", type_name(call.self)));
+    if (!call.self.is_number()) fail_template(el::format("a '{}' cannot be rounded", type_name(call.self)));
     double value = call.self.as_float(), scale = std::pow(10.0, static_cast<double>(precision));
     if (method == "ceil") return Value(std::ceil(value * scale) / scale);
     if (method == "floor") return Value(std::floor(value * scale) / scale);
@@ -120,7 +119,7 @@ Value round(Call &call) {
     }
     if (!std::isfinite(value)) return Value(value);
     // Decimal text is exact here, as Python's rounding is.
-    return Value(std::strtod(fmt::format("{:.{}f}", value, precision).c_str(), nullptr));
+    return Value(std::strtod(el::format("{:.{}f}", value, precision).c_str(), nullptr));
 }
 
 // The status is that of from_chars.
@@ -308,7 +307,7 @@ std::string quote_url(std::string_view text, bool query) {
         else if (c == ' ' && query)
             out += '+';
         else
-            fmt::format_to(std::back_inserter(out), "%{:02X}", byte);
+            append_format(out, "%{:02X}", byte);
     }
     return out;
 }
@@ -343,7 +342,7 @@ Value filesizeformat(Call &call) {
     else if (!call.self.is_string() || !parse_float(call.self.text(), bytes))
         fail_template("filesizeformat needs a number");
     if (bytes == 1) return Value("1 Byte");
-    if (bytes < base) return Value(fmt::format("{} Bytes", static_cast<int64_t>(std::max(bytes, -9e18))));
+    if (bytes < base) return Value(el::format("{} Bytes", static_cast<int64_t>(std::max(bytes, -9e18))));
     static constexpr const char *kUnits = "kMGTPEZY";
     int unit = 0;
     double size = base;
@@ -352,7 +351,7 @@ Value filesizeformat(Call &call) {
         ++unit;
     }
     std::string letter(1, kUnits[unit]);
-    return Value(fmt::format("{:.1f} {}{}", bytes / size, binary ? upper_text(letter) : letter, binary ? "iB" : "B"));
+    return Value(el::format("{:.1f} {}{}", bytes / size, binary ? upper_text(letter) : letter, binary ? "iB" : "B"));
 }
 
 Value pprint(Call &call) {

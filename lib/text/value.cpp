@@ -274,11 +274,11 @@ static void append_quoted(std::string &out, const std::string &text) {
         else if (is_printable(code))
             out.append(text, start, at - start);
         else if (code < 0x100)
-            fmt::format_to(std::back_inserter(out), "\\x{:02x}", code);
+            append_format(out, "\\x{:02x}", code);
         else if (code < 0x10000)
-            fmt::format_to(std::back_inserter(out), "\\u{:04x}", code);
+            append_format(out, "\\u{:04x}", code);
         else
-            fmt::format_to(std::back_inserter(out), "\\U{:08x}", code);
+            append_format(out, "\\U{:08x}", code);
     }
     out += quote;
 }
@@ -296,8 +296,8 @@ static void append_list(std::string &out, const List &list, Meter &meter, int de
         int64_t first = list.items.empty() ? 0 : list.items.front().as_int();
         int64_t step = list.items.size() < 2 ? 1 : list.items[1].as_int() - first;
         int64_t last = list.items.empty() ? 0 : list.items.back().as_int() + step;
-        fmt::format_to(std::back_inserter(out), "{}, {}", first, last);
-        if (step != 1) fmt::format_to(std::back_inserter(out), ", {}", step);
+        append_format(out, "{}, {}", first, last);
+        if (step != 1) append_format(out, ", {}", step);
     } else {
         for (size_t i = 0; i < list.items.size(); ++i) {
             if (i) out += ", ";
@@ -323,7 +323,7 @@ void append_repr(std::string &out, const Value &value, Meter &meter, int depth) 
         out += value.as_int() ? "True" : "False";
         break;
     case ValueType::kInt:
-        out += fmt::format_int(value.as_int()).c_str();
+        out += std::to_string(value.as_int());
         break;
     case ValueType::kFloat:
         out += float_text(value.as_float());

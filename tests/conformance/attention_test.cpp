@@ -50,10 +50,10 @@ Model build(uint32_t seed, const Shape &s) {
 }
 
 std::string name_of(const Context &c, const Shape &s) {
-    return fmt::format("{}heads of {}{}: {} x {}{}{}{}{}{}", c.prefix, s.dim,
-                       s.dim_v ? fmt::format("/{}", s.dim_v) : "", s.kv_heads, s.group, s.norm ? " norm" : "",
-                       s.sinks ? " sinks" : "", s.rope ? fmt::format(" rope {}", s.rope) : "", s.soft_cap ? " cap" : "",
-                       s.window ? " window" : "");
+    return el::format("{}heads of {}{}: {} x {}{}{}{}{}{}", c.prefix, s.dim, s.dim_v ? el::format("/{}", s.dim_v) : "",
+                      s.kv_heads, s.group, s.norm ? " norm" : "", s.sinks ? " sinks" : "",
+                      s.rope ? el::format(" rope {}", s.rope) : "", s.soft_cap ? " cap" : "",
+                      s.window ? " window" : "");
 }
 
 void compare_caches(Context &c, const Shape &s, const std::vector<Tokens> &steps, const char *what, uint32_t max_rows,
@@ -62,7 +62,7 @@ void compare_caches(Context &c, const Shape &s, const std::vector<Tokens> &steps
     if (!c.report.wanted(name)) return;
     const Model m = build(c.seed, s);
     for (auto [k, v] : caches)
-        compare(c, fmt::format("{} {} {}", name, format_info(k).name, format_info(v).name), m,
+        compare(c, el::format("{} {} {}", name, format_info(k).name, format_info(v).name), m,
                 {.threads = 2, .cache_k = k, .cache_v = v, .max_rows = max_rows}, steps, tolerance_of_cache(k, v, 1));
 }
 
@@ -93,7 +93,7 @@ void test_other_shapes(Context &c) {
 // seen lie within what is taken at once.
 void test_long_context(Context &c, uint32_t dim, std::span<const Cache> caches) {
     const std::string name =
-        fmt::format("{}heads of {}: 1 x 3, and 2 x 2 and 3 x 1 with windows, turning long", c.prefix, dim);
+        el::format("{}heads of {}: 1 x 3, and 2 x 2 and 3 x 1 with windows, turning long", c.prefix, dim);
     if (!c.report.wanted(name)) return;
     Model m(c.seed);
     const ValueId x = m.embed(50, 48);
@@ -108,7 +108,7 @@ void test_long_context(Context &c, uint32_t dim, std::span<const Cache> caches) 
     m.program.cache_groups[1].window = 300;
     m.program.cache_groups[2].window = 4099;
     for (auto [k, v] : caches)
-        compare(c, fmt::format("{} {} {}", name, format_info(k).name, format_info(v).name), m,
+        compare(c, el::format("{} {} {}", name, format_info(k).name, format_info(v).name), m,
                 {.threads = 2, .cache_k = k, .cache_v = v, .max_rows = 4192},
                 {tokens(4092), tokens(1), tokens(2), tokens(1), tokens(1), tree(7, 0), tokens(1), tokens(4), tokens(1)},
                 tolerance_of_cache(k, v, 1));

@@ -165,7 +165,7 @@ void bench_best(const Target &target, uint32_t vocab) {
 
 void bench(const Options &options, Isa isa) {
     for (Format format : formats(true))
-        if (fmt::format("{} {}", isa_name(isa), format_info(format).name).find(options.only) != std::string::npos)
+        if (el::format("{} {}", isa_name(isa), format_info(format).name).find(options.only) != std::string::npos)
             bench_format(kernels_of(isa), format);
     const std::unique_ptr<Backend> backend = create_cpu_backend();
     bench_ops(options, {isa_name(isa), isa, backend.get()});
@@ -173,7 +173,7 @@ void bench(const Options &options, Isa isa) {
 
 void bench_ops(const Options &options, const Target &target) {
     auto wanted = [&](const char *what) {
-        return fmt::format("{} {}", target.name, what).find(options.only) != std::string::npos;
+        return el::format("{} {}", target.name, what).find(options.only) != std::string::npos;
     };
     if (wanted("experts"))
         for (const Experts &e : {Experts{32, 4, 1024}, {64, 8, 1024}}) bench_experts(target, Format::kQ4_K, e);
@@ -185,10 +185,10 @@ void bench_ops(const Options &options, const Target &target) {
 
 void bench_device(const Options &options, const Target &target) {
     for (Format format : formats(true))
-        if (fmt::format("{} linears {}", target.name, format_info(format).name).find(options.only) != std::string::npos)
+        if (el::format("{} linears {}", target.name, format_info(format).name).find(options.only) != std::string::npos)
             bench_linears(target, format);
     bench_ops(options, target);
-    if (fmt::format("{} best", target.name).find(options.only) != std::string::npos)
+    if (el::format("{} best", target.name).find(options.only) != std::string::npos)
         for (uint32_t vocab : {32000u, 128256u, 262144u}) bench_best(target, vocab);
 }
 

@@ -12,18 +12,18 @@ std::string difference(Session &session, const std::vector<float> &logits, size_
     BestTokens got;
     if (!session.best(row, n, got)) return "not told";
     const BestOfRow wanted(logits.data() + row * vocab, vocab, n);
-    if (got.n != wanted.tokens.n || got.all != wanted.tokens.all) return fmt::format("{} tokens", got.n);
+    if (got.n != wanted.tokens.n || got.all != wanted.tokens.all) return el::format("{} tokens", got.n);
     if (!std::equal(got.ids, got.ids + got.n, wanted.tokens.ids)) return "other tokens";
     if (!std::equal(got.logits, got.logits + got.n, wanted.tokens.logits)) return "other logits";
     const double error = std::fabs(got.sum / wanted.tokens.sum - 1);
-    return error < 0.5 * BestTokens::kSumError ? "" : fmt::format("the sum is off by {}", error);
+    return error < 0.5 * BestTokens::kSumError ? "" : el::format("the sum is off by {}", error);
 }
 
 }  // namespace
 
 void test_best(Context &c) {
     for (uint32_t vocab : {17u, 256u, 300u, 5003u, 151936u}) {
-        const std::string name = fmt::format("{}best of {}", c.prefix, vocab);
+        const std::string name = el::format("{}best of {}", c.prefix, vocab);
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         const ValueId x = m.embed(50, 64);

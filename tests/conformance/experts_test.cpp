@@ -40,13 +40,12 @@ namespace {
 // As many tokens as 33 reach experts with every size of group; several sequences do not matter here.
 void compare_experts(Context &c, const std::string &name, const Model &m, double tolerance) {
     for (int n : {1, 2, 7, 33})
-        compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
-                tolerance);
+        compare(c, el::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)}, tolerance);
 }
 
 void test_mixtures(Context &c) {
     for (Format format : formats(true)) {
-        const std::string name = fmt::format("{}experts {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}experts {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         const bool super = format_info(format).values == 256;
         Model m(c.seed);
@@ -55,13 +54,13 @@ void test_mixtures(Context &c) {
         compare_experts(c, name, m, format_info(format).values > 1 ? 2e-2 : 1e-5);
     }
     for (const Experts &e : {Experts{4, 1, 40}, {4, 4, 40, true, false}, {32, 8, 24}, {5, 3, 21, true}, {6, 2, 7}}) {
-        const std::string name = fmt::format("{}experts n={} used={} ffn={}", c.prefix, e.n, e.used, e.ffn);
+        const std::string name = el::format("{}experts n={} used={} ffn={}", c.prefix, e.n, e.used, e.ffn);
         if (!c.report.wanted(name)) continue;
         for (uint32_t n : {64u, 50u}) {  // rows of an expert may end within a panel
             Model m(c.seed);
             ValueId x = m.embed(50, n);
             m.finish(add(m, x, mixture(m, x, Format::kF32, e, ActivationKind::kClampedSwiglu)));
-            compare_experts(c, fmt::format("{} width={}", name, n), m, 1e-5);
+            compare_experts(c, el::format("{} width={}", name, n), m, 1e-5);
         }
     }
 }
@@ -70,13 +69,13 @@ void test_mixtures(Context &c) {
 void test_shared_experts(Context &c) {
     for (Format format : {Format::kQ4_K, Format::kQ8_0})
         for (const Experts &e : {Experts{6, 6, 256, true}, {12, 3, 256}}) {
-            const std::string name = fmt::format("{}experts shared {} n={}", c.prefix, format_info(format).name, e.n);
+            const std::string name = el::format("{}experts shared {} n={}", c.prefix, format_info(format).name, e.n);
             if (!c.report.wanted(name)) continue;
             Model m(c.seed);
             ValueId x = m.embed(50, 1280);
             m.finish(add(m, x, mixture(m, x, format, e, ActivationKind::kSilu)));
             for (int n = 1; n <= 8; n++)
-                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 2e-2);
+                compare(c, el::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 2e-2);
         }
 }
 
@@ -88,14 +87,14 @@ void test_long_experts(Context &c) {
     Model m(c.seed);
     ValueId x = m.embed(50, 256), r = route(m, x, e);
     m.finish(combine(m, experts(m, x, r, Format::kQ4_K, e.ffn, e, false), r, e.ffn));
-    for (int n : {1, 4}) compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 2e-2);
+    for (int n : {1, 4}) compare(c, el::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 2e-2);
 }
 
 // Many tokens for each expert; one that none has chosen; rows that end within a tile.
 void test_expert_prompts(Context &c) {
     for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kF16, Format::kIQ3_S, Format::kMXFP4})
         for (const Experts &e : {Experts{3, 2, 102, true}, {40, 1, 102}}) {
-            const std::string name = fmt::format("{}experts prompt {} n={}", c.prefix, format_info(format).name, e.n);
+            const std::string name = el::format("{}experts prompt {} n={}", c.prefix, format_info(format).name, e.n);
             if (!c.report.wanted(name)) continue;
             Model m(c.seed);
             ValueId x = m.embed(50, 512), r = route(m, x, e);
@@ -153,7 +152,7 @@ void test_expert_orders(Context &c) {
          }},
     };
     for (const Case &test : kCases) {
-        const std::string name = fmt::format("{}experts {}", c.prefix, test.name);
+        const std::string name = el::format("{}experts {}", c.prefix, test.name);
         if (!c.report.wanted(name)) continue;
         const Experts e{7, 3, 0, true};
         Model m(c.seed);

@@ -31,7 +31,7 @@ void Report::compare(const std::string &name, const std::vector<float> &expected
                      double tolerance) {
     const double relative = relative_error(expected, got);
     const bool ok = expected.size() == got.size() && relative <= tolerance;  // NaN is not
-    check(name, ok, fmt::format("relative error {:.3g}, allowed {:.3g} ({} values)", relative, tolerance, got.size()));
+    check(name, ok, el::format("relative error {:.3g}, allowed {:.3g} ({} values)", relative, tolerance, got.size()));
 }
 
 void Report::skip(const std::string &name, const char *why) {

@@ -55,7 +55,7 @@ void test_quantize(KernelContext &c) {
                 }
             }
         }
-        c.report.check(fmt::format("{} T={}", name, T), ok, "a value or sum is off");
+        c.report.check(el::format("{} T={}", name, T), ok, "a value or sum is off");
     }
 }
 
@@ -73,7 +73,7 @@ std::vector<uint8_t> prepare(KernelContext &c, const std::vector<float> &x, size
 // Tiles of one format: packing, decoding, and products with every size of group.
 void test_tiles(KernelContext &c, Format format) {
     const FormatInfo &info = format_info(format);
-    const std::string name = fmt::format("{}tile {}", c.prefix, info.name);
+    const std::string name = el::format("{}tile {}", c.prefix, info.name);
     if (!c.report.wanted(name)) return;
     for (uint32_t cols : {info.values, 3 * info.values, info.values == 1 ? 37 : 2 * info.values}) {
         const uint32_t rows = 21;
@@ -87,7 +87,7 @@ void test_tiles(KernelContext &c, Format format) {
         m.pack(16, rows - 16, blocks.data() + 16 * row_bytes(format, cols));
         std::vector<float> unpacked(weights.size());
         for (uint32_t r = 0; r < rows; r++) m.decode(r, 0, cols, unpacked.data() + r * cols);
-        c.report.check(fmt::format("{} cols={} decode", name, cols), unpacked == weights, "values differ");
+        c.report.check(el::format("{} cols={} decode", name, cols), unpacked == weights, "values differ");
 
         for (size_t T : {1, 2, 4, 8}) {
             if (int(T) > c.kernels.group_tokens) continue;
@@ -109,7 +109,7 @@ void test_tiles(KernelContext &c, Format format) {
                         got.push_back(tile[t * kPanelRows + r]);
                     }
             }
-            c.report.compare(fmt::format("{} cols={} T={}", name, cols, T), expected, got, 1e-5);
+            c.report.compare(el::format("{} cols={} T={}", name, cols, T), expected, got, 1e-5);
         }
     }
 }
@@ -126,7 +126,7 @@ void test_norms(KernelContext &c, const std::string &name, const std::vector<flo
             expected[i] = float((a[i] - mean) / std::sqrt(variance + 1e-5) * (weight ? b[i] : 1) + (bias ? a[i] : 0));
         c.kernels.norm(
             {a.data(), weight ? b.data() : nullptr, bias ? a.data() : nullptr, n, 1e-5f, centred, got.data()});
-        c.report.compare(fmt::format("{} norm {}", name, parts), expected, got, n == 1 && centred ? 1e-3 : 2e-6);
+        c.report.compare(el::format("{} norm {}", name, parts), expected, got, n == 1 && centred ? 1e-3 : 2e-6);
     }
 }
 
@@ -163,13 +163,13 @@ void test_gates(KernelContext &c, const std::string &name, const std::vector<flo
                 nine[i] = 9 * b[i];
             }
             c.kernels.gate({Activation(activation), twice.data(), two ? nine.data() : nullptr, n, got.data()});
-            c.report.compare(fmt::format("{} gate {} {}", name, activation, two), expected, got, 2e-6);
+            c.report.compare(el::format("{} gate {} {}", name, activation, two), expected, got, 2e-6);
         }
 }
 
 void test_rows(KernelContext &c) {
     for (size_t n : {1, 3, 4, 8, 15, 16, 17, 31, 64, 100}) {
-        const std::string name = fmt::format("{}rows n={}", c.prefix, n);
+        const std::string name = el::format("{}rows n={}", c.prefix, n);
         if (!c.report.wanted(name)) continue;
         const std::vector<float> a = c.random.values(n, 5), b = c.random.values(n);
         std::vector<float> expected(n), got(n);
@@ -211,13 +211,13 @@ void test_extremes(KernelContext &c) {
             ok &= std::fabs(got[i] - expected) <=
                   1e-6 * std::fabs(expected) + 1e-7 * std::min(1.0, std::fabs(double(x[i])));
         }
-        c.report.check(fmt::format("{} {}", name, int(activation)), ok, "a value is off");
+        c.report.check(el::format("{} {}", name, int(activation)), ok, "a value is off");
     }
     std::vector<float> broken(64, 1.0f), out(64);
     broken[5] = NAN;
     for (int activation = 0; activation <= int(Activation::kClampedSwiglu); activation++) {
         c.kernels.gate({Activation(activation), broken.data(), broken.data(), 64, out.data()});
-        c.report.check(fmt::format("{} NaN stays NaN {}", name, activation), std::isnan(out[5]) && !std::isnan(out[6]),
+        c.report.check(el::format("{} NaN stays NaN {}", name, activation), std::isnan(out[5]) && !std::isnan(out[6]),
                        "");
     }
 }
@@ -225,7 +225,7 @@ void test_extremes(KernelContext &c) {
 }  // namespace
 
 void test_kernels(const Options &options, Report &report, Isa isa) {
-    KernelContext c{report, kernels_of(isa), fmt::format("{} ", isa_name(isa)), Random(options.seed)};
+    KernelContext c{report, kernels_of(isa), el::format("{} ", isa_name(isa)), Random(options.seed)};
     report.check(c.prefix + "table", c.kernels.name == std::string(isa_name(isa)), "not compiled in");
     test_quantize(c);
     for (Format format : formats(true)) test_tiles(c, format);

@@ -20,16 +20,16 @@ void test_norms(Context &c) {
                                    {4, true, true, true},
 
                                    {4, false, false}}) {
-            const std::string name = fmt::format("{}op norm {} groups={} {}{}{}", c.prefix, int(kind), p.groups,
-                                                 p.weight, p.bias, p.whole_row);
+            const std::string name = el::format("{}op norm {} groups={} {}{}{}", c.prefix, int(kind), p.groups,
+                                                p.weight, p.bias, p.whole_row);
             if (!c.report.wanted(name)) continue;
             Model alone(c.seed), fused(c.seed);
             alone.finish(norm(alone, alone.embed(50, 64), kind, p));
             ValueId x = norm(fused, fused.embed(50, 64), kind, p);
             fused.finish(dense(fused, x, 40));
             for (int n : {1, 13}) {
-                compare(c, fmt::format("{} tokens={}", name, n), alone, {.threads = 2}, {tokens(n)}, 1e-5);
-                compare(c, fmt::format("{} fused tokens={}", name, n), fused, {.threads = 2}, {tokens(n)}, 1e-5);
+                compare(c, el::format("{} tokens={}", name, n), alone, {.threads = 2}, {tokens(n)}, 1e-5);
+                compare(c, el::format("{} fused tokens={}", name, n), fused, {.threads = 2}, {tokens(n)}, 1e-5);
             }
         }
 }
@@ -37,7 +37,7 @@ void test_norms(Context &c) {
 void test_gates(Context &c) {
     for (ActivationKind a : kActivations)
         for (int form = 0; form < 6; form++) {
-            const std::string name = fmt::format("{}op gate {} form={}", c.prefix, activation_name(a), form);
+            const std::string name = el::format("{}op gate {} form={}", c.prefix, activation_name(a), form);
             if (!c.report.wanted(name)) continue;
             Model m(c.seed);
             ValueId x = m.embed(50, 64), y = norm(m, x, NormKind::kRms, {});
@@ -47,8 +47,7 @@ void test_gates(Context &c) {
             if (form == 3) m.finish(gate(m, a, dense(m, y, 40, true), dense(m, y, 40, true)));
             if (form == 4) m.finish(gate(m, a, dense(m, y, 40, true)));
             if (form == 5) m.finish(add(m, x, scale(m, dense(m, gate(m, a, dense(m, y, 70)), 64), 0.3f)));
-            for (int n : {1, 13})
-                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 1e-5);
+            for (int n : {1, 13}) compare(c, el::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, 1e-5);
         }
 }
 
@@ -97,12 +96,12 @@ void test_factors(Context &c) {
          }},
     };
     for (const Case &test : kCases) {
-        const std::string name = fmt::format("{}op {}", c.prefix, test.name);
+        const std::string name = el::format("{}op {}", c.prefix, test.name);
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         test.build(m, m.embed(50, 64));
         for (int n : {1, 2, 13})
-            compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n), tokens(1), tokens(3, 1)},
+            compare(c, el::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n), tokens(1), tokens(3, 1)},
                     1e-5);
     }
 }
@@ -182,7 +181,7 @@ void test_recurrent(Context &c) {
                 Model m(c.seed);
                 m.finish(short_conv(m, m.embed(50, channels), kernel, silu,
                                     silu ? ActivationKind::kSilu : ActivationKind::kNone));
-                compare_recurrent(c, fmt::format("{}conv kernel={} channels={} {}", c.prefix, kernel, channels, silu),
+                compare_recurrent(c, el::format("{}conv kernel={} channels={} {}", c.prefix, kernel, channels, silu),
                                   m);
             }
     for (const DeltaRuleArgs &a : {DeltaRuleArgs{0, 2, 2, 32, 32, 1e-6f},
@@ -191,13 +190,13 @@ void test_recurrent(Context &c) {
                                    {0, 1, 1, 128, 128, 1e-6f}}) {
         Model m(c.seed);
         m.finish(delta_rule(m, m.embed(50, 48), a));
-        compare_recurrent(c, fmt::format("{}delta {} of {} x {}", c.prefix, a.n_v_heads, a.dim_k, a.dim_v), m);
+        compare_recurrent(c, el::format("{}delta {} of {} x {}", c.prefix, a.n_v_heads, a.dim_k, a.dim_v), m);
     }
     for (const SelectiveScanArgs &a :
          {SelectiveScanArgs{0, 4, 16, 1, 32}, {0, 4, 10, 2, 20}, {0, 3, 64, 3, 128}, {0, 2, 3, 1, 5}}) {
         Model m(c.seed);
         m.finish(selective_scan(m, m.embed(50, 48), a));
-        compare_recurrent(c, fmt::format("{}scan {} of {} x {}", c.prefix, a.n_heads, a.head_dim, a.state_dim), m);
+        compare_recurrent(c, el::format("{}scan {} of {} x {}", c.prefix, a.n_heads, a.head_dim, a.state_dim), m);
     }
     Model m(c.seed);
     ValueId x = m.embed(50, 48);
@@ -222,7 +221,7 @@ void test_attention(Context &c) {
         for (int parts = 0; parts < 4; parts++) {
             const bool sinks = parts & 1, cap = parts & 2;
             const std::string name =
-                fmt::format("{}attention window={} {}{}", c.prefix, window, sinks ? "sinks " : "", cap ? "cap" : "");
+                el::format("{}attention window={} {}{}", c.prefix, window, sinks ? "sinks " : "", cap ? "cap" : "");
             if (!c.report.wanted(name)) continue;
             for (uint32_t heads : {1u, 6u}) {
                 const AttentionArgs a{0, heads * 2, 2, 24, 20, 0.3f, cap ? 1.5f : 0.0f};
@@ -233,9 +232,9 @@ void test_attention(Context &c) {
                 m.finish(add(m, x, dense(m, y, 48)));
                 m.program.cache_groups[0].window = window;
                 const Setup exact{.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32};
-                compare(c, fmt::format("{} heads={}", name, heads), m, exact, conversation(), 1e-5);
+                compare(c, el::format("{} heads={}", name, heads), m, exact, conversation(), 1e-5);
                 for (auto [k, v] : {std::pair(Format::kQ8_0, Format::kQ4_0), {Format::kQ4_0, Format::kQ8_0}})
-                    compare(c, fmt::format("{} heads={} {} {}", name, heads, format_info(k).name, format_info(v).name),
+                    compare(c, el::format("{} heads={} {} {}", name, heads, format_info(k).name, format_info(v).name),
                             m, {.threads = 3, .cache_k = k, .cache_v = v}, conversation(), tolerance_of_cache(k, v, 1));
                 Setup deep = exact;
                 deep.max_rows = 300;
@@ -257,7 +256,7 @@ void test_long_rope(Context &c) {
     std::vector<float> results[2];
     for (uint32_t rows : {64u, 128u}) {
         const Setup setup{.isa = c.isa, .threads = 2, .max_rows = rows};
-        compare(c, fmt::format("{} {}", name, rows), m, setup, {tokens(30)}, 1e-5);
+        compare(c, el::format("{} {}", name, rows), m, setup, {tokens(30)}, 1e-5);
         results[rows == 128] = flat(run(*c.tested, m, setup, {tokens(30)}));
     }
     c.report.check(name + " differs", results[0] != results[1], "the factors made no difference");

@@ -112,13 +112,13 @@ void test_linears(Context &c) {
             shapes.emplace_back(10, info.values == 1 ? 1096 : 60 * 1024 + 256);
         if (format == Format::kQ8_0 || format == Format::kQ4_K) shapes.emplace_back(30000, few);
         for (auto [rows, cols] : shapes) {
-            const std::string name = fmt::format("{}linear {} rows={}", c.prefix, info.name, rows);
+            const std::string name = el::format("{}linear {} rows={}", c.prefix, info.name, rows);
             if (!c.report.wanted(name)) continue;
             Model m(c.seed);
             ValueId x = m.embed(cols == few ? 50 : 20, cols);
             m.finish(m.linear(x, m.matrix(format, rows, cols), rows != 16));
             for (int n : {1, 2, 3, 7, 8, 33})
-                compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
+                compare(c, el::format("{} tokens={}", name, n), m, {.threads = n == 7 ? 3 : 1 + n % 2}, {tokens(n)},
                         tolerance_of(format));
         }
     }
@@ -127,7 +127,7 @@ void test_linears(Context &c) {
 // Prompts: more tokens than a tile has, rows and columns that end within one.
 void test_prompts(Context &c) {
     for (Format format : formats(true)) {
-        const std::string name = fmt::format("{}prompt {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}prompt {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         const uint32_t block = format_info(format).values, cols = block == 1 ? 1100 : block == 32 ? 1120 : 1280;
         Model m(c.seed);
@@ -136,7 +136,7 @@ void test_prompts(Context &c) {
         for (const char *route : c.prompt_routes) {
             const PromptRoute chosen(route);
             for (int n : {9, 64, 128, 200})
-                compare(c, fmt::format("{}{} tokens={}", name, chosen.name(), n), m, {.threads = 2}, {tokens(n)},
+                compare(c, el::format("{}{} tokens={}", name, chosen.name(), n), m, {.threads = 2}, {tokens(n)},
                         tolerance_of(format));
         }
     }
@@ -144,7 +144,7 @@ void test_prompts(Context &c) {
 
 void test_embeds(Context &c) {
     for (Format format : formats(true)) {
-        const std::string name = fmt::format("{}embed {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}embed {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         m.finish(m.embed(50, 256, format));
@@ -161,7 +161,7 @@ void test_embeds(Context &c) {
 // Every finite number that 16 bits can be, the smallest too.
 void test_all_halves(Context &c) {
     for (auto [format, exponent] : {std::pair(Format::kF16, 0x7c00u), {Format::kBF16, 0x7f80u}}) {
-        const std::string name = fmt::format("{}embed every {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}embed every {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         m.finish(m.embed(1, 1 << 16, format));
@@ -176,7 +176,7 @@ void test_all_halves(Context &c) {
 // A part of a tensor gives what a tensor of just that part gives.
 void test_ranges(Context &c) {
     for (Format format : formats(true)) {
-        const std::string name = fmt::format("{}range {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}range {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         const uint32_t block = format_info(format).values, in = block == 1 ? 24 : 2 * block;
         for (uint32_t row_begin : {0u, 16u, 23u}) {
@@ -203,7 +203,7 @@ void test_ranges(Context &c) {
             whole.finish(whole.linear(y, ref));
             const Setup setup{.isa = c.isa, .threads = 2};
             for (int n : {1, 11})
-                c.report.compare(fmt::format("{} from {} tokens={}", name, row_begin, n),
+                c.report.compare(el::format("{} from {} tokens={}", name, row_begin, n),
                                  flat(run(*c.tested, part, setup, {tokens(n)})),
                                  flat(run(*c.tested, whole, setup, {tokens(n)})),
                                  c.one_path ? 0 : tolerance_of(format));
@@ -310,14 +310,14 @@ void test_orders(Context &c) {
          [](Model &m, ValueId x) { m.finish(m.rope(x, 2, 32, 30, RopePairs::kInterleaved, true)); }},
     };
     for (const Case &test : kCases) {
-        const std::string name = fmt::format("{}order {}", c.prefix, test.name);
+        const std::string name = el::format("{}order {}", c.prefix, test.name);
         if (!c.report.wanted(name)) continue;
         Model m(c.seed);
         test.build(m, m.embed(50, 64));
         const std::string_view kind = test.name;  // a gate has the errors of both products
         const double tolerance = !kind.starts_with("mixed") ? 1e-5 : kind.find("gate") == kind.npos ? 1.5e-2 : 3e-2;
         for (int n : {1, 2, 13})
-            compare(c, fmt::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, tolerance);
+            compare(c, el::format("{} tokens={}", name, n), m, {.threads = 2}, {tokens(n)}, tolerance);
     }
 }
 
@@ -358,7 +358,7 @@ Model transformer(uint32_t seed, const Shape &s, Format format, bool qk_norm, Ro
 
 void test_layers(Context &c) {
     for (Format format : formats(true)) {
-        const std::string name = fmt::format("{}layers {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}layers {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         const bool super = format_info(format).values > 32, floats = format_info(format).values == 1;
         const Shape s = super ? Shape{256, 512, 8, 4, 32, 32} : Shape{96, 160, 6, 2, 16, 16};
@@ -367,13 +367,13 @@ void test_layers(Context &c) {
     }
     // Heads of many sizes, the caches' formats.
     for (uint32_t dim : {4u, 16u, 24u, 64u, 80u, 96u, 128u, 256u, 512u}) {
-        const std::string name = fmt::format("{}heads of {}", c.prefix, dim);
+        const std::string name = el::format("{}heads of {}", c.prefix, dim);
         if (!c.report.wanted(name)) continue;
         const Shape s{64, 96, 3, 1, dim, dim == 80 ? 36 : dim};
         Model m = transformer(c.seed, s, Format::kF32, dim == 64, RopePairs::kHalves);
         for (Format k : kCacheFormats)
             for (Format v : kCacheFormats)
-                compare(c, fmt::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
+                compare(c, el::format("{} cache {} {}", name, format_info(k).name, format_info(v).name), m,
                         {.threads = 2, .cache_k = k, .cache_v = v}, conversation(), tolerance_of_cache(k, v, 2));
     }
 }
@@ -381,7 +381,7 @@ void test_layers(Context &c) {
 // Rows that devices take 1024 columns at a time, the last time fewer.
 void test_wide_layers(Context &c) {
     for (Format format : kCommon) {
-        const std::string name = fmt::format("{}wide layers {}", c.prefix, format_info(format).name);
+        const std::string name = el::format("{}wide layers {}", c.prefix, format_info(format).name);
         if (!c.report.wanted(name)) continue;
         const bool super = format_info(format).values > 32;
         const Shape s = super ? Shape{1280, 2304, 2, 1, 128, 128, 1} : Shape{1120, 2080, 3, 1, 32, 32, 1};
@@ -401,7 +401,7 @@ void test_long(Context &c) {
         Model m = transformer(c.seed, {64, 64, heads, 1, 24, 24}, Format::kF32, false, RopePairs::kHalves);
         Tokens three = tokens(2, 0);
         three.sequence.push_back(1);
-        compare(c, fmt::format("{} heads={}", name, heads), m,
+        compare(c, el::format("{} heads={}", name, heads), m,
                 {.threads = 3, .cache_k = Format::kF32, .cache_v = Format::kF32, .max_rows = 500},
                 {tokens(451), tokens(1), three, tokens(40, 1)}, 1e-4);
     }
@@ -417,7 +417,7 @@ void test_refusals(Context &c) {
         } catch (const Error &error) {
             refused = error.status() == Status::kUnsupported;
         }
-        c.report.check(fmt::format("{} {}", name, what), refused, "was not refused");
+        c.report.check(el::format("{} {}", name, what), refused, "was not refused");
     };
     Model cache = transformer(c.seed, {64, 64, 2, 1, 32, 32}, Format::kF32, false, RopePairs::kHalves);
     refuses("keys in Q4_1", cache, {.cache_k = Format::kQ4_1});

@@ -60,7 +60,7 @@ struct Input {
         const char *pre = kPre[in.byte() % std::size(kPre)];
         for (int b = 0; b < 256 && flags & kAllBytes; ++b) {
             if (of_characters())
-                add(fmt::format("<0x{:02X}>", b), static_cast<int>(TokenKind::kByte), false);
+                add(el::format("<0x{:02X}>", b), static_cast<int>(TokenKind::kByte), false);
             else
                 add(std::string(1, static_cast<char>(b)), static_cast<int>(TokenKind::kNormal), true);
         }

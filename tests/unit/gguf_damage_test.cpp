@@ -70,8 +70,7 @@ TEST_CASE("a file cut anywhere is truncated") {
     CHECK(wrong == 0);
     CHECK(unnamed == 0);
     Outcome cut = open_bytes(std::string_view(whole).substr(0, end - 1));
-    CHECK(cut.text ==
-          fmt::format("m.gguf is truncated: tensor 'c.bias' needs {} bytes, the file has {}", end, end - 1));
+    CHECK(cut.text == el::format("m.gguf is truncated: tensor 'c.bias' needs {} bytes, the file has {}", end, end - 1));
 }
 
 TEST_CASE("a changed byte or length never does harm") {

@@ -77,7 +77,7 @@ TEST_CASE("tensors lie where the alignment puts them") {
 TEST_CASE("a large vocabulary is read in chunks") {
     TempDir dir;
     std::vector<std::string> tokens;
-    for (int i = 0; i < 100000; ++i) tokens.push_back(fmt::format("token number {}", i * 31));
+    for (int i = 0; i < 100000; ++i) tokens.push_back(el::format("token number {}", i * 31));
     {
         GgufWriter w(dir / "vocab.gguf");
         w.set("first", "value");
@@ -110,7 +110,7 @@ void write_part(const std::string &path, uint16_t no, uint16_t count, int32_t n_
     w.set("split.count", count);
     w.set("split.tensors.count", n_tensors);
     const uint64_t shape[] = {8};
-    w.add_tensor(fmt::format("t{}", no), Format::kF32, shape);
+    w.add_tensor(el::format("t{}", no), Format::kF32, shape);
     w.begin_data();
     const std::vector<float> values(8, no);
     w.write(values.data(), 32);
@@ -130,7 +130,7 @@ TEST_CASE("a split model opens from any of its parts") {
         CHECK(file.metadata().get_string("general.architecture") == "llama");
         REQUIRE(file.tensors().size() == 3);
         for (uint32_t i = 0; i < 3; ++i) {
-            const TensorInfo *t = file.find_tensor(fmt::format("t{}", i));
+            const TensorInfo *t = file.find_tensor(el::format("t{}", i));
             REQUIRE(t == &file.tensors()[i]);
             CHECK(t->file == i);
             CHECK(file.file(i).path() == parts[i]);

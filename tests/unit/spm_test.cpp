@@ -15,7 +15,7 @@ struct Pieces {
     std::vector<std::string> merges;
 
     explicit Pieces(bool with_bytes = true) {
-        for (int b = 0; b < 256 && with_bytes; ++b) add(fmt::format("<0x{:02X}>", b), 0, TokenKind::kByte);
+        for (int b = 0; b < 256 && with_bytes; ++b) add(el::format("<0x{:02X}>", b), 0, TokenKind::kByte);
     }
     int32_t add(const std::string &text, float score, TokenKind kind = TokenKind::kNormal) {
         tokens.push_back(text);

@@ -87,7 +87,7 @@ class Planner {
             need(a.n_kv_heads && a.n_heads % a.n_kv_heads == 0, "query heads that are no multiple of the kv heads");
             need(a.n_heads / a.n_kv_heads <= kMaxGroupRows, "so many query heads for one kv head");
             for (Format f : {limits_.cache_k, limits_.cache_v})
-                need(cache_type(f).has_value(), fmt::format("a cache in {}", format_info(f).name));
+                need(cache_type(f).has_value(), el::format("a cache in {}", format_info(f).name));
             break;
         }
         case OpKind::kShortConv:

@@ -2,7 +2,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/loader.h"
 
-#include <fmt/format.h>
+#include "base/format.h"
 #include <new>
 
 namespace el {
@@ -150,9 +150,9 @@ class CudaBackend final : public Backend {
         DeviceInfo info;
         char error[kErrorBytes] = "";
         check(module_.device_info(0, &info, error), error);
-        return {fmt::format("{}, compute capability {}.{}, {} multiprocessors{}", info.name,
-                            info.compute_capability / 10, info.compute_capability % 10, info.n_multiprocessors,
-                            info.misses_blas ? ", without cuBLAS" : ""),
+        return {el::format("{}, compute capability {}.{}, {} multiprocessors{}", info.name,
+                           info.compute_capability / 10, info.compute_capability % 10, info.n_multiprocessors,
+                           info.misses_blas ? ", without cuBLAS" : ""),
                 info.memory_bytes, info.free_bytes, info.integrated == 0};
     }
 
