@@ -57,10 +57,12 @@ struct Grid {
     unsigned cluster = 0;  // blocks along x that share their memory (sm_90 and later); 0: none
 };
 
-// Lets blocks of a kernel take so much dynamic shared memory. All ask for the same split between it and the first-level
-// cache, as kernels that want different ones cannot share a multiprocessor.
+// Lets blocks of a kernel take so much dynamic shared memory, which must be the same for every launch of a kernel:
+// other threads launch it, too. Up to 48 KiB, which need no leave, it is. All ask for the same split between it and the
+// first-level cache, as kernels that want different ones cannot share a multiprocessor.
 template <typename... Params> void allow_shared(void (*kernel)(Params...), size_t bytes) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), "preparing a kernel");
+    const int most = int(std::max(bytes, size_t{48} << 10));
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), "preparing a kernel");
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
           "preparing a kernel");
 }

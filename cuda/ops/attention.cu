@@ -393,7 +393,7 @@ void attention(const AttentionCall &c, const AttentionSplit &split, cudaStream_t
     with_cache_format(c.k.format, [&](auto k) {
         with_cache_format(c.v.format, [&](auto v) {
             const auto kernel = attention_kernel<typename decltype(k)::type, typename decltype(v)::type>;
-            allow_shared(kernel, std::max(bytes, size_t{48} << 10));  // the same for layers of all usual sizes
+            allow_shared(kernel, bytes);
             launch_early(kernel, {blocks, kThreads, bytes}, stream, split.early, params);
         });
     });

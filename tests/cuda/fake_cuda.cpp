@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <cuda_runtime_api.h>
+#include <map>
 #include <string_view>
 
 // ---- state
@@ -14,6 +15,7 @@ FakeCuda fake;
 cudaError_t last_error = cudaSuccess;
 int current_device = 0;
 cudaStream_t capturing = nullptr;
+std::map<const void *, int> shared_of;  // a kernel: the dynamic shared memory that it may take
 
 cudaError_t remember(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
@@ -81,8 +83,11 @@ cudaError_t set(void *to, int value, size_t n, const char *name, cudaStream_t st
     if (stream == nullptr || stream != capturing) std::memset(to, value, n);
     return cudaSuccess;
 }
-cudaError_t launch(const char *name, dim3 grid, cudaStream_t stream) {
+cudaError_t launch(const char *name, const void *kernel, dim3 grid, size_t shared_bytes, cudaStream_t stream) {
     if (const cudaError_t error = call(name, stream)) return error;
+    const auto allowed = shared_of.find(kernel);
+    if (shared_bytes > size_t(allowed == shared_of.end() ? 48 << 10 : allowed->second))
+        return remember(cudaErrorInvalidValue);
     const bool possible =
         grid.x > 0 && grid.x <= 0x7fffffff && grid.y > 0 && grid.y <= 65535 && grid.z > 0 && grid.z <= 65535;
     return remember(possible ? cudaSuccess : cudaErrorInvalidConfiguration);
@@ -269,7 +274,13 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return free_handle(gra
 
 // ---- kernels
 
-cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) { return call("cudaFuncSetAttribute"); }
+// What a kernel may take never changes: other threads launch it, too.
+cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute, int value) {
+    if (const cudaError_t error = call("cudaFuncSetAttribute")) return error;
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+    const int before = shared_of.emplace(kernel, value).first->second;
+    return remember(before == value ? cudaSuccess : cudaErrorInvalidValue);
+}
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *) {
     std::memset(out, 0, sizeof *out);
     if (std::getenv("FAKE_CUDA_NO_IMAGE")) return remember(cudaErrorNoKernelImageForDevice);
@@ -283,14 +294,14 @@ cudaError_t cudaOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, const void 
     *bytes = 0;
     return call("cudaOccupancyAvailableDynamicSMemPerBlock");
 }
-cudaError_t cudaLaunchKernel(const void *, dim3 grid, dim3, void **, size_t, cudaStream_t stream) {
-    return launch("cudaLaunchKernel", grid, stream);
+cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3, void **, size_t shared_bytes, cudaStream_t stream) {
+    return launch("cudaLaunchKernel", kernel, grid, shared_bytes, stream);
 }
-cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *, void **) {
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *kernel, void **) {
     for (unsigned i = 0; i < config->numAttrs; ++i)
         if (config->attrs[i].id == cudaLaunchAttributeClusterDimension)
             ++fake.of_cluster[config->attrs[i].val.clusterDim.x];
-    return launch("cudaLaunchKernelExC", config->gridDim, config->stream);
+    return launch("cudaLaunchKernelExC", kernel, config->gridDim, config->dynamicSmemBytes, config->stream);
 }
 
 // What nvcc puts into object files: kernels are registered when the module is loaded, and launched in two calls.
@@ -300,12 +311,13 @@ struct Configuration {
     cudaStream_t stream;
 } pushed;
 
-cudaError_t __cudaGetKernel(cudaKernel_t *out, const void *) {
-    *out = nullptr;
+cudaError_t __cudaGetKernel(cudaKernel_t *out, const void *kernel) {
+    *out = static_cast<cudaKernel_t>(const_cast<void *>(kernel));
     return cudaSuccess;
 }
-cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3 grid, dim3, void **, size_t, cudaStream_t stream) {
-    return launch("cudaLaunchKernel", grid, stream);
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3, void **, size_t shared_bytes,
+                               cudaStream_t stream) {
+    return launch("cudaLaunchKernel", kernel, grid, shared_bytes, stream);
 }
 unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream) {
     pushed = {grid, block, shared_bytes, stream};
