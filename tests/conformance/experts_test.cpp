@@ -20,6 +20,14 @@ ValueId experts(Model &m, ValueId x, ValueId route, Format format, uint32_t rows
     return m.push(op, e.used * rows);
 }
 
+ValueId scaled(Model &m, ValueId parts, ValueId route, const Experts &e, bool bias) {
+    Op op = unary(OpKind::kExpertScale, parts);
+    op.in[1] = route;
+    op.weight[0] = m.vector(e.n, 1.0f);
+    if (bias) op.weight[1] = m.vector(e.n * (width(m, parts) / e.used), 0.1f);
+    return m.push(op, width(m, parts));
+}
+
 ValueId combine(Model &m, ValueId parts, ValueId route, uint32_t rows) {
     Op op = unary(OpKind::kCombine, parts);
     op.in[1] = route;
@@ -126,6 +134,14 @@ void test_expert_orders(Context &c) {
          [](Model &m, ValueId x, ValueId r, const Experts &e) {
              ValueId y = combine(m, experts(m, x, r, Format::kF32, 64, e, false), r, 64);
              m.finish(add(m, scale(m, y, 0.2f), x));
+         }},
+        {"scale of each",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             m.finish(combine(m, scaled(m, experts(m, x, r, Format::kF32, 64, e, false), r, e, false), r, 64));
+         }},
+        {"scale and bias of each",
+         [](Model &m, ValueId x, ValueId r, const Experts &e) {
+             m.finish(scaled(m, experts(m, x, r, Format::kF32, 30, e, false), r, e, true));
          }},
         {"activation, then combine and soft cap",
          [](Model &m, ValueId x, ValueId r, const Experts &e) {
