@@ -264,5 +264,5 @@ constexpr Module kModule = {
 extern "C" __attribute__((visibility("default"))) const el::cuda::Module *
 edgellm_cuda_module(const el::cuda::Sizes *sizes) {
     const el::cuda::Sizes mine;
-    return std::memcmp(sizes, &mine, sizeof mine) == 0 ? &el::cuda::kModule : nullptr;
+    return sizes->sizes == sizeof mine && std::memcmp(sizes, &mine, sizeof mine) == 0 ? &el::cuda::kModule : nullptr;
 }
