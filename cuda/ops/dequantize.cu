@@ -111,7 +111,7 @@ template <int kRun> __device__ void load_chunk(const float *x, uint32_t cols, ui
 // A block for a row; so many chunks of each thread stay in registers, others are read twice.
 constexpr int kKeptChunks = 4;
 
-template <int kRun> __global__ void convert_kernel(ConvertCall c) {
+template <int kRun> __global__ void __launch_bounds__(512) convert_kernel(ConvertCall c) {
     __shared__ float part[32];
     const float *x = c.x + size_t(blockIdx.x) * c.cols;
     const uint32_t stride = uint32_t(operand_cols(c.cols)), chunks = stride / 8;
