@@ -5,7 +5,6 @@
 #include "base/format.h"
 #include <algorithm>
 #include <concepts>
-#include <iterator>
 #include <limits>
 #include <utility>
 
