@@ -2,8 +2,11 @@
 #include "life.h"
 
 #include "backend/backend.h"
+#include "backend/cuda/interface.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <doctest/doctest.h>
 #include <random>
 #include <set>
@@ -35,6 +38,25 @@ struct Groups {
 };
 
 }  // namespace
+
+TEST_CASE("a module whose structs have other sizes is not taken") {
+    fake_cuda();
+    const auto entry =
+        reinterpret_cast<cuda::Entry>(dlsym(dlopen(kModulePath, RTLD_NOW | RTLD_LOCAL), cuda::kEntryName));
+    REQUIRE((entry != nullptr));
+    constexpr size_t kSizes = sizeof(cuda::Sizes) / sizeof(uint32_t);
+    const auto sizes = std::bit_cast<std::array<uint32_t, kSizes>>(cuda::Sizes());
+    auto taken = [&](const std::array<uint32_t, kSizes> &all) {
+        const auto of_caller = std::bit_cast<cuda::Sizes>(all);
+        return entry(&of_caller) != nullptr;
+    };
+    CHECK(taken(sizes));
+    for (size_t i = 0; i < kSizes; ++i) {
+        auto others = sizes;
+        ++others[i];
+        CHECK_FALSE(taken(others));
+    }
+}
 
 TEST_CASE("the memory of any number of cache groups is told") {
     constexpr uint32_t kGroups = 100;

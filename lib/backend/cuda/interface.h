@@ -118,14 +118,14 @@ struct Module {
     void (*write_state)(Executable *executable, int32_t slot, size_t begin, size_t n, const void *in);
 };
 
-// The one symbol of the module. `sizes` are those of the structs above as the caller knows them.
+// The one symbol of the module. `sizes` are those of the structs that cross, as the caller knows them.
 constexpr char kEntryName[] = "edgellm_cuda_module";
 struct Sizes {
     uint32_t sizes = sizeof(Sizes), module = sizeof(Module), op = sizeof(Op), step = sizeof(Step),
              limits = sizeof(LimitsView), program = sizeof(ProgramView), tensor = sizeof(Tensor),
              group = sizeof(CacheGroup), value = sizeof(ValueInfo), cache_layer = sizeof(CacheLayer),
              state_layer = sizeof(StateLayer), device = sizeof(DeviceInfo), region = sizeof(Region),
-             span = sizeof(StageSpan), best = sizeof(BestTokens);
+             span = sizeof(StageSpan), events = sizeof(StepEvents), best = sizeof(BestTokens);
 };
 using Entry = const Module *(*)(const Sizes *sizes);  // NULL if they differ
 
