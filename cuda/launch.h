@@ -58,8 +58,9 @@ struct Grid {
 };
 
 // Lets blocks of a kernel take so much dynamic shared memory, which must be the same for every launch of a kernel:
-// other threads launch it, too. Up to 48 KiB, which need no leave, it is. All ask for the same split between it and the
-// first-level cache, as kernels that want different ones cannot share a multiprocessor.
+// other threads launch it, too. Up to 48 KiB, which need no leave, it is (rope, delta rule, attention of heads up to
+// 512). All ask for the same split between it and the first-level cache, as kernels that want different ones cannot
+// share a multiprocessor.
 template <typename... Params> void allow_shared(void (*kernel)(Params...), size_t bytes) {
     const int most = int(std::max(bytes, size_t{48} << 10));
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), "preparing a kernel");

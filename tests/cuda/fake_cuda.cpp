@@ -15,6 +15,7 @@ FakeCuda fake;
 cudaError_t last_error = cudaSuccess;
 int current_device = 0;
 cudaStream_t capturing = nullptr;
+constexpr int kMostShared = 227 << 10;
 std::map<const void *, int> shared_of;  // a kernel: the dynamic shared memory that it may take
 
 cudaError_t remember(cudaError_t error) {
@@ -135,7 +136,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     p->major = 9;
     p->integrated = std::getenv("FAKE_CUDA_INTEGRATED") != nullptr;
     p->multiProcessorCount = 8;
-    p->sharedMemPerBlockOptin = 227 << 10;
+    p->sharedMemPerBlockOptin = kMostShared;
     return call("cudaGetDeviceProperties");
 }
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
@@ -278,8 +279,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return free_handle(gra
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute, int value) {
     if (const cudaError_t error = call("cudaFuncSetAttribute")) return error;
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    const int before = shared_of.emplace(kernel, value).first->second;
-    return remember(before == value ? cudaSuccess : cudaErrorInvalidValue);
+    const int before = shared_of.try_emplace(kernel, value).first->second;
+    return remember(value >= 0 && value <= kMostShared && before == value ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *) {
     std::memset(out, 0, sizeof *out);
