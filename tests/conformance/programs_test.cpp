@@ -107,9 +107,9 @@ void test_linears(Context &c) {
         const FormatInfo &info = format_info(format);
         const uint32_t few = info.values == 1 ? 45 : info.values == 32 ? 96 : 256;
         std::vector<std::pair<uint32_t, uint32_t>> shapes = {{5, few}, {16, few}, {50, few}};
-        // More columns or rows than the warps of a large device ask for ahead.
         const bool common = std::count(std::begin(kCommon), std::end(kCommon), format);
-        if (!common) shapes.emplace_back(10, 5 * few);
+        if (!common) shapes.emplace_back(10, 5 * few);  // several blocks a row
+        // More columns or rows than the warps of a large device ask for ahead.
         if (common && c.report.wants_large()) shapes.emplace_back(10, info.values == 1 ? 1096 : 60 * 1024 + 256);
         if (format == Format::kQ8_0 || format == Format::kQ4_K) shapes.emplace_back(30000, few);
         for (auto [rows, cols] : shapes) {
