@@ -1,3 +1,4 @@
+#define FMT_HEADER_ONLY  // here alone: what formats is compiled into the library, once
 #include "base/format.h"
 
 #include "base/utf8.h"
