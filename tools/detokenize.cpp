@@ -5,6 +5,7 @@
 #include "interrupt.h"
 #include "json.h"
 
+#include <algorithm>
 #include <memory>
 
 namespace tool {

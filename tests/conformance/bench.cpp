@@ -3,6 +3,7 @@
 #include "backend/cpu/tile.h"
 #include "harness.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 

@@ -3,6 +3,7 @@
 #include "harness.h"
 #include "quant/half.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace el::conformance {

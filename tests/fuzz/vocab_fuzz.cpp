@@ -7,6 +7,7 @@
 #include "text/text_stream.h"
 #include "text/vocab.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 using namespace el;

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "base/system_memory.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>

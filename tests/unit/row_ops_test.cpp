@@ -3,6 +3,7 @@
 
 #include "ops.h"
 
+#include <algorithm>
 #include <cmath>
 #include <doctest/doctest.h>
 #include <random>

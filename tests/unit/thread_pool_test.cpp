@@ -1,5 +1,6 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>

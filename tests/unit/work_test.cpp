@@ -4,6 +4,7 @@
 #include "model/gguf.h"
 #include "program/build.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <numeric>
 
