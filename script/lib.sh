@@ -154,7 +154,8 @@ compile() { # DIRECTORY [TARGET...]; says nothing when there is nothing to do
 
 # Configures the build with sanitizers. Clang, where there is one, builds the fuzzers in the same folder.
 configure_sanitizers() {
-    local options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=true
+    # -g1: lines for traces, no more.
+    local options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 "-Dcpp_args=-g1 ${CXXFLAGS:-}" "-Dc_args=-g1 ${CFLAGS:-}"
         -Dtests=true -Dprogram=false -Dexamples=false -Dgpu=disabled)
     local ccache=
     if ! is_there fuzzer-runtime libFuzzer; then
