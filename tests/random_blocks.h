@@ -2,9 +2,9 @@
 // bytes with a fitting scale.
 #pragma once
 #include "quant/formats.h"
+#include "random_values.h"
 
-#include <cmath>
-#include <random>
+#include <algorithm>
 #include <vector>
 
 namespace el {
@@ -16,20 +16,19 @@ template <class F> void set_super_scale(typename F::Block &block, uint16_t f16) 
         for (int i = 0; i < 4; i++) block.scales[i] = uint16_t((block.scales[i] & 0xfff) | (f16 >> 4 * i & 15) << 12);
 }
 
-template <class F> std::vector<std::byte> random_blocks(size_t n, float deviation, std::mt19937 &random) {
-    std::vector<std::byte> bytes(n / F::kValues * sizeof(typename F::Block));
-    for (std::byte &byte : bytes) byte = std::byte(random());
-    for (size_t at = 0; at < bytes.size(); at += sizeof(typename F::Block)) {
+template <class F> void random_blocks(size_t n, float deviation, std::mt19937 &random, std::byte *out) {
+    const size_t size = n / F::kValues * sizeof(typename F::Block);
+    std::generate_n(out, size, [&] { return std::byte(random()); });
+    for (size_t at = 0; at < size; at += sizeof(typename F::Block)) {
         typename F::Block block;
-        std::memcpy(&block, &bytes[at], sizeof block);
+        std::memcpy(&block, out + at, sizeof block);
         set_super_scale<F>(block, f32_to_f16(1));
         float values[F::kValues], squares = 0;
         decode_row<F>(&block, F::kValues, values);
         for (float x : values) squares += x * x;
         set_super_scale<F>(block, f32_to_f16(deviation / std::sqrt(squares / F::kValues)));
-        std::memcpy(&bytes[at], &block, sizeof block);
+        std::memcpy(out + at, &block, sizeof block);
     }
-    return bytes;
 }
 
 // As many blocks as `values` need; of their sizes only the whole counts where there is no encoder.
@@ -37,14 +36,16 @@ inline std::vector<std::byte> encode_or_random(Format format, const std::vector<
     std::vector<std::byte> blocks(row_bytes(format, values.size()));
     for_each_format([&]<class F>(std::type_identity<F>) {
         if (F::kFormat != format) return;
+        const size_t n = F::kValues == 1 ? values.size() : std::min(values.size(), kEncodedValues);
+        std::mt19937 random(float_bits(values[0]));
         if constexpr (HasEncoder<F>) {
-            encode_row<F>(values.data(), values.size(), blocks.data());
+            encode_row<F>(values.data(), n, blocks.data());
         } else {
-            std::mt19937 random(float_bits(values[0]));
             float squares = 0;
             for (float x : values) squares += x * x;
-            blocks = random_blocks<F>(values.size(), std::sqrt(squares / float(values.size())), random);
+            random_blocks<F>(n, std::sqrt(squares / float(values.size())), random, blocks.data());
         }
+        repeat_blocks(blocks.data(), n / F::kValues, values.size() / F::kValues, sizeof(typename F::Block), random);
     });
     return blocks;
 }

@@ -1,6 +1,6 @@
 #include "harness.h"
 
-#include "../random_blocks.h"
+#include "random_blocks.h"
 
 #include "backend/cpu/store.h"
 #include "quant/formats.h"

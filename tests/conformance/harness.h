@@ -2,6 +2,7 @@
 #pragma once
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
+#include "random_values.h"
 
 #include <cstdlib>
 #include <random>
@@ -53,7 +54,7 @@ class Random {
 
   private:
     std::mt19937 engine_;
-    std::normal_distribution<float> normal_;
+    RandomNormal normal_;
 };
 
 // The instruction sets of this machine that `options` asks for; the others are reported as skipped.

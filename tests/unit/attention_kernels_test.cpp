@@ -32,10 +32,10 @@ double tolerance_of(const Case &c) {
     return c.kernel == Kernel::kAny ? 1e-5 : c.k == Format::kF16 ? 1e-3 : 2e-3;
 }
 
-void check_outputs(const Case &c, const Setup &s) {
+void check_outputs(const Case &c, Setup &s) {
     for (uint32_t t = 0; t < s.n; ++t)
         for (uint32_t h = 0; h < s.n_heads && s.sequence[t] >= 0; ++h) {
-            const std::vector<double> expected = s.expected(t, h);
+            const std::vector<double> &expected = s.expected(t, h);
             const float *out = &s.out[(size_t(t) * s.n_heads + h) * c.v_dim()];
             double error = 0, size = 0;
             for (uint32_t i = 0; i < c.v_dim(); ++i) {

@@ -33,7 +33,7 @@ template <typename Visit> void for_planes(Visit visit) {
 
 std::vector<float> random_floats(size_t n) {
     std::mt19937 random(3);
-    std::normal_distribution<float> next;
+    RandomNormal next;
     std::vector<float> x(n);
     for (float &value : x) value = next(random);
     return x;

@@ -2,6 +2,7 @@
 #include "emulation/late.h"
 
 #include "ops.h"
+#include "random_values.h"
 
 #include <cmath>
 #include <doctest/doctest.h>
@@ -26,7 +27,7 @@ struct Floats {
     float *data() { return reinterpret_cast<float *>(memory.data()); }
     const float *data() const { return reinterpret_cast<const float *>(memory.data()); }
     Floats(std::mt19937 &random, size_t n) : memory(n / 4 + 2) {
-        std::normal_distribution<float> normal;
+        RandomNormal normal;
         for (size_t i = 0; i < n; ++i) data()[i] = normal(random);
     }
 };

@@ -5,6 +5,7 @@
 #include "backend/reference/ops.h"
 #include "device.h"
 #include "ops.h"
+#include "random_values.h"
 
 #include <cmath>
 #include <doctest/doctest.h>
@@ -18,7 +19,7 @@ using namespace el;
 
 std::vector<float> random_floats(size_t n, float scale = 1) {
     static std::mt19937 random(3);
-    std::normal_distribution<float> normal(0, scale);
+    RandomNormal normal(0, scale);
     std::vector<float> out(n);
     for (float &x : out) x = normal(random);
     return out;

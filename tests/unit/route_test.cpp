@@ -3,6 +3,7 @@
 
 #include "device.h"
 #include "ops.h"
+#include "random_values.h"
 
 #include <algorithm>
 #include <cmath>
@@ -49,7 +50,7 @@ void check(const RouteArgs &args, const std::vector<float> &logits, const std::v
 
 TEST_CASE("the largest logits, and their shares") {
     std::mt19937 random(5);
-    std::normal_distribution<float> normal(0, 2);
+    RandomNormal normal(0, 2);
     for (uint32_t n_experts : {1u, 3u, 32u, 60u, 128u, 512u})
         for (uint32_t n_used : {1u, 2u, 4u, 8u, 40u})
             for (bool normalize : {false, true}) {

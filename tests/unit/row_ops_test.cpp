@@ -2,6 +2,7 @@
 #include "emulation/late.h"
 
 #include "ops.h"
+#include "random_values.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +17,7 @@ namespace {
 std::mt19937 random_bits(5);
 
 std::vector<float> floats(size_t n) {
-    std::normal_distribution<float> normal;
+    RandomNormal normal;
     std::vector<float> out(n);
     for (float &x : out) x = normal(random_bits);
     return out;

@@ -3,6 +3,7 @@
 
 #include "best_helpers.h"
 #include "ops/select.h"
+#include "random_values.h"
 
 #include <cfloat>
 #include <doctest/doctest.h>
@@ -19,7 +20,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::
 enum class Kind { kRandom, kTies, kOdd, kEven, kNone };
 
 std::vector<float> row(std::mt19937 &random, size_t n_vocab, Kind kind) {
-    std::normal_distribution<float> normal(-2, 4);
+    RandomNormal normal(-2, 4);
     std::vector<float> x(n_vocab);
     for (float &v : x) {
         v = kind == Kind::kEven ? 1 : kind == Kind::kTies ? std::round(normal(random)) : normal(random);

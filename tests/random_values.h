@@ -1,0 +1,36 @@
+// Random input for tests at little cost, also where they are emulated or under sanitizers.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <random>
+
+namespace el {
+
+// std::normal_distribution takes logarithms of long doubles.
+class RandomNormal {
+  public:
+    explicit RandomNormal(float mean = 0, float deviation = 1) : mean_(mean), deviation_(deviation) {}
+    // Two at once, by Box and Muller (1958); at most 5.8 deviations from the mean.
+    float operator()(std::mt19937 &random) {
+        has_next_ = !has_next_;
+        if (!has_next_) return mean_ + deviation_ * next_;
+        const float radius = std::sqrt(-2 * std::log(0x1p-24f * float((random() >> 8) + 1)));
+        const float angle = 0x1p-24f * 2 * float(M_PI) * float(random() >> 8);
+        next_ = radius * std::sin(angle);
+        return mean_ + deviation_ * radius * std::cos(angle);
+    }
+
+  private:
+    float mean_, deviation_, next_ = 0;
+    bool has_next_ = false;
+};
+
+// Encoders search. Of many values only these are encoded, and the other blocks are some of theirs.
+constexpr size_t kEncodedValues = 128 * 256;
+inline void repeat_blocks(std::byte *blocks, size_t begin, size_t end, size_t block_bytes, std::mt19937 &random) {
+    for (size_t i = begin; i < end; ++i)
+        std::memcpy(blocks + i * block_bytes, blocks + random() % begin * block_bytes, block_bytes);
+}
+
+}  // namespace el
