@@ -111,7 +111,8 @@ void test_linears(Context &c) {
         if (!common) shapes.emplace_back(10, 5 * few);  // several blocks a row
         // More columns or rows than the warps of a large device ask for ahead.
         if (common && c.report.wants_large()) shapes.emplace_back(10, info.values == 1 ? 1096 : 60 * 1024 + 256);
-        if (format == Format::kQ8_0 || format == Format::kQ4_K) shapes.emplace_back(30000, few);
+        if ((format == Format::kQ8_0 || format == Format::kQ4_K) && c.report.wants_large())
+            shapes.emplace_back(30000, few);
         for (auto [rows, cols] : shapes) {
             const std::string name = el::format("{}linear {} rows={}", c.prefix, info.name, rows);
             if (!c.report.wanted(name)) continue;
@@ -370,7 +371,7 @@ void test_layers(Context &c) {
     for (uint32_t dim : {4u, 16u, 24u, 64u, 80u, 96u, 128u, 256u, 512u}) {
         const std::string name = el::format("{}heads of {}", c.prefix, dim);
         if (!c.report.wanted(name)) continue;
-        const Shape s{64, 96, 3, 1, dim, dim == 80 ? 36 : dim};
+        const Shape s{32, 48, 3, 1, dim, dim == 80 ? 36 : dim};
         Model m = transformer(c.seed, s, Format::kF32, dim == 64, RopePairs::kHalves);
         for (Format k : kCacheFormats)
             for (Format v : kCacheFormats)
