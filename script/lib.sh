@@ -152,11 +152,13 @@ compile() { # DIRECTORY [TARGET...]; says nothing when there is nothing to do
     ninja -C "$directory" "$@" >&2
 }
 
+# -g1: lines for traces, no more.
+sanitizer_options=(-Db_lundef=false -Doptimization=1 "-Dcpp_args=-g1 ${CXXFLAGS:-}" "-Dc_args=-g1 ${CFLAGS:-}"
+    -Dtests=true -Dprogram=false -Dexamples=false -Dgpu=disabled)
+
 # Configures the build with sanitizers. Clang, where there is one, builds the fuzzers in the same folder.
 configure_sanitizers() {
-    # -g1: lines for traces, no more.
-    local options=(-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 "-Dcpp_args=-g1 ${CXXFLAGS:-}" "-Dc_args=-g1 ${CFLAGS:-}"
-        -Dtests=true -Dprogram=false -Dexamples=false -Dgpu=disabled)
+    local options=(-Db_sanitize=address,undefined "${sanitizer_options[@]}")
     local ccache=
     if ! is_there fuzzer-runtime libFuzzer; then
         sanitize_folder=$root/build-sanitize-gcc
