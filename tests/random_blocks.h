@@ -31,11 +31,12 @@ template <class F> void random_blocks(size_t n, float deviation, std::mt19937 &r
     }
 }
 
-// As many blocks as `values` need; of their sizes only the whole counts where there is no encoder.
+// As many blocks as `values` need: the first kEncodedValues are encoded, and the others repeat those. Where there is no
+// encoder only the size of the whole counts.
 inline std::vector<std::byte> encode_or_random(Format format, const std::vector<float> &values) {
     std::vector<std::byte> blocks(row_bytes(format, values.size()));
     for_each_format([&]<class F>(std::type_identity<F>) {
-        if (F::kFormat != format) return;
+        if (F::kFormat != format || values.empty()) return;
         const size_t n = F::kValues == 1 ? values.size() : std::min(values.size(), kEncodedValues);
         std::mt19937 random(float_bits(values[0]));
         if constexpr (HasEncoder<F>) {

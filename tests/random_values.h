@@ -3,11 +3,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <numbers>
 #include <random>
 
 namespace el {
 
-// std::normal_distribution takes logarithms of long doubles.
+// libstdc++'s std::normal_distribution takes logarithms of long doubles for each number.
 class RandomNormal {
   public:
     explicit RandomNormal(float mean = 0, float deviation = 1) : mean_(mean), deviation_(deviation) {}
@@ -16,7 +17,7 @@ class RandomNormal {
         has_next_ = !has_next_;
         if (!has_next_) return mean_ + deviation_ * next_;
         const float radius = std::sqrt(-2 * std::log(0x1p-24f * float((random() >> 8) + 1)));
-        const float angle = 0x1p-24f * 2 * float(M_PI) * float(random() >> 8);
+        const float angle = 0x1p-23f * std::numbers::pi_v<float> * float(random() >> 8);
         next_ = radius * std::sin(angle);
         return mean_ + deviation_ * radius * std::cos(angle);
     }
@@ -26,7 +27,7 @@ class RandomNormal {
     bool has_next_ = false;
 };
 
-// Encoders search. Of many values only these are encoded, and the other blocks are some of theirs.
+// Encoders search. Of many values only the first so many are encoded, and the other blocks are some of theirs.
 constexpr size_t kEncodedValues = 128 * 256;
 inline void repeat_blocks(std::byte *blocks, size_t begin, size_t end, size_t block_bytes, std::mt19937 &random) {
     for (size_t i = begin; i < end; ++i)

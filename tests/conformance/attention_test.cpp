@@ -134,6 +134,7 @@ void test_attention_shapes(Context &c) {
         Tokens two = tokens(2, 0), many = tokens(20, 0);
         two.sequence.push_back(1);
         many.sequence.insert(many.sequence.end(), 30, 1);
+        // Past what a worker of the CPU takes alone, 128 rows; devices split more.
         const int before = c.report.wants_large() ? 700 : 280;
         for (uint32_t window : {0u, c.report.wants_large() ? 300u : 150u})
             compare_caches(c, {dim, 3, 1, false, true, 1, 0, window},

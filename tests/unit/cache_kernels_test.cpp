@@ -1,4 +1,5 @@
 // The kernels of cuda/ops/cache.cu on emulated blocks, in all formats of caches.
+#include "random_values.h"
 #include "unit/attention_setup.h"
 
 #include <doctest/doctest.h>
