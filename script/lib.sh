@@ -152,7 +152,7 @@ compile() { # DIRECTORY [TARGET...]; says nothing when there is nothing to do
     ninja -C "$directory" "$@" >&2
 }
 
-# -g1: lines for traces, no more.
+# Of all builds with sanitizers. -g1: lines for traces, no more.
 sanitizer_options=(-Db_lundef=false -Doptimization=1 "-Dcpp_args=-g1 ${CXXFLAGS:-}" "-Dc_args=-g1 ${CFLAGS:-}"
     -Dtests=true -Dprogram=false -Dexamples=false -Dgpu=disabled)
 
