@@ -4,9 +4,6 @@
 #include "quant/formats.h"
 #include "random_values.h"
 
-#include <algorithm>
-#include <vector>
-
 namespace el {
 
 template <class F> void set_super_scale(typename F::Block &block, uint16_t f16) {
@@ -31,23 +28,21 @@ template <class F> void random_blocks(size_t n, float deviation, std::mt19937 &r
     }
 }
 
-// As many blocks as `values` need: the first kEncodedValues are encoded, and the others repeat those. Where there is no
-// encoder only the size of the whole counts.
+// As encode_blocks. Where there is no encoder only the size of the whole of `values` counts.
 inline std::vector<std::byte> encode_or_random(Format format, const std::vector<float> &values) {
+    const FormatInfo &info = format_info(format);
+    std::mt19937 random(values.empty() ? 0 : float_bits(values[0]));
+    if (info.encode) return encode_blocks(info, values, random);
     std::vector<std::byte> blocks(row_bytes(format, values.size()));
+    const size_t n = std::min(values.size(), kEncodedValues);
+    float squares = 0;
+    for (float x : values) squares += x * x;
     for_each_format([&]<class F>(std::type_identity<F>) {
-        if (F::kFormat != format || values.empty()) return;
-        const size_t n = F::kValues == 1 ? values.size() : std::min(values.size(), kEncodedValues);
-        std::mt19937 random(float_bits(values[0]));
-        if constexpr (HasEncoder<F>) {
-            encode_row<F>(values.data(), n, blocks.data());
-        } else {
-            float squares = 0;
-            for (float x : values) squares += x * x;
-            random_blocks<F>(n, std::sqrt(squares / float(values.size())), random, blocks.data());
-        }
-        repeat_blocks(blocks.data(), n / F::kValues, values.size() / F::kValues, sizeof(typename F::Block), random);
+        if constexpr (!HasEncoder<F>)
+            if (F::kFormat == format)
+                random_blocks<F>(n, std::sqrt(squares / float(values.size())), random, blocks.data());
     });
+    repeat_blocks(blocks.data(), n / info.values, values.size() / info.values, info.bytes, random);
     return blocks;
 }
 

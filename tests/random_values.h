@@ -1,10 +1,14 @@
 // Random input for tests at little cost, also where they are emulated or under sanitizers.
 #pragma once
+#include "quant/format.h"
+
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <numbers>
 #include <random>
+#include <vector>
 
 namespace el {
 
@@ -27,11 +31,29 @@ class RandomNormal {
     bool has_next_ = false;
 };
 
-// Encoders search. Of many values only the first so many are encoded, and the other blocks are some of theirs.
-constexpr size_t kEncodedValues = 128 * 256;
+inline std::vector<float> random_floats(std::mt19937 &random, size_t n, float deviation = 1) {
+    RandomNormal normal(0, deviation);
+    std::vector<float> out(n);
+    for (float &x : out) x = normal(random);
+    return out;
+}
+
+// Blocks `begin` to `end` become some of those before.
 inline void repeat_blocks(std::byte *blocks, size_t begin, size_t end, size_t block_bytes, std::mt19937 &random) {
     for (size_t i = begin; i < end; ++i)
         std::memcpy(blocks + i * block_bytes, blocks + random() % begin * block_bytes, block_bytes);
+}
+
+// As many blocks as `values` need. Encoders search, so only the first so many values are encoded, and the other blocks
+// repeat those; of formats without blocks all.
+constexpr size_t kEncodedValues = 128 * 256;
+inline std::vector<std::byte> encode_blocks(const FormatInfo &info, const std::vector<float> &values,
+                                            std::mt19937 &random) {
+    const size_t n = info.values == 1 ? values.size() : std::min(values.size(), kEncodedValues);
+    std::vector<std::byte> blocks(values.size() / info.values * info.bytes);
+    info.encode(values.data(), n, blocks.data());
+    repeat_blocks(blocks.data(), n / info.values, values.size() / info.values, info.bytes, random);
+    return blocks;
 }
 
 }  // namespace el

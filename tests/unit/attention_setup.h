@@ -142,12 +142,7 @@ struct Setup {
         l.max_pages = (uint32_t(most) + l.max_tokens) / kPageTokens + 1;
         return l;
     }
-    std::vector<float> floats(size_t count, float scale = 1) {
-        RandomNormal normal(0, scale);
-        std::vector<float> x(count);
-        for (float &one : x) one = normal(random);
-        return x;
-    }
+    std::vector<float> floats(size_t count, float scale = 1) { return random_floats(random, count, scale); }
     std::vector<float> values(size_t count, float size) {
         std::vector<float> x = floats(count, size);
         if (c.positive_values)

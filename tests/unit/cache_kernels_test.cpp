@@ -34,10 +34,7 @@ template <typename Visit> void for_planes(Visit visit) {
 
 std::vector<float> random_floats(size_t n) {
     std::mt19937 random(3);
-    RandomNormal next;
-    std::vector<float> x(n);
-    for (float &value : x) value = next(random);
-    return x;
+    return el::random_floats(random, n);
 }
 
 std::vector<float> head_of(const std::vector<float> &x, const CacheRows &rows, size_t row, uint32_t head) {

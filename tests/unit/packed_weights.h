@@ -7,7 +7,6 @@
 #include "quant/format.h"
 #include "random_values.h"
 
-#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -15,13 +14,6 @@ namespace weights_test {
 
 using namespace el;
 using namespace el::cuda;
-
-inline std::vector<float> random_floats(std::mt19937 &random, size_t n) {
-    RandomNormal normal;
-    std::vector<float> out(n);
-    for (float &x : out) x = normal(random);
-    return out;
-}
 
 // A matrix as it lies in a file, decoded, and packed.
 struct Weights {
@@ -34,10 +26,7 @@ struct Weights {
         const FormatInfo &info = format_info(format);
         const PackedShape shape = packed_shape(format);
         const std::vector<float> wanted = random_floats(random, size_t(rows) * cols);
-        const size_t n = std::min(wanted.size(), kEncodedValues);
-        std::vector<std::byte> blocks(rows * row_bytes(format, cols));
-        info.encode(wanted.data(), n, blocks.data());
-        repeat_blocks(blocks.data(), n / info.values, wanted.size() / info.values, info.bytes, random);
+        const std::vector<std::byte> blocks = encode_blocks(info, wanted, random);
         values.resize(wanted.size());
         info.decode(blocks.data(), values.size(), values.data());
         packed.resize(shape.tiles(rows) * shape.tile_bytes(cols) + 16);

@@ -19,10 +19,7 @@ using namespace el;
 
 std::vector<float> random_floats(size_t n, float scale = 1) {
     static std::mt19937 random(3);
-    RandomNormal normal(0, scale);
-    std::vector<float> out(n);
-    for (float &x : out) x = normal(random);
-    return out;
+    return el::random_floats(random, n, scale);
 }
 
 constexpr int32_t kMost = 8, kSlots = 2 * kMost;  // tokens and sequences; slots of state

@@ -16,12 +16,7 @@ namespace {
 
 std::mt19937 random_bits(5);
 
-std::vector<float> floats(size_t n) {
-    RandomNormal normal;
-    std::vector<float> out(n);
-    for (float &x : out) x = normal(random_bits);
-    return out;
-}
+std::vector<float> floats(size_t n) { return random_floats(random_bits, n); }
 
 // Runs start(out) while `inputs` are late, and compares what it writes with wanted(row, i).
 template <typename Start, typename Wanted>
