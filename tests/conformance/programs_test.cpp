@@ -111,8 +111,7 @@ void test_linears(Context &c) {
         if (!common) shapes.emplace_back(10, 5 * few);  // several blocks a row
         // More columns or rows than the warps of a large device ask for ahead.
         if (common && c.report.wants_large()) shapes.emplace_back(10, info.values == 1 ? 1096 : 60 * 1024 + 256);
-        if ((format == Format::kQ8_0 || format == Format::kQ4_K) && c.report.wants_large())
-            shapes.emplace_back(30000, few);
+        if (format == Format::kQ8_0 || format == Format::kQ4_K) shapes.emplace_back(30000, few);
         for (auto [rows, cols] : shapes) {
             const std::string name = el::format("{}linear {} rows={}", c.prefix, info.name, rows);
             if (!c.report.wanted(name)) continue;
