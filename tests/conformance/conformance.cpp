@@ -1,7 +1,8 @@
 // Compares what backends compute with plain code and with the reference backend, on random input: other input each
 // time, unless --seed says which.
-//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--bench]
-// --part 0/4 to 3/4, say, beside each other, are all of it.
+//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--verbose]
+//                 [--bench]
+// --part 0/4 to 3/4, say, beside each other, are all of it. --verbose names what passes, too.
 #include "harness.h"
 
 #include <cstdio>
@@ -22,12 +23,12 @@ bool parse_part(const char *text, Options &options) {
 bool parse(int argc, char **argv, Options &options) {
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : nullptr;
-        if (!std::strcmp(argv[i], "--bench")) {
-            options.bench = true;
-            continue;
-        }
-        if (!std::strcmp(argv[i], "--small")) {
-            options.small = true;
+        bool *const flag = !std::strcmp(argv[i], "--bench")     ? &options.bench
+                           : !std::strcmp(argv[i], "--small")   ? &options.small
+                           : !std::strcmp(argv[i], "--verbose") ? &options.verbose
+                                                                : nullptr;
+        if (flag) {
+            *flag = true;
             continue;
         }
         if (!value) return false;
@@ -71,7 +72,7 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, options)) {
         std::fprintf(stderr,
                      "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--part I/N] "
-                     "[--seed N] [--small] [--bench]\n",
+                     "[--seed N] [--small] [--verbose] [--bench]\n",
                      argv[0]);
         return 2;
     }

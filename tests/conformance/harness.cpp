@@ -15,7 +15,10 @@ namespace el::conformance {
 
 void Report::check(const std::string &name, bool ok, const std::string &why) {
     (ok ? passed_ : failed_)++;
-    if (!ok) std::printf("FAILED %s: %s\n", name.c_str(), why.c_str());
+    if (!ok)
+        std::printf("FAILED %s: %s\n", name.c_str(), why.c_str());
+    else if (options_.verbose)
+        std::printf("passed %s\n", name.c_str());
 }
 
 double relative_error(const std::vector<float> &expected, const std::vector<float> &got) {

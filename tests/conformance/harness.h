@@ -18,7 +18,8 @@ struct Options {
     uint32_t seed = std::random_device()();  // other inputs each time; a run says which
     uint32_t part = 0, parts = 1;            // only one of so many parts of the tests, by the hash of their names
     bool bench = false;
-    bool small = false;  // no shapes that take long
+    bool small = false;    // no shapes that take long
+    bool verbose = false;  // says also what passes
 };
 
 class Report {
