@@ -1,8 +1,9 @@
 // Compares what backends compute with plain code and with the reference backend, on random input: other input each
 // time, unless --seed says which.
-//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--verbose]
-//                 [--bench]
-// --part 0/4 to 3/4, say, beside each other, are all of it. --verbose names what passes, too.
+//     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--once]
+//                 [--verbose] [--bench]
+// --part 0/4 to 3/4, say, beside each other, are all of it. --once leaves out that a second run has the same result,
+// which tells sanitizers nothing new; --verbose names what passes, too.
 #include "harness.h"
 
 #include <cstdio>
@@ -25,6 +26,7 @@ bool parse(int argc, char **argv, Options &options) {
         const char *value = i + 1 < argc ? argv[i + 1] : nullptr;
         bool *const flag = !std::strcmp(argv[i], "--bench")     ? &options.bench
                            : !std::strcmp(argv[i], "--small")   ? &options.small
+                           : !std::strcmp(argv[i], "--once")    ? &options.once
                            : !std::strcmp(argv[i], "--verbose") ? &options.verbose
                                                                 : nullptr;
         if (flag) {
@@ -72,7 +74,7 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, options)) {
         std::fprintf(stderr,
                      "usage: %s [--isa scalar|avx2|avx512|neon | --device cuda] [--only PART_OF_A_NAME] [--part I/N] "
-                     "[--seed N] [--small] [--verbose] [--bench]\n",
+                     "[--seed N] [--small] [--once] [--verbose] [--bench]\n",
                      argv[0]);
         return 2;
     }

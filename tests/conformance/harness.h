@@ -19,6 +19,7 @@ struct Options {
     uint32_t part = 0, parts = 1;            // only one of so many parts of the tests, by the hash of their names
     bool bench = false;
     bool small = false;    // no shapes that take long
+    bool once = false;     // no second run that must have the same result
     bool verbose = false;  // says also what passes
 };
 
@@ -30,6 +31,7 @@ class Report {
                std::hash<std::string>()(name) % options_.parts == options_.part;
     }
     bool wants_large() const { return !options_.small; }
+    bool wants_repeats() const { return !options_.once; }
     void check(const std::string &name, bool ok, const std::string &why = {});
     void compare(const std::string &name, const std::vector<float> &expected, const std::vector<float> &got,
                  double tolerance);
