@@ -159,6 +159,8 @@ TEST_CASE("the memory plan is what a model and a context take") {
 
 TEST_CASE("any allocation on the GPU may fail") {
     FakeCuda &fake = fake_cuda();
+    const char *blas = std::getenv("FAKE_CUDA_BLAS");
+    bool blas_failed = false;
     int64_t k = 0;
     for (;; ++k) {
         CAPTURE(k);
@@ -176,6 +178,8 @@ TEST_CASE("any allocation on the GPU may fail") {
         REQUIRE(contains(life.error, " MiB"));
         REQUIRE(contains(life.error, "free"));
         REQUIRE(life.context == nullptr);
+        blas_failed |= contains(life.error, "starting cuBLAS: it does not start") &&
+                       contains(life.error, "EDGELLM_CUDA_PREFILL=fused");
         // What was there before works on, and another try succeeds.
         if (!loaded) {
             REQUIRE(fake.live_handles == 0);
@@ -188,6 +192,7 @@ TEST_CASE("any allocation on the GPU may fail") {
         REQUIRE(fake.live_bytes == 0);
     }
     CHECK(k > 10);
+    CHECK(blas_failed == (blas && std::string_view(blas) == "present"));
 }
 
 TEST_CASE("what times a step and measures the GPU may find no memory, and leaves a context as it is") {
