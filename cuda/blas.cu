@@ -51,14 +51,14 @@ void check(cublasStatus_t status, const char *what) {
     const double free_mib = double(available) / (1 << 20);
     if (status == CUBLAS_STATUS_ALLOC_FAILED)
         throw Failure(kOutOfMemory, "%s: cuBLAS finds no memory; %.1f MiB are free on the GPU", what, free_mib);
-    // It says so where it finds no memory when it starts.
+    // What the library says of any failure to start, which mostly is for lack of memory.
     if (status == CUBLAS_STATUS_NOT_INITIALIZED)
         throw Failure(
             kOutOfMemory,
-            "%s: it does not start, mostly for lack of memory: it takes %zu MiB, and %.1f MiB are free on the "
-            "GPU. If that is enough, libcublas.so.%d may not fit the driver; the environment variable "
-            "EDGELLM_CUDA_PREFILL=fused does without it",
-            what, Blas::kOwnBytes >> 20, free_mib, CUBLAS_VER_MAJOR);
+            "%s: cuBLAS takes about %zu MiB, and %.1f MiB are free on the GPU (status %d). If that is enough, "
+            "libcublas.so.%d may not fit the driver; the environment variable EDGELLM_CUDA_PREFILL=fused does "
+            "without cuBLAS",
+            what, Blas::kOwnBytes >> 20, free_mib, int(status), CUBLAS_VER_MAJOR);
     throw Failure(kInternal, "%s: cuBLAS reports status %d", what, int(status));
 }
 
