@@ -104,6 +104,28 @@ __device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uin
 #endif
 }
 
+// By all lanes of a warp, which are here: n runs of so many bytes, n <= 32, to places `stride` bytes apart. They arrive
+// as one copy.
+__device__ inline void copy_bulk_apart(void *to, uint32_t stride, const void *from, uint32_t bytes, uint32_t n,
+                                       uint64_t *barrier, L2 policy) {
+#if EL_PATH_90
+    if (is_elected())
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+                     "r"(n * bytes)
+                     : "memory");
+    __syncwarp();
+    const uint32_t i = threadIdx.x % 32;
+    if (i < n)
+        asm volatile(
+            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+            "%4;" ::"r"(shared_address(to) + i * stride),
+            "l"(static_cast<const uint8_t *>(from) + i * bytes), "r"(bytes), "r"(shared_address(barrier)),
+            "l"(uint64_t(policy))
+            : "memory");
+    __syncwarp();
+#endif
+}
+
 // Until the copy has arrived: parity 0 for the first on this barrier, 1 for the second, 0 for the third.
 __device__ inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) {
 #if EL_PATH_90

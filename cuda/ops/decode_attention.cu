@@ -38,16 +38,22 @@ template <int kDim, bool kQuantized, bool kClustered, bool kTwo> struct Shared {
     using Join = JoinMemory<kDim, kDecodeWarps, kClustered>;
 
     static constexpr bool kIsQuantized = kQuantized;
+    // Measured on an H200: with 64 no faster, others were not tried.
+    static constexpr bool kIsBulk = !kQuantized && kClustered && kTwo && kDim == 128;
     Join join;
     alignas(16) uint8_t q[kPartHeads][kQueryBytes];
     alignas(16) uint8_t own[2][2 * kDim + 16];  // K and V row of this step
     float2 turns[kDim / 2];
     float head[kDecodeWarps][kDim];
-    uint64_t arrivals[kQuantized ? kDecodeWarps : 1][2 * kSlots];  // see QuantizedReader
+    // See QuantizedReader and BulkReader.
+    uint64_t arrivals[kQuantized || kIsBulk ? kDecodeWarps : 1][kQuantized ? 2 * kSlots : 2];
 
     static constexpr size_t warp_bytes(size_t k_row_bytes, size_t v_row_bytes) {
         const size_t result = sizeof(float) * kPartHeads * Join::kStride;
-        return kQuantized ? std::max(result, kSlots * kQuantizedRows<kTwo> * (k_row_bytes + v_row_bytes)) : result;
+        const size_t rows = kQuantized ? kSlots * kQuantizedRows<kTwo> * (k_row_bytes + v_row_bytes)
+                            : kIsBulk  ? BulkUnit<kDim>::kBytes
+                                       : 0;
+        return std::max(result, rows);
     }
 };
 
@@ -242,7 +248,8 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     decode_kernel(const __grid_constant__ Params p) {
     if constexpr (kClustered && !kHasClusters) return;  // never started there
     using S = Shared<kDim, kQuantized, kClustered, kTwo>;
-    using Reader = std::conditional_t<kQuantized, QuantizedReader<kDim, S, kTwo>, DirectReader<kDim, S, kTwo>>;
+    using FloatReader = std::conditional_t<S::kIsBulk, BulkReader<kDim, S>, DirectReader<kDim, S, kTwo>>;
+    using Reader = std::conditional_t<kQuantized, QuantizedReader<kDim, S, kTwo>, FloatReader>;
     using Join = Joiner<kDim, kDecodeWarps, kClustered>;
     S &shared = dynamic_shared_as<S>();
     const HeadsCall &call = p.call;
@@ -265,10 +272,11 @@ __global__ void EL_REGISTERS(kRegisters<kClustered>, 32 * kDecodeWarps, 2)
     if (rope.args.dims) make_turns(rope, __ldcg(call.attention.step.position + work.token), shared.turns);
     Preparation<kDim, S> preparation(call, work, shared);
     __syncthreads();
-    if constexpr (!kTwo || kQuantized) preparation.load_factors();
+    constexpr bool kScarce = kTwo && !kQuantized && !S::kIsBulk;  // registers
+    if constexpr (!kScarce) preparation.load_factors();
 
     wait_for_predecessor();
-    if constexpr (kTwo && !kQuantized) preparation.load_factors();  // registers are scarce
+    if constexpr (kScarce) preparation.load_factors();
     preparation.run();
     __syncthreads();
 

@@ -1,7 +1,7 @@
 // A warp's share of the attention of one token: 16 rows at a time for up to 8 query heads of one KV head, scores^T =
 // K q^T and out^T = V^T p^T on matrix units, so that no lane is idle for want of tokens. The order of values within a
-// row is free for a sum over them, so lanes hold pieces of 16 bytes as they lie in memory: nothing goes through shared
-// memory. What a quantized cache has is in decode_quantized.cuh.
+// row is free for a sum over them, so lanes hold pieces of 16 bytes as they lie in memory. What a quantized cache has
+// is in decode_quantized.cuh.
 //
 // Lane 4 g + c holds rows g and g + 8 of K; rows 2c, 2c + 1, 2c + 8, 2c + 9 of V; scores of rows g and g + 8 for heads
 // 2c and 2c + 1; results of these heads.

@@ -136,6 +136,100 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
     }
 };
 
+// ---- units of an F16 cache for long contexts, on chips with clusters: by way of shared memory
+
+// Keys and values of twice 16 rows, which come apart. When they are in registers, before they are used, a copy of the
+// next to their place is asked for: more is on its way than registers have room for, and the copy engine reads faster
+// than lanes do.
+template <int kDim> struct BulkUnit {
+    static constexpr int kRows = 2 * kUnitRows;
+    // Of two rows. Those of values lie apart, as lanes read every other row at once: so they have all columns of shared
+    // memory.
+    static constexpr int kPairBytes = 2 * 2 * kDim, kKeyStride = kPairBytes, kValueStride = kPairBytes + 32;
+    static constexpr int kKeyBytes = kRows / 2 * kKeyStride, kBytes = kKeyBytes + kRows / 2 * kValueStride;
+};
+template <int kDim, typename S> struct BulkReader {
+    using Unit = BulkUnit<kDim>;
+    static constexpr int kRows = Unit::kRows, kParts = kRows / kUnitRows, kAhead = 1;
+    Way<kRows> &way;
+    S &shared;
+    uint8_t *const keys, *const values;
+    uint64_t *const arrivals;  // of keys and of values
+
+    // By all threads of a block.
+    __device__ BulkReader(Way<kRows> &way_, S &shared_, uint8_t *memory)
+        : way(way_), shared(shared_), keys(hold_shared(memory)), values(keys + Unit::kKeyBytes),
+          arrivals(hold_shared(&shared_.arrivals[threadIdx.x / 32][0])) {
+        init_arrivals(arrivals, 2);
+    }
+    __device__ void prefetch() {
+        copy_keys(0);
+        copy_values(0);
+    }
+    __device__ void use(float *result, int stride, float2 *state) {
+        Part<kDim> part(shared.q[0], sizeof shared.q[0]);
+#pragma unroll 1
+        for (int i = 0; i < way.n; ++i) {
+            float score[kParts][4];
+            {
+                Keys<kDim> k[kParts];
+                take(k, keys, Unit::kKeyStride, i, 0);
+                if (i + 1 < way.n) copy_keys(i + 1);
+                finish(k, i, 0);
+                part.scores(k, score);
+            }
+#pragma unroll
+            for (int u = 0; u < kParts; ++u)
+                mask(way.work, way.call.attention.args.soft_cap, way.first_row(i) + u * kUnitRows, score[u]);
+            part.soften(score);
+            Values<kDim> v[kParts];
+            take(v, values, Unit::kValueStride, i, 1);
+            if (i + 1 < way.n) copy_values(i + 1);
+            finish(v, i, 1);
+#pragma unroll
+            for (int u = 0; u < kParts; ++u) part.add(v[u], score[u]);
+        }
+        part.put(result, stride, state);
+    }
+
+  private:
+    __device__ const uint8_t *source(const Plane &plane, int i) {
+        return plane.data + size_t(way.place(i)) * (2 * kDim);
+    }
+    __device__ void copy_keys(int i) {
+        const uint8_t *from = source(way.call.attention.k, i);
+        if (is_elected()) copy_bulk(keys, from, Unit::kKeyBytes, &arrivals[0], L2::kNormal);
+    }
+    __device__ void copy_values(int i) {
+        copy_bulk_apart(values, Unit::kValueStride, source(way.call.attention.v, i), Unit::kPairBytes, kRows / 2,
+                        &arrivals[1], L2::kNormal);
+    }
+    // The unit's keys (p = 0) or values (1) into registers; then their place is free for the next, or for results.
+    template <typename Rows>
+    __device__ void take(Rows (&rows)[kParts], const uint8_t *from, int stride, int i, int p) const {
+        wait_for_bulk(&arrivals[p], i % 2);
+#pragma unroll
+        for (int u = 0; u < kParts; ++u)
+            fill(rows[u], [&](int row, int chunk) {
+                row += u * kUnitRows;
+                return *reinterpret_cast<const uint4 *>(from + row / 2 * stride + row % 2 * (2 * kDim) + 16 * chunk);
+            });
+        release_to_copies();
+    }
+    // The row of this step and those that do not exist.
+    template <typename Rows> __device__ void finish(Rows (&rows)[kParts], int i, int p) const {
+        const int n = way.rows(i);
+        if (n > kRows) return;
+#pragma unroll
+        for (int u = 0; u < kParts; ++u) {
+            cut(rows[u], n - u * kUnitRows);
+            if (way.call.k)
+                replace(rows[u], n - 1 - u * kUnitRows,
+                        [&](int chunk) { return reinterpret_cast<const uint4 *>(shared.own[p])[chunk]; });
+        }
+    }
+};
+
 // ---- units of a quantized cache: as they are in shared memory, one on its way while another is used
 
 // Of a unit. kTwo: twice 16, which are used one after the other, but at once: more to do while something is waited for.

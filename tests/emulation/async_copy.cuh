@@ -35,6 +35,14 @@ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barr
     if (bytes % 16) emulation::stop("a copy is not of whole 16 bytes");
     emulation::copy_bulk(to, from, bytes, barrier);
 }
+inline void copy_bulk_apart(void *to, uint32_t stride, const void *from, uint32_t bytes, uint32_t n, uint64_t *barrier,
+                            L2) {
+    emulation::check_alignment(to, 16);
+    emulation::check_alignment(from, 16);
+    if (bytes % 16 || stride % 16 || stride < bytes || n > 32) emulation::stop("runs of bytes do not lie as they must");
+    if (is_elected()) emulation::copy_bulk(to, from, bytes, barrier, n, stride);
+    __syncwarp();
+}
 inline void wait_for_bulk(const uint64_t *barrier, uint32_t parity) { emulation::wait_for_bulk(barrier, parity); }
 inline void release_to_copies() {
     emulation::make_fence();

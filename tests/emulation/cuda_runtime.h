@@ -88,7 +88,8 @@ void wait_for_copies(int open);
 extern bool has_bulk_copies;     // whether kernels use them
 extern unsigned fitting_blocks;  // on a multiprocessor at once
 void begin_copies(uint64_t *barrier);
-void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
+// n runs, to places `stride` bytes apart.
+void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier, size_t n = 1, size_t stride = 0);
 void wait_for_bulk(const uint64_t *barrier, unsigned parity);
 void make_fence();
 

@@ -25,7 +25,7 @@ constexpr size_t kStackBytes = 128 << 10;
 struct Copy {
     void *to;
     const void *from;
-    size_t bytes;
+    size_t bytes, n = 1, stride = 0;  // n of so many bytes each, to places `stride` apart
 };
 
 struct Barrier {
@@ -286,13 +286,13 @@ const void *exchange(const void *mine, size_t bytes) {
 }
 
 static void arrive(const Copy &copy) {
-    if (copy.from)
-        std::memcpy(copy.to, copy.from, copy.bytes);
-    else
-        std::memset(copy.to, 0, copy.bytes);
+    if (!copy.from) std::memset(copy.to, 0, copy.bytes);
+    for (size_t i = 0; copy.from && i < copy.n; ++i)
+        std::memcpy(static_cast<uint8_t *>(copy.to) + i * copy.stride,
+                    static_cast<const uint8_t *>(copy.from) + i * copy.bytes, copy.bytes);
 }
 void copy_async(void *to, const void *from, size_t bytes) {
-    const Copy copy = {to, from, bytes};
+    const Copy copy = {to, from, bytes, 1, 0};
     if (early_copies)
         arrive(copy);
     else
@@ -309,7 +309,7 @@ void wait_for_copies(int open) {
 void begin_copies(uint64_t *barrier) {
     if (!current->block->arrivals.emplace(barrier, Arrivals{}).second) stop("a barrier begins twice");
 }
-void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
+void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier, size_t n, size_t stride) {
     const auto found = current->block->arrivals.find(barrier);
     if (found == current->block->arrivals.end()) stop("a copy is for a barrier that has not begun");
     Arrivals &a = found->second;
@@ -319,10 +319,10 @@ void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
     for (unsigned i = 0; i < 32 && a.readers; ++i)
         if (fences[i] == a.fences[i]) stop("a copy is asked for, and a reader has made no fence");
     a.readers = 0;
-    a.copies.push_back({to, from, bytes});
-    if (early_copies) std::memcpy(to, from, bytes);
+    a.copies.push_back({to, from, bytes, n, stride});
+    if (early_copies) arrive(a.copies.back());
     ++a.n_asked;
-    copied_bytes += bytes;
+    copied_bytes += n * bytes;
 }
 void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
     const auto found = current->block->arrivals.find(barrier);
@@ -332,7 +332,7 @@ void wait_for_bulk(const uint64_t *barrier, unsigned parity) {
     a.readers |= 1u << current->thread % 32;
     a.fences[current->thread % 32] = current->block->fences[current->thread];
     if (a.n_arrived % 2 != parity) return;
-    if (!early_copies) std::memcpy(a.copies.front().to, a.copies.front().from, a.copies.front().bytes);
+    if (!early_copies) arrive(a.copies.front());
     a.copies.pop_front();
     ++a.n_arrived;
 }
