@@ -104,10 +104,10 @@ __device__ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uin
 #endif
 }
 
-// By all lanes of a warp, which are here: n runs of so many bytes, n <= 32, to places `stride` bytes apart. They arrive
-// as one copy.
+// By all lanes of a warp, which are here: n <= 32 runs of so many bytes, which follow each other, to places `stride`
+// bytes apart. They arrive as one copy. Addresses, bytes and stride: multiples of 16.
 __device__ inline void copy_bulk_apart(void *to, uint32_t stride, const void *from, uint32_t bytes, uint32_t n,
-                                       uint64_t *barrier, L2 policy) {
+                                       uint64_t *barrier) {
 #if EL_PATH_90
     if (is_elected())
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
@@ -120,7 +120,7 @@ __device__ inline void copy_bulk_apart(void *to, uint32_t stride, const void *fr
             "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
             "%4;" ::"r"(shared_address(to) + i * stride),
             "l"(static_cast<const uint8_t *>(from) + i * bytes), "r"(bytes), "r"(shared_address(barrier)),
-            "l"(uint64_t(policy))
+            "l"(uint64_t(L2::kNormal))
             : "memory");
     __syncwarp();
 #endif

@@ -20,6 +20,7 @@ struct Work {
 
 // A warp's way through its units of kRows rows: every kDecodeWarps-th of the block's.
 template <int kRows> struct Way {
+    static_assert(kPageTokens % kRows == 0, "a unit lies in one page");
     const HeadsCall &call;
     const Work &work;
     int32_t unit, n;                   // the first; how many
@@ -136,18 +137,18 @@ template <int kDim, typename S, bool kTwo> struct DirectReader {
     }
 };
 
-// ---- units of an F16 cache for long contexts, on chips with clusters: by way of shared memory
+// ---- units of an F16 cache in long contexts, where the copy engine brings them (kIsBulk): by way of shared memory
 
-// Keys and values of twice 16 rows, which come apart. When they are in registers, before they are used, a copy of the
-// next to their place is asked for: more is on its way than registers have room for, and the copy engine reads faster
-// than lanes do.
+// Twice 16 rows, whose keys arrive by themselves and so do their values. When these are in registers, before they are
+// used, the next are asked for to the same place.
 template <int kDim> struct BulkUnit {
-    static constexpr int kRows = 2 * kUnitRows;
-    // Of two rows. Those of values lie apart, as lanes read every other row at once: so they have all columns of shared
-    // memory.
+    static constexpr int kRows = 2 * kUnitRows, kPairs = kRows / 2;  // of rows
+    // From one pair to the next. Lanes read values of every other row at once: with 32 bytes between pairs they have
+    // all columns of shared memory.
     static constexpr int kPairBytes = 2 * 2 * kDim, kKeyStride = kPairBytes, kValueStride = kPairBytes + 32;
-    static constexpr int kKeyBytes = kRows / 2 * kKeyStride, kBytes = kKeyBytes + kRows / 2 * kValueStride;
+    static constexpr int kKeyBytes = kPairs * kKeyStride, kBytes = kKeyBytes + kPairs * kValueStride;
 };
+
 template <int kDim, typename S> struct BulkReader {
     using Unit = BulkUnit<kDim>;
     static constexpr int kRows = Unit::kRows, kParts = kRows / kUnitRows, kAhead = 1;
@@ -201,8 +202,8 @@ template <int kDim, typename S> struct BulkReader {
         if (is_elected()) copy_bulk(keys, from, Unit::kKeyBytes, &arrivals[0], L2::kNormal);
     }
     __device__ void copy_values(int i) {
-        copy_bulk_apart(values, Unit::kValueStride, source(way.call.attention.v, i), Unit::kPairBytes, kRows / 2,
-                        &arrivals[1], L2::kNormal);
+        copy_bulk_apart(values, Unit::kValueStride, source(way.call.attention.v, i), Unit::kPairBytes, Unit::kPairs,
+                        &arrivals[1]);
     }
     // The unit's keys (p = 0) or values (1) into registers; then their place is free for the next, or for results.
     template <typename Rows>
