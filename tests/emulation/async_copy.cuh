@@ -35,8 +35,8 @@ inline void copy_bulk(void *to, const void *from, uint32_t bytes, uint64_t *barr
     if (bytes % 16) emulation::stop("a copy is not of whole 16 bytes");
     emulation::copy_bulk(to, from, bytes, barrier);
 }
-inline void copy_bulk_apart(void *to, uint32_t stride, const void *from, uint32_t bytes, uint32_t n, uint64_t *barrier,
-                            L2) {
+inline void copy_bulk_apart(void *to, uint32_t stride, const void *from, uint32_t bytes, uint32_t n,
+                            uint64_t *barrier) {
     emulation::check_alignment(to, 16);
     emulation::check_alignment(from, 16);
     if (bytes % 16 || stride % 16 || stride < bytes || n > 32) emulation::stop("runs of bytes do not lie as they must");

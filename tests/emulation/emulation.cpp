@@ -208,6 +208,9 @@ void run_all(std::vector<Fiber> &fibers, size_t n_threads) {
     }
     for (const Fiber &fiber : fibers)
         if (!fiber.done) stop("all threads wait");
+    for (const Block &block : cluster->blocks)
+        for (const auto &[barrier, arrivals] : block.arrivals)
+            if (!arrivals.copies.empty()) stop("a block ends while a copy to it is on its way");
 }
 
 }  // namespace
@@ -286,13 +289,13 @@ const void *exchange(const void *mine, size_t bytes) {
 }
 
 static void arrive(const Copy &copy) {
-    if (!copy.from) std::memset(copy.to, 0, copy.bytes);
-    for (size_t i = 0; copy.from && i < copy.n; ++i)
-        std::memcpy(static_cast<uint8_t *>(copy.to) + i * copy.stride,
-                    static_cast<const uint8_t *>(copy.from) + i * copy.bytes, copy.bytes);
+    const auto *from = static_cast<const uint8_t *>(copy.from);
+    auto *to = static_cast<uint8_t *>(copy.to);
+    if (!from) std::memset(to, 0, copy.bytes);
+    for (size_t i = 0; from && i < copy.n; ++i) std::memcpy(to + i * copy.stride, from + i * copy.bytes, copy.bytes);
 }
 void copy_async(void *to, const void *from, size_t bytes) {
-    const Copy copy = {to, from, bytes, 1, 0};
+    const Copy copy = {to, from, bytes};
     if (early_copies)
         arrive(copy);
     else
@@ -312,6 +315,8 @@ void begin_copies(uint64_t *barrier) {
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier, size_t n, size_t stride) {
     const auto found = current->block->arrivals.find(barrier);
     if (found == current->block->arrivals.end()) stop("a copy is for a barrier that has not begun");
+    const size_t at = size_t(static_cast<uint8_t *>(to) - dynamic_shared());
+    if (at > shared_bytes || (n - 1) * stride + bytes > shared_bytes - at) stop("a copy goes past a block's memory");
     Arrivals &a = found->second;
     if (!a.copies.empty()) stop("a copy is asked for before the one before it was waited for");
     if (a.n_asked && a.readers != ~0u) stop("a copy is asked for, and not all lanes have waited for the last");

@@ -194,11 +194,12 @@ TEST_CASE("one token: norms of K, of V and of both, with weights for all heads, 
 
 TEST_CASE("one token: contexts of all lengths, in parts") {
     for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
-        for (Format format : {kF16, kQ8, kQ4})
+        for (const auto &[dim, format] : {std::pair(64u, kF16), {64u, kQ8}, {64u, kQ4}, {128u, kF16}})
             for (int32_t before : {0, 1, 15, 16, 31, 127, 1200})
                 for (int blocks : {1, 24, 130}) {
-                    Case c = {.kernel = kernel, .dim = 64, .group = 5, .k = format, .v = format, .sequence = {0}};
+                    Case c = {.kernel = kernel, .dim = dim, .group = 5, .k = format, .v = format, .sequence = {0}};
                     c.before = {before};
+                    c.norms = dim == 128;
                     c.rope_dims = 32;
                     c.pairs = RopePairs::kInterleaved;
                     c.multiprocessors = blocks;
@@ -267,26 +268,27 @@ TEST_CASE("one token: a score far above the others, with large values of either 
 
 TEST_CASE("one token: windows, sinks, soft-caps, groups of more heads than a block takes, padding") {
     for (Kernel kernel : {Kernel::kDecode, Kernel::kClusters})
-        for (Format format : {kF16, kQ8}) {
-            Case c = {.kernel = kernel, .dim = 96, .group = 4, .k = format, .v = format, .sequence = {0}};
-            c.before = {700};
-            for (int window : {1, 20, 400}) {
-                c.window = window;
-                c.sinks = window == 20;
+        for (const auto &[dim, format] : {std::pair(96u, kF16), {96u, kQ8}, {128u, kF16}})
+            for (bool long_context : {false, true}) {
+                if (long_context && kernel == Kernel::kDecode) continue;
+                Case c = {.kernel = kernel, .dim = dim, .group = 4, .k = format, .v = format, .sequence = {0}};
+                c.before = {700};
+                c.long_context = long_context;
+                for (int window : {1, 20, 400}) {
+                    c.window = window;
+                    c.sinks = window == 20;
+                    check(c);
+                }
+                c.soft_cap = 3;
+                check(c);
+                c.own_rows = false;
+                c.group = 12;
+                c.n_kv_heads = 2;
+                check(c);
+                c.sequence = {-1};
+                c.own_rows = true;
                 check(c);
             }
-            c.soft_cap = 3;
-            c.long_context = kernel == Kernel::kClusters;
-            check(c);
-            c.long_context = false;
-            c.own_rows = false;
-            c.group = 12;
-            c.n_kv_heads = 2;
-            check(c);
-            c.sequence = {-1};
-            c.own_rows = true;
-            check(c);
-        }
 }
 
 TEST_CASE("few tokens, whose rows a kernel of their own writes") {
