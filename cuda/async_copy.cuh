@@ -122,7 +122,7 @@ __device__ inline void copy_bulk_apart(void *to, uint32_t stride, const void *fr
             "l"(static_cast<const uint8_t *>(from) + i * bytes), "r"(bytes), "r"(shared_address(barrier)),
             "l"(uint64_t(L2::kNormal))
             : "memory");
-    __syncwarp();
+    __syncwarp();  // what lanes do together may come next
 #endif
 }
 
