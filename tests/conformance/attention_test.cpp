@@ -98,13 +98,17 @@ void test_long_context(Context &c, uint32_t dim, std::span<const Cache> caches) 
     if (!c.report.wanted(name)) return;
     Model m(c.seed);
     const ValueId x = m.embed(50, 48);
-    auto attend = [&](uint32_t kv_heads, uint32_t heads) {
+    auto attend = [&](uint32_t kv_heads, uint32_t heads, bool positioned = false) {
         auto dense = [&](uint32_t rows) { return m.linear(x, m.matrix(Format::kF32, rows, 48)); };
-        const ValueId q = dense(heads * dim), k = dense(kv_heads * dim), v = dense(kv_heads * dim);
+        auto heads_of = [&](uint32_t n) {
+            const ValueId y = dense(n * dim);
+            return positioned ? m.rope(m.norm(y, n), n, dim, dim, RopePairs::kHalves, false) : y;
+        };
+        const ValueId q = heads_of(heads), k = heads_of(kv_heads), v = dense(kv_heads * dim);
         const ValueId y = m.attend(q, k, v, {0, heads, kv_heads, dim, dim, 0.2f, 0});
         return m.linear(y, m.matrix(Format::kF32, 48, heads * dim));
     };
-    const ValueId all = attend(1, 3), few = attend(2, 4), most = attend(3, 3);
+    const ValueId all = attend(1, 3, true), few = attend(2, 4), most = attend(3, 3);
     m.finish(m.binary(OpKind::kAdd, m.binary(OpKind::kAdd, all, few), most));
     m.program.cache_groups[1].window = 300;
     m.program.cache_groups[2].window = 4099;
