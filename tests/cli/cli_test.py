@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import statistics
 import struct
@@ -303,6 +304,22 @@ class Files(Case):
             self.assertTrue(data["gpu"]["reason"])
             self.assertIn("gpu: not used", self.ok("devices").text)
             self.fails(1, "cuda", "run", "-m", TINY, "-p", "x", "--device", "cuda")
+
+    def test_the_cuda_module_is_never_taken_from_the_working_directory(self):
+        """Called by its name alone, beside a file of that name and where a module of others lies."""
+        elsewhere = os.path.join(FOLDER.name, "a", "b", "c")
+        os.makedirs(elsewhere)
+        shutil.copy(TINY, os.path.join(elsewhere, os.path.basename(program.PROGRAM)))
+        for folder in (".", "../lib", "../cuda", "../../cuda"):
+            os.makedirs(os.path.join(elsewhere, folder), exist_ok=True)
+            shutil.copy(TINY, os.path.join(elsewhere, folder, "libedgellm_cuda.so"))
+        env = {name: value for name, value in os.environ.items() if name != "EDGELLM_CUDA_MODULE"}
+        folder, name = os.path.split(os.path.abspath(program.PROGRAM))
+        done = subprocess.run([name, "devices", "--json"], cwd=elsewhere, capture_output=True, text=True, check=True,
+                              env={**env, "PATH": folder + os.pathsep + env["PATH"]})
+        by_path = self.ok("devices", "--json", env=env)
+        self.assertNotIn(FOLDER.name, done.stdout)
+        self.assertEqual(json.loads(done.stdout)["gpu"], json.loads(by_path.text)["gpu"])
 
     def test_models(self):
         models = json.loads(self.ok("models", "--json").text)["models"]

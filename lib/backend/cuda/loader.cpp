@@ -1,9 +1,14 @@
 #include "backend/cuda/loader.h"
 #include "backend/cuda/build_id.h"
 
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <fstream>
+#include <string>
 #include <unistd.h>
 #include <vector>
 
@@ -12,14 +17,18 @@ namespace {
 
 constexpr char kFile[] = "libedgellm_cuda.so";
 
-// The folder of the library or program that this code is part of.
+// The folder of the library or program that this code is part of, as the kernel has it: what a program is called by,
+// and the working directory, say nothing about it. "" where it cannot be told.
 std::string own_folder() {
-    Dl_info info;
-    if (!dladdr(reinterpret_cast<const void *>(&load_module), &info) || !info.dli_fname) return "";
-    char *real = realpath(info.dli_fname, nullptr);
-    std::string path = real ? real : "";
-    std::free(real);
-    return path.substr(0, path.rfind('/'));
+    const auto here = reinterpret_cast<uintptr_t>(&load_module);
+    std::ifstream maps("/proc/self/maps");  // lines like "7f00-7f10 r-xp 00000000 08:01 42   /usr/lib/libedgellm.so"
+    for (std::string line; std::getline(maps, line);) {
+        uintptr_t begin = 0, end = 0;
+        const size_t slash = line.find('/');
+        if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &begin, &end) == 2 && begin <= here && here < end)
+            return slash == std::string::npos ? "" : line.substr(slash, line.rfind('/') - slash);
+    }
+    return "";
 }
 
 Loaded open(const std::string &path) {
@@ -38,13 +47,12 @@ Loaded find() {
         if (path[0] != '/') return {nullptr, "EDGELLM_CUDA_MODULE is not an absolute path"};
         return open(path);
     }
-    const std::string folder = own_folder();
-    if (folder.empty()) return {nullptr, "the folder of libedgellm cannot be told"};
     // Installed, the module lies beside the library; a program that holds the library itself lies in bin, beside lib,
     // or in a build folder.
-    const std::vector<std::string> paths = {folder + "/" + kFile, folder + "/../lib/" + kFile,
-                                            folder + "/../cuda/" + kFile, folder + "/../../cuda/" + kFile,
-                                            EDGELLM_LIBRARY_FOLDER "/" + std::string(kFile)};
+    std::vector<std::string> paths = {EDGELLM_LIBRARY_FOLDER "/" + std::string(kFile)};
+    if (const std::string folder = own_folder(); !folder.empty())
+        paths.insert(paths.begin(), {folder + "/" + kFile, folder + "/../lib/" + kFile, folder + "/../cuda/" + kFile,
+                                     folder + "/../../cuda/" + kFile});
     for (const std::string &path : paths)
         if (access(path.c_str(), R_OK) == 0) return open(path);
     return {nullptr, "there is no " + paths[0] +
