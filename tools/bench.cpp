@@ -4,6 +4,7 @@
 #include "compute.h"
 #include "interrupt.h"
 #include "json.h"
+#include "session.h"
 #include "work.h"
 
 #include "model/gguf.h"
@@ -224,8 +225,8 @@ class Bench {
     }
 
     void begin_at(size_t depth) {
-        const auto length = static_cast<size_t>(context_.sequence_length());
-        if (length > depth) context_.sequence_remove(0, static_cast<int32_t>(depth));
+        auto length = static_cast<size_t>(context_.sequence_length());
+        if (length > depth) length = go_back(context_, depth);
         if (length < depth) prefill(depth - length);
     }
 

@@ -6,15 +6,22 @@
 
 namespace tool {
 
+size_t go_back(edgellm::Context &context, size_t n_first) try {
+    context.sequence_remove(0, static_cast<int32_t>(n_first));
+    return n_first;
+} catch (const edgellm::Error &error) {
+    if (error.status() != EDGELLM_UNSUPPORTED) throw;
+    context.sequence_remove(0);
+    return 0;
+}
+
 // How many tokens of the conversation are in the cache. The last one never counts: its logits are wanted.
 size_t Session::keep_beginning(std::span<const edgellm::Token> conversation) {
     const size_t most = std::min(cached_.size(), conversation.size() - 1);
-    const size_t kept = static_cast<size_t>(
-        std::mismatch(cached_.begin(), cached_.begin() + static_cast<ptrdiff_t>(most), conversation.begin()).first -
-        cached_.begin());
-    context_.sequence_remove(0, static_cast<int32_t>(kept));
-    cached_.resize(kept);
-    return kept;
+    const auto same =
+        std::mismatch(cached_.begin(), cached_.begin() + static_cast<ptrdiff_t>(most), conversation.begin());
+    cached_.resize(go_back(context_, static_cast<size_t>(same.first - cached_.begin())));
+    return cached_.size();
 }
 
 Answer Session::answer(std::span<const edgellm::Token> conversation, const edgellm::GenerateOptions &options,

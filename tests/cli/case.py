@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-from program import TINY, read_npy, rows, run
+from program import ARCH, TINY, read_npy, rows, run
 
 FOLDER = tempfile.TemporaryDirectory(prefix="edgellm-cli-")
 SURE_NAT = 0.35  # a lead that fast kernels must not turn around
@@ -28,6 +28,29 @@ def patient_model():
     key = b"llama.context_length" + struct.pack("<I", 4)
     at = data.index(key) + len(key)
     return scratch("patient.gguf", data[:at] + struct.pack("<I", 100000) + data[at + 4:])
+
+
+def with_vocabulary(name):
+    """A recorded model, all of which have 128 tokens and no vocabulary, with one of single characters."""
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    def array(key, kind, values):
+        return text(key) + struct.pack("<IIQ", 9, kind, len(values)) + b"".join(values)
+
+    with open(os.path.join(ARCH, name + ".gguf"), "rb") as file:
+        data = file.read()
+    tokens = [b"<unk>", b"<s>", b"</s>", b"\n", "\u2581".encode(), *(bytes([c]) for c in range(33, 127))]
+    tokens += [b"<%d>" % i for i in range(len(tokens), 128)]
+    old = text(b"tokenizer.ggml.model") + struct.pack("<I", 8) + text(b"none")
+    new = text(b"tokenizer.ggml.model") + struct.pack("<I", 8) + text(b"llama")
+    new += array(b"tokenizer.ggml.tokens", 8, [text(token) for token in tokens])
+    new += array(b"tokenizer.ggml.scores", 6, [struct.pack("<f", 0)] * 128)
+    new += array(b"tokenizer.ggml.token_type", 5, [struct.pack("<i", {0: 2, 1: 3, 2: 3}.get(i, 1)) for i in range(128)])
+    name_and_size = len(text(b"padding") + struct.pack("<I", 8) + text(b""))
+    new += text(b"padding") + struct.pack("<I", 8) + text(bytes((len(old) - len(new) - name_and_size) % 32))
+    keys = struct.unpack_from("<Q", data, 16)[0] + 4
+    return scratch(name + "-text.gguf", data[:16] + struct.pack("<Q", keys) + data[24:].replace(old, new))
 
 
 class Case(unittest.TestCase):

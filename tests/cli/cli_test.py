@@ -234,6 +234,10 @@ class Files(Case):
         text = self.ok(*bench, "-d", "0,5").text
         self.assertEqual([text.count(words) for words in ("tokens/s", "% of the read rate", "% of the first depth's")],
                          [4, 2, 1])
+        for name in ("gemma3", "lfm2"):  # which cannot go back that far, or at all
+            model = os.path.join(ARCH, name + ".gguf")
+            deep = json.loads(self.ok("bench", "-m", model, "-p", 120, "-n", 90, "-d", "0,128", "-r", 2, "--json").text)
+            self.assertEqual([one["depth"] for one in deep["depths"]], [0, 128])
         only = json.loads(self.ok("bench", "-m", LLAMA, "-p", 0, "-n", 2, "-r", 1, "--json").text)
         self.assertIsNone(only["prefill_tokens_per_s"])
         self.fails(1, "context", "bench", "-m", TINY, "-p", 1000)
