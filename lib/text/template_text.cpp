@@ -25,7 +25,7 @@ uint32_t next_code_point(std::string_view text, size_t &at) {
 uint32_t previous_code_point(std::string_view text, size_t &at) {
     for (size_t length = 1; length <= 4 && length <= at; ++length) {
         size_t start = at - length, end = start;
-        if (length > 1 && (static_cast<uint8_t>(text[start]) & 0xC0) == 0x80) continue;
+        if ((static_cast<uint8_t>(text[start]) & 0xC0) == 0x80) continue;
         uint32_t code = next_code_point(text, end);
         if (end != at) continue;
         at = start;

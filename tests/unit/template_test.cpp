@@ -41,6 +41,17 @@ TEST_CASE("attributes, items and slices") {
           "False y none None");
 }
 
+TEST_CASE("white space goes from the ends of texts, and no half of a character") {
+    // The last bytes of these are those of U+0085 and U+00A0 in Latin-1.
+    check(
+        "{{ 'Voilà' | trim }}|{{ 'их'.strip() }}|{{ '全Å'.rstrip() }}|{{ '全 Р'.rsplit() }}|{{ 'Voilà'.rstrip('à') }}",
+        "Voilà|их|全Å|['全', 'Р']|Voil");
+    check(
+        "{{ '\u3000\u00a0à\u00a0\u2028\u3000' | trim }}|{{ 'à\u2003'.rstrip() }}|{{ '\u1680x\u00a0y\u1680'.rsplit() }}",
+        "à|à|['x', 'y']");
+    check("Voilà{%- if true %}х{% endif %} {{ 1 }}\u00a0{{- 2 }}", "Voilàх 12");
+}
+
 TEST_CASE("string methods") {
     check("{{ ' x '.strip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'aXbXc'.split('X', 1) }}|{{ ' a  b '.split() }}|{{ "
           "'a-b-c'.rsplit('-', 1) }}|{{ 'a,b'.partition(',') }}",
