@@ -153,9 +153,7 @@ class Writer {
     }
 
     void write_escape(uint32_t code) {
-        if (code == 0x7F) {
-            out_ += '\x7f';
-        } else if (code >= 0x10000) {
+        if (code >= 0x10000) {
             write_escape(0xD800 + ((code - 0x10000) >> 10));
             write_escape(0xDC00 + ((code - 0x10000) & 0x3FF));
         } else {
@@ -173,10 +171,10 @@ class Writer {
     }
 
     void new_line(int depth) {
-        if (style_.indent < 0) return;
-        size_t spaces = static_cast<size_t>(style_.indent) * static_cast<size_t>(depth);
-        meter_.build(spaces);
-        (out_ += '\n').append(spaces, ' ');
+        if (!style_.lines) return;
+        meter_.build(style_.indent.size() * static_cast<size_t>(depth));
+        out_ += '\n';
+        for (int level = 0; level < depth; ++level) out_ += style_.indent;
     }
 
     void write_list(const List &list, int depth) {

@@ -12,7 +12,8 @@ namespace el {
 Value parse_json(std::string_view text, std::string_view what = "the JSON text");
 
 struct JsonStyle {
-    int indent = -1;  // spaces per level; -1: one line
+    bool lines = false;  // each item on a line of its own, behind `indent` for each level
+    std::string indent;
     std::string item_separator = ", ";
     std::string key_separator = ": ";
     bool ascii = false;  // \uXXXX for everything else

@@ -2,10 +2,25 @@
 #include "text/template_eval.h"
 #include <algorithm>
 #include <charconv>
+#include <string>
+#include <utility>
 
 namespace el {
 
-// In English whatever the locale. '-' after the percent sign drops leading zeros.
+// The number of the week by ISO 8601, whose first has the year's first Thursday, and the year that it is of.
+static std::pair<int, int> iso_week(const std::tm &time, int year) {
+    auto weeks_of = [](int y) {
+        auto ends_on = [](int of) { return (of + of / 4 - of / 100 + of / 400) % 7; };  // the last of December
+        return ends_on(y) == 4 || ends_on(y - 1) == 3 ? 53 : 52;
+    };
+    const int week = (time.tm_yday + 10 - (time.tm_wday + 6) % 7) / 7;
+    if (week < 1) return {weeks_of(year - 1), year - 1};
+    if (week > weeks_of(year)) return {1, year + 1};
+    return {week, year};
+}
+
+// In English whatever the locale. Flags after the percent sign are those of glibc: '-' drops what fills a number up,
+// '_' fills with spaces and '0' with zeros, '^' makes capitals.
 std::string format_time(std::string_view format, const std::tm &time) {
     static constexpr const char *kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                             "Thursday", "Friday", "Saturday"};
@@ -19,28 +34,37 @@ std::string format_time(std::string_view format, const std::tm &time) {
             out += format[at];
             continue;
         }
-        bool bare = format[at + 1] == '-' && at + 2 < format.size();
-        at += bare ? 2 : 1;
-        auto number = [&](int value, int width, char fill = '0') {
+        const size_t flags = at + 1, conversion = std::min(format.find_first_not_of("-_0^", flags), format.size() - 1);
+        char flag = 0;
+        bool capitals = false;
+        for (at = flags; at < conversion; ++at) format[at] == '^' ? void(capitals = true) : void(flag = format[at]);
+        auto number = [&](int64_t value, int width, char fill = '0') {
             std::string digits = std::to_string(value);
-            if (!bare && digits.size() < static_cast<size_t>(width))
+            if (flag == '_' || flag == '0') fill = flag == '_' ? ' ' : '0';
+            if (flag != '-' && digits.size() < static_cast<size_t>(width))
                 out.append(static_cast<size_t>(width) - digits.size(), fill);
             out += digits;
         };
-        auto nested = [&](std::string_view part) { out += format_time(part, time); };
+        auto word = [&](std::string_view letters) {
+            for (char c : letters) out += capitals && c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+        };
+        auto nested = [&](std::string_view part) { word(format_time(part, time)); };
         switch (format[at]) {
         case 'a':
-            out += day.substr(0, 3);
+            word(day.substr(0, 3));
             break;
         case 'A':
-            out += day;
+            word(day);
             break;
         case 'b':
         case 'h':
-            out += month.substr(0, 3);
+            word(month.substr(0, 3));
             break;
         case 'B':
-            out += month;
+            word(month);
+            break;
+        case 'C':
+            number(year / 100, 2);
             break;
         case 'c':
             nested("%a %b %e %H:%M:%S %Y");
@@ -61,6 +85,12 @@ std::string format_time(std::string_view format, const std::tm &time) {
         case 'F':
             nested("%Y-%m-%d");
             break;
+        case 'g':
+            number(iso_week(time, year).second % 100, 2);
+            break;
+        case 'G':
+            number(iso_week(time, year).second, 4);
+            break;
         case 'H':
             number(time.tm_hour, 2);
             break;
@@ -69,6 +99,12 @@ std::string format_time(std::string_view format, const std::tm &time) {
             break;
         case 'j':
             number(time.tm_yday + 1, 3);
+            break;
+        case 'k':
+            number(time.tm_hour, 2, ' ');
+            break;
+        case 'l':
+            number(hour12, 2, ' ');
             break;
         case 'm':
             number(time.tm_mon + 1, 2);
@@ -81,6 +117,9 @@ std::string format_time(std::string_view format, const std::tm &time) {
             break;
         case 'p':
             out += time.tm_hour < 12 ? "AM" : "PM";
+            break;
+        case 'P':
+            out += time.tm_hour < 12 ? "am" : "pm";
             break;
         case 'r':
             nested("%I:%M:%S %p");
@@ -104,6 +143,9 @@ std::string format_time(std::string_view format, const std::tm &time) {
         case 'U':
             number((time.tm_yday + 7 - time.tm_wday) / 7, 2);
             break;
+        case 'V':
+            number(iso_week(time, year).first, 2);
+            break;
         case 'w':
             number(time.tm_wday, 1);
             break;
@@ -123,7 +165,7 @@ std::string format_time(std::string_view format, const std::tm &time) {
             out += '%';
             break;
         default:
-            (out += '%') += format[at];
+            out += format.substr(flags - 1, at - flags + 2);
         }
     }
     return out;

@@ -52,7 +52,10 @@ Value tojson(Call &call) {
     style.ascii = call.flag(0, false);
     style.sort_keys = call.flag(3, false);
     if (call.has(1) && !call.args[1].is_none()) {
-        style.indent = static_cast<int>(std::clamp<int64_t>(call.integer(1, 0), 0, 1000));
+        style.lines = true;
+        style.indent = call.args[1].is_string()
+                           ? call.args[1].text()
+                           : std::string(static_cast<size_t>(std::clamp<int64_t>(call.integer(1, 0), 0, 1000)), ' ');
         style.item_separator = ",";
     }
     if (call.has(2) && !call.args[2].is_none()) {
@@ -119,7 +122,9 @@ Value round(Call &call) {
     }
     if (!std::isfinite(value)) return Value(value);
     // Decimal text is exact here, as Python's rounding is.
-    return Value(std::strtod(el::format("{:.{}f}", value, precision).c_str(), nullptr));
+    const std::string text = el::format("{:.{}f}", value, precision);
+    std::from_chars(text.data(), text.data() + text.size(), value);  // whatever the locale
+    return Value(value);
 }
 
 // The status is that of from_chars.

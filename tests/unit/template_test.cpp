@@ -110,6 +110,9 @@ TEST_CASE("tojson") {
     check("{{ {'b': [1, {}], 'a': []} | tojson(indent=2) }} {{ {'b': 1, 'a': 2} | tojson(sort_keys=true, "
           "separators=(',', ':')) }}",
           "{\n  \"b\": [\n    1,\n    {}\n  ],\n  \"a\": []\n} {\"a\":2,\"b\":1}");
+    check("{{ {'b': [1]} | tojson(indent='\\t') }} {{ [] | tojson(indent='--') }} {{ '\x7f' | "
+          "tojson(ensure_ascii=true) }}",
+          "{\n\t\"b\": [\n\t\t1\n\t]\n} [] \"\\u007f\"");
 }
 
 TEST_CASE("tests") {
@@ -189,6 +192,8 @@ TEST_CASE("white space") {
 TEST_CASE("time") {
     check("{{ strftime_now('%d %b %Y, %B %-d, %A, %H:%M:%S, %j %y %I %p %F') }}",
           "26 Jul 2025, July 26, Saturday, 12:00:00, 207 25 12 PM 2025-07-26");
+    check("{{ strftime_now('%P %k %l %C %G-W%V %g %_m %^a %^B %-I %0e %! %-') }}",
+          "pm 12 12 20 2025-W30 25  7 SAT JULY 12 26 %! %-");
 }
 
 TEST_CASE("the else of a loop runs unless a turn went to its end") {
