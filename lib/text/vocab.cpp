@@ -153,12 +153,17 @@ void Vocabulary::read_bytes(const Metadata &metadata, const TokenTable &table, b
     size_t text_bytes = 0;
     for (std::string_view text : table.texts) text_bytes += text.size();
     bytes_ = TokenBytes(table.texts.size(), text_bytes);
+    // Files without types of tokens have bytes, too.
+    const bool types_bytes = std::find(kinds_.begin(), kinds_.end(), TokenKind::kByte) != kinds_.end();
     std::string decoded;
     std::vector<int32_t> second;  // findable where no other token stands for the same bytes
     for (int32_t id = 0; id < table.size(); ++id) {
         std::string_view text = table.texts[static_cast<size_t>(id)];
-        bool literal = kind(id) == TokenKind::kUserDefined || is_special(id), first = !literal;
-        if (characters && kind(id) == TokenKind::kByte) {
+        const bool user_defined = kind(id) == TokenKind::kUserDefined;
+        bool literal = user_defined || is_special(id), first = !literal;
+        const bool is_byte = kind(id) == TokenKind::kByte ||
+                             (!types_bytes && kind(id) == TokenKind::kNormal && byte_token_value(text) >= 0);
+        if (characters && is_byte) {
             int value = byte_token_value(text);
             if (value < 0) {
                 fail(Status::kVocabularyInvalid,
@@ -170,6 +175,7 @@ void Vocabulary::read_bytes(const Metadata &metadata, const TokenTable &table, b
         } else if (characters) {
             char_level_decode(text, decoded);
             first = first && kind(id) != TokenKind::kUnused;
+            literal = literal && !user_defined;  // older files write user-defined spaces as they write all others
         } else {
             first = first && byte_level_decode(text, decoded);
             literal = !first;

@@ -110,6 +110,31 @@ TEST_CASE("spm: as the naive definition, short and long texts") {
     }
 }
 
+TEST_CASE("bytes are known by their names where a file has no types of tokens") {
+    Pieces pieces;
+    const int32_t a = pieces.add("▁a", -1);
+    std::fill(pieces.kinds.begin() + 3, pieces.kinds.end(), static_cast<int32_t>(TokenKind::kNormal));
+    auto v = pieces.build();
+    CHECK(tokenize(*v, "a\n\xC3") == Ids{a, byte_id('\n'), byte_id('\xC3')});
+    CHECK(detokenize(*v, {a, byte_id('\n'), byte_id('\xC3')}) == "a\n\xC3");
+    pieces.kinds[3] = static_cast<int32_t>(TokenKind::kByte);  // one type says what the others are not
+    CHECK(tokenize(*pieces.build(), "a\n") == Ids{a, 0});
+}
+
+TEST_CASE("spaces in user-defined tokens are written as such or as U+2581") {
+    for (const char *spaces : {"  ", "▁▁"})
+        for (const char *model : {"llama", "gemma4"}) {
+            Pieces pieces;
+            const int32_t a = pieces.add("a", -1), two = pieces.add(spaces, -2, TokenKind::kUserDefined);
+            pieces.merges = {};
+            if (model == std::string_view("gemma4")) pieces.merges = {"a a"}, pieces.add("aa", -3);
+            auto v = Vocabulary::from_metadata(
+                pieces.builder(model).add_bool("tokenizer.ggml.add_space_prefix", false).build(), {});
+            CHECK(tokenize(*v, "a  a") == Ids{a, two, a});
+            CHECK(detokenize(*v, {a, two, a}) == "a  a");
+        }
+}
+
 TEST_CASE("spm: bytes for what is no token, or the unknown token") {
     Pieces pieces;
     int32_t space = pieces.add("▁", -1), a = pieces.add("a", -2), space_a = pieces.add("▁a", -3);
