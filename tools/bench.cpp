@@ -7,6 +7,7 @@
 #include "session.h"
 #include "work.h"
 
+#include "base/cpu_info.h"
 #include "model/gguf.h"
 #include "program/build.h"
 
@@ -357,8 +358,9 @@ void bench(const Options &options) {
     Bench bench(options, model, tokens, static_cast<size_t>(most));
     const edgellm_device_info device = device_info(model.info().device);
     const std::string kernels = options.compute.kernels == "reference" ? "reference"
-                                : options.compute.isa.empty()          ? device.isa
-                                                                       : options.compute.isa;
+                                : options.compute.isa.empty()
+                                    ? device.isa
+                                    : el::isa_name(*el::best_isa_below(*el::parse_isa(options.compute.isa)));
     const std::string name = std::filesystem::path(options.compute.model).filename();
     Json all = Json::array();
     if (!options.json)

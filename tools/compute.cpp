@@ -140,7 +140,8 @@ el::DeviceRates measure_device(const ComputeOptions &options, const std::string 
     threads.threads = options.threads;
     el::ThreadPool pool(threads);
     el::BackendOptions backend;
-    backend.isa = options.isa.empty() ? el::detect_cpu().best : *el::parse_isa(options.isa);
+    backend.isa = el::detect_cpu().best;
+    if (!options.isa.empty()) backend.isa = el::best_isa_below(*el::parse_isa(options.isa)).value_or(backend.isa);
     for (const el::BackendEntry &entry : el::backends())
         if (device == entry.device && entry.reference == (options.kernels == "reference"))
             return entry.create()->measure(backend, pool);

@@ -173,4 +173,14 @@ bool isa_available(Isa isa) {
     return isa == Isa::kScalar || isa == best || (isa == Isa::kAvx2 && best == Isa::kAvx512);
 }
 
+std::optional<Isa> best_isa_below(Isa cap) {
+    if (isa_available(cap)) return cap;
+#if defined(__x86_64__)
+    const bool other_kind = cap == Isa::kNeon;
+#else
+    const bool other_kind = cap != Isa::kNeon;
+#endif
+    return other_kind ? std::nullopt : std::optional(best_isa());
+}
+
 }  // namespace el

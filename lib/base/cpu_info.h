@@ -30,5 +30,7 @@ int count_cores(const std::vector<int> &cpus);  // that they belong to
 const char *isa_name(Isa isa);  // "scalar", "avx2", "avx512", "neon"
 std::optional<Isa> parse_isa(std::string_view name);
 bool isa_available(Isa isa);  // can this machine run it
+// What this machine has of `cap` or less; nothing where it is of another kind than the cap.
+std::optional<Isa> best_isa_below(Isa cap);
 
 }  // namespace el

@@ -70,9 +70,9 @@ void choose_backend(ModelPlan &plan, const ModelOptions &options) {
 
 Isa choose_isa(std::optional<Isa> cap) {
     if (!cap) return detect_cpu().best;
-    if (!isa_available(*cap))
-        fail(Status::kUnsupported, "this CPU does not have the instruction set '{}'", isa_name(*cap));
-    return *cap;
+    const std::optional<Isa> isa = best_isa_below(*cap);
+    if (!isa) fail(Status::kUnsupported, "this CPU does not have the instruction set '{}'", isa_name(*cap));
+    return *isa;
 }
 
 template <typename T> uint64_t bytes_of(const std::vector<T> &items) { return items.size() * sizeof(T); }

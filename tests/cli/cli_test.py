@@ -325,6 +325,15 @@ class Files(Case):
         self.assertNotIn(FOLDER.name, done.stdout)
         self.assertEqual(json.loads(done.stdout)["gpu"], json.loads(by_path.text)["gpu"])
 
+    def test_instruction_sets_are_capped(self):
+        best = json.loads(self.ok("devices", "--json").text)["devices"][0]["isa"]
+        of_kind = ("neon",) if best == "neon" else ("scalar", "avx2", "avx512")
+        for isa in of_kind:
+            used = json.loads(self.ok("bench", "-m", LLAMA, "-p", 2, "-n", 1, "-r", 1, "--isa", isa, "--json").text)["isa"]
+            self.assertEqual(used, isa if of_kind.index(isa) < of_kind.index(best) else best)
+        self.fails(1, "does not have", "logits", "-m", LLAMA, "--tokens", "1", "-o", scratch("no.npy"), "--isa",
+                   "avx2" if best == "neon" else "neon")
+
     def test_models(self):
         models = json.loads(self.ok("models", "--json").text)["models"]
         keys = {"family", "size", "parameters", "context", "license", "architecture", "runs", "q4_k_m_bytes",
