@@ -34,11 +34,12 @@ std::string read_file(const std::string &path) {
 
 OutputFile::OutputFile(const std::string &path) : path_(path), written_path_(path) {
     struct stat info;
-    const bool exists = stat(path.c_str(), &info) == 0;
+    const bool exists = lstat(path.c_str(), &info) == 0;
     if (exists && S_ISDIR(info.st_mode)) fail("cannot create {}: it is a directory", path);
     if (!exists || S_ISREG(info.st_mode)) written_path_ += el::format(".part-{}", getpid());
     file_ = std::fopen(written_path_.c_str(), "wbe");
-    if (!file_) fail("cannot create {}: {}", path, std::strerror(errno));
+    if (!file_) fail("cannot create '{}': {}", path, std::strerror(errno));
+    if (exists && written_path_ != path_) fchmod(fileno(file_), info.st_mode & 07777);  // as what it takes the place of
 }
 
 OutputFile::~OutputFile() {

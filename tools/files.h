@@ -22,7 +22,7 @@ template <typename Visit> void for_each_line(std::string_view text, Visit &&visi
 }
 
 // A file that appears when it is complete: written under another name, renamed by finish(), removed without it. What
-// exists and is no regular file (/dev/stdout, a pipe) is written directly.
+// exists and is no regular file (a link such as /dev/stdout, a pipe) is written directly.
 class OutputFile {
   public:
     explicit OutputFile(const std::string &path);

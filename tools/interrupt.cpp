@@ -25,7 +25,9 @@ void catch_signals() {
     struct sigaction action = {};
     action.sa_handler = on_signal;  // without SA_RESTART: waiting for input must end
     for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+    // Writing fails instead.
     std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);
 }
 
 void talk_with_person() { with_person = true; }

@@ -27,10 +27,11 @@ void check_command(const CLI::App &program, int argc, char **argv) {
     throw tool::UsageError(el::format("there is no command '{}'; edgellm --help lists them", argv[1]));
 }
 
-// A file opened later would take the place of a standard stream that is closed.
+// A file opened later would take the place of a standard stream that is closed. Standard output then still fails, so
+// that no result is lost in silence.
 void open_standard_streams() {
     for (int fd : {0, 1, 2})
-        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY);
 }
 
 int run_program(int argc, char **argv) {

@@ -8,6 +8,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import time
 
 import program
 from case import FOLDER, Case, patient_model, run_tests, scratch
@@ -47,6 +48,8 @@ class Usage(Case):
         result = subprocess.run(["sh", "-c", 'exec "$0" tokenize -m "$1" <&-', program.PROGRAM, TINY],
                                 capture_output=True, timeout=60)
         self.assertEqual((result.returncode, result.stdout), (0, run("tokenize", "-m", TINY, stdin=b"").out))
+        result = subprocess.run(["sh", "-c", 'exec "$0" models >&-', program.PROGRAM], capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, 1, "a result that nobody gets")
 
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "wb") as full:
@@ -57,6 +60,28 @@ class Usage(Case):
         os.close(reading)
         self.fails(1, "standard output", "inspect", TINY, stdout=writing)
         os.close(writing)
+        result = subprocess.run(["sh", "-c", 'ulimit -f 1; exec "$0" synth smollm2-135m "$1" --layers 1',
+                                 program.PROGRAM, scratch("large.gguf")], capture_output=True, timeout=60)
+        self.assertEqual((result.returncode, os.path.exists(scratch("large.gguf"))), (1, False))
+
+    def test_links_are_written_through(self):
+        old, link = scratch("old.npy", "old"), scratch("link.npy")
+        os.chmod(old, 0o640)
+        os.symlink(old, link)
+        for path in (link, old):
+            self.ok("logits", "-m", LLAMA, "--tokens", "1,2", "-o", path)
+            self.assertEqual(read_npy(old)[0][0], 2)
+            self.assertEqual((os.path.islink(link), os.stat(old).st_mode & 0o777), (True, 0o640))
+        self.ok("synth", "smollm2-135m", link, "--layers", 1)
+        self.ok("inspect", old)
+        self.assertTrue(os.path.islink(link))
+        with open(old, "rb") as file:
+            whole = file.read()
+        with start("synth", "llama-3.2-3b", old) as process:
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+        with open(old, "rb") as file:
+            self.assertEqual(file.read(), whole)  # what was there stays until there is something whole
 
     def test_signals_end_with_status_1(self):
         for number in (signal.SIGINT, signal.SIGTERM):
