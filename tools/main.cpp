@@ -3,7 +3,9 @@
 #include "interrupt.h"
 #include "output.h"
 
-#include <edgellm/edgellm.h>
+#include "base/status.h"
+
+#include <edgellm/edgellm.hpp>
 
 #include <cerrno>
 #include <fcntl.h>
@@ -14,9 +16,16 @@ namespace {
 
 enum ExitStatus { kDone = 0, kFailed = 1, kBadUsage = 2 };
 
-int report(ExitStatus status, std::string_view sentence) {
-    tool::note("edgellm: {}", tool::printable(sentence));
+int report(ExitStatus status, std::string_view sentence, bool keep_lines = false) {
+    tool::note("edgellm: {}", tool::printable(sentence, keep_lines));
     return status;
+}
+
+// Its text may be the template's own, which is told as it is.
+bool is_of_template(const std::exception &error) {
+    if (auto *own = dynamic_cast<const el::Error *>(&error)) return own->status() == el::Status::kTemplateFailed;
+    auto *of_library = dynamic_cast<const edgellm::Error *>(&error);
+    return of_library && of_library->status() == EDGELLM_TEMPLATE_FAILED;
 }
 
 // Without this a wrong command would only be told to be an unexpected argument.
@@ -66,6 +75,6 @@ int main(int argc, char **argv) {
     } catch (const std::bad_alloc &) {
         return report(kFailed, "there is not enough memory");
     } catch (const std::exception &error) {
-        return report(kFailed, error.what());
+        return report(kFailed, error.what(), is_of_template(error));
     }
 }

@@ -43,11 +43,13 @@ void note_text(std::string_view text) {
     }
 }
 
-std::string printable(std::string_view text) {
+std::string printable(std::string_view text, bool keep_lines) {
     std::string out;
     for (char c : text) {
         auto byte = static_cast<unsigned char>(c);
-        if (c == '\n')
+        if (keep_lines && (c == '\n' || c == '\t'))
+            out += c;
+        else if (c == '\n')
             out += "\\n";
         else if (c == '\t')
             out += "\\t";

@@ -33,7 +33,7 @@ template <typename... Args> void note(fmt::format_string<Args...> format, Args &
 }
 
 // The text on one line, with control characters shown as escapes: names in files are not trusted.
-std::string printable(std::string_view text);
+std::string printable(std::string_view text, bool keep_lines = false);
 
 std::string bytes_text(double bytes);  // "1.2 GB"
 

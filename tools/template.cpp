@@ -28,7 +28,9 @@ el::Value parse_object(const std::string &path) {
 
 el::Value variables(const el::Vocabulary *vocabulary, const Options &options) {
     if (!options.variables_file.empty()) return parse_object(options.variables_file);
-    el::Value given = el::chat_variables(vocabulary, read_file(options.messages_file), "");
+    const std::string messages = read_file(options.messages_file);
+    if (messages.find('\0') != messages.npos) fail("{} is no JSON: it contains a NUL", options.messages_file);
+    el::Value given = el::chat_variables(vocabulary, messages, "");
     if (!options.tools_file.empty())
         given.dict().set("tools", el::parse_json(read_file(options.tools_file), options.tools_file));
     return given;

@@ -111,7 +111,7 @@ class Text(Case):
                          self.tokens("-x", "--no-bos"))
 
     def test_json_lines(self):
-        texts = ["hello", "", "two\nlines", "\u0000 \U0001f642"]
+        texts = ["hello", "", "two\nlines", "\u0000 \U0001f642", "ends\u0085of\u2028other\u2029lines"]
         lines = "".join(json.dumps(text) + "\n" for text in texts)
         arrays = self.ok("tokenize", "-m", TINY, "--no-bos", "--jsonl", stdin=lines).text
         self.assertEqual([json.loads(line) for line in arrays.splitlines()],
@@ -141,6 +141,9 @@ class Text(Case):
         options = ["--template", source, "--now", "2025-07-26T12:00:00", "--vars"]
         self.assertEqual(self.ok("template", *options, variables).text, "2025 Ada")
         self.fails(1, "so not", "template", *options, scratch("bad.json", '{"bad": true}'))
+        lines = scratch("lines.jinja", "{{ raise_exception('so\\n\\tnot') }}")
+        self.fails(1, "so\n\tnot", "template", "--template", lines, "--vars", variables)
+        self.fails(1, "NUL", "template", "-m", TINY, "--messages", scratch("nul.json", "[]\0junk"))
         self.fails(2, "--now", "template", "--template", source, "--vars", variables, "--now", "noon")
         self.fails(2, "--vars", "template", "--template", source)
         tools = scratch("tools.json", '[{"name": "lamp"}]')
