@@ -405,8 +405,12 @@ void add_bench(CLI::App &program) {
     auto options = std::make_shared<Options>();
     CLI::App *command = program.add_subcommand("bench", "tokens per second of prefill and decode");
     add_compute_options(*command, options->compute);
-    command->add_option("-p,--prefill", options->prefill, "tokens to prefill; 0: none")->capture_default_str();
-    command->add_option("-n,--decode", options->decode, "tokens to decode; 0: none")->capture_default_str();
+    command->add_option("-p,--prefill", options->prefill, "tokens to prefill; 0: none")
+        ->check(not_negative)
+        ->capture_default_str();
+    command->add_option("-n,--decode", options->decode, "tokens to decode; 0: none")
+        ->check(not_negative)
+        ->capture_default_str();
     command->add_option("-d,--depth", options->depths, "tokens in the context before, as 0,512")->capture_default_str();
     command->add_option("-r,--repetitions", options->repetitions, "measurements of each")
         ->check(positive)

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int32_t kDefaultBatch = 512;
 constexpr size_t kLogitsBytes = size_t{64} << 20;
+constexpr size_t kFewestToDrop = 128;  // tokens of a context whose policy drops some
 
 constexpr std::pair<std::string_view, edgellm_format> kCacheFormats[] = {{"f32", EDGELLM_FORMAT_F32},
                                                                          {"f16", EDGELLM_FORMAT_F16},
@@ -83,11 +84,22 @@ std::pair<edgellm_format, edgellm_format> cache_formats_of(const ComputeOptions 
     return cache_formats(options.kv).value();
 }
 
-std::string positive(const std::string &text) {
-    int64_t n = 0;
+namespace {
+
+// -1 where the text is no whole number of as many tokens as there can be, or begins with zeros.
+int32_t whole_number(const std::string &text) {
+    int32_t n = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
     const bool whole = error == std::errc() && end == text.data() + text.size();
-    return whole && n > 0 ? std::string() : "must be a whole number above 0";
+    return whole && (text[0] != '0' || text.size() == 1) ? n : -1;
+}
+
+}  // namespace
+
+std::string positive(const std::string &text) { return whole_number(text) > 0 ? "" : "must be a whole number above 0"; }
+
+std::string not_negative(const std::string &text) {
+    return whole_number(text) >= 0 ? "" : "must be a whole number, 0 or above";
 }
 
 void add_model_option(CLI::App &command, std::string &path) {
@@ -183,6 +195,7 @@ edgellm::ContextOptions context_options(const ComputeOptions &from, const edgell
     const int32_t trained = model.info().trained_context_tokens;
     edgellm::ContextOptions options;
     options.context_tokens = from.context;
+    if (from.policy != "full") tokens = std::max(tokens, kFewestToDrop);
     if (!from.context) options.context_tokens = static_cast<int32_t>(std::min<size_t>(tokens, trained));
     options.max_batch_tokens = std::min(from.batch ? from.batch : kDefaultBatch, options.context_tokens);
     options.n_threads = from.threads;

@@ -19,6 +19,7 @@ struct ComputeOptions {
 
 // For CLI11: a whole number above 0, or what is wrong.
 std::string positive(const std::string &text);
+std::string not_negative(const std::string &text);
 
 void add_model_option(CLI::App &command, std::string &path);
 void add_engine_options(CLI::App &command, ComputeOptions &options);   // without the model

@@ -371,10 +371,14 @@ void add_profile(CLI::App &program) {
         "that their sum is more than a step takes.");
     add_compute_options(*command, options->compute);
     command->add_option("-p,--prefill", options->prefill, "tokens of a step of prefill; 0: none")
+        ->check(not_negative)
         ->capture_default_str();
     command->add_option("-n,--decode", options->decode, "steps of one token to take medians of; 0: none")
+        ->check(not_negative)
         ->capture_default_str();
-    command->add_option("--depth", options->depth, "tokens in the context before")->capture_default_str();
+    command->add_option("--depth", options->depth, "tokens in the context before")
+        ->check(not_negative)
+        ->capture_default_str();
     command->add_flag("--json", options->json, "print JSON");
     command->callback([options] { profile(*options); });
 }

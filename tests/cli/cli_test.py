@@ -268,6 +268,9 @@ class Files(Case):
             self.assertEqual([one["depth"] for one in deep["depths"]], [0, 128])
         only = json.loads(self.ok("bench", "-m", LLAMA, "-p", 0, "-n", 2, "-r", 1, "--json").text)
         self.assertIsNone(only["prefill_tokens_per_s"])
+        for number in ("-1", "010", "4294967296", "x"):
+            self.fails(2, "whole number", "bench", "-m", LLAMA, "-p", number)
+        self.ok(*bench, "--cache-policy", "sinks")  # which wants more tokens of context than the work
         self.fails(1, "context", "bench", "-m", TINY, "-p", 1000)
         many = json.loads(self.ok(*bench, "--json", "--sequences", "1,3", "--latency").text)
         self.assertEqual([one["sequences"] for one in many["sequences"]], [1, 3])
