@@ -65,7 +65,8 @@ class Measured(Case):
 
 class Missing(Case):
     def test_the_reason_is_told(self):
-        for error, reason in ("35", "there is no NVIDIA driver, or it is too old"), ("100", "the driver knows no GPU"):
+        for error, reason in (("35", "there is no NVIDIA driver, or it is too old"), ("100", "the driver knows no GPU"),
+                              ("999", "the NVIDIA driver does not start")):
             env = {**os.environ, "FAKE_CUDA_NO_DEVICE": error}
             self.assertIn(reason, self.ok("devices", env=env).text)
             self.assertIn(reason, json.loads(self.ok("devices", "--json", env=env).text)["gpu"]["reason"])
