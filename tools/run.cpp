@@ -53,6 +53,7 @@ std::vector<edgellm::Token> render(const edgellm::Model &model, const Options &o
         try {
             text = model.render_chat_json(json);
         } catch (const edgellm::Error &error) {
+            if (error.status() == EDGELLM_TEMPLATE_FAILED) throw;  // in words of the template
             fail("{}: {}", options.messages_file, error.what());
         }
     } else {

@@ -30,7 +30,12 @@ el::Value variables(const el::Vocabulary *vocabulary, const Options &options) {
     if (!options.variables_file.empty()) return parse_object(options.variables_file);
     const std::string messages = read_file(options.messages_file);
     if (messages.find('\0') != messages.npos) fail("{} is no JSON: it contains a NUL", options.messages_file);
-    el::Value given = el::chat_variables(vocabulary, messages, "");
+    el::Value given;
+    try {
+        given = el::chat_variables(vocabulary, messages, "");
+    } catch (const el::Error &error) {
+        fail("{}: {}", options.messages_file, error.what());
+    }
     if (!options.tools_file.empty())
         given.dict().set("tools", el::parse_json(read_file(options.tools_file), options.tools_file));
     return given;

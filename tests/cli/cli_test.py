@@ -143,6 +143,7 @@ class Text(Case):
         self.fails(1, "so not", "template", *options, scratch("bad.json", '{"bad": true}'))
         lines = scratch("lines.jinja", "{{ raise_exception('so\\n\\tnot') }}")
         self.fails(1, "so\n\tnot", "template", "--template", lines, "--vars", variables)
+        self.fails(1, "broken.json: the messages", "template", "-m", TINY, "--messages", scratch("broken.json", "[{"))
         self.fails(1, "NUL", "template", "-m", TINY, "--messages", scratch("nul.json", "[]\0junk"))
         self.fails(2, "--now", "template", "--template", source, "--vars", variables, "--now", "noon")
         self.fails(2, "--vars", "template", "--template", source)
