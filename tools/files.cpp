@@ -2,6 +2,8 @@
 #include "interrupt.h"
 #include "output.h"
 
+#include "base/file.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -32,20 +34,22 @@ std::string read_file(const std::string &path) {
     }
 }
 
-OutputFile::OutputFile(const std::string &path) : path_(path), written_path_(path) {
+OutputFile::OutputFile(const std::string &path)
+    : path_(path), replaced_path_(el::replaceable_file(path)), written_path_(path) {
     struct stat info;
-    const bool exists = lstat(path.c_str(), &info) == 0;
-    if (exists && S_ISDIR(info.st_mode)) fail("cannot create {}: it is a directory", path);
-    if (!exists || S_ISREG(info.st_mode)) written_path_ += el::format(".part-{}", getpid());
+    if (path.empty()) fail("the name of the output file is empty");
+    if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) fail("cannot create {}: it is a directory", path);
+    if (!replaced_path_.empty()) written_path_ = el::format("{}.part-{}", replaced_path_, getpid());
     file_ = std::fopen(written_path_.c_str(), "wbe");
-    if (!file_) fail("cannot create '{}': {}", path, std::strerror(errno));
-    if (exists && written_path_ != path_) fchmod(fileno(file_), info.st_mode & 07777);  // as what it takes the place of
+    if (!file_) fail("cannot create {}: {}", path, std::strerror(errno));
+    if (!replaced_path_.empty() && stat(replaced_path_.c_str(), &info) == 0)
+        fchmod(fileno(file_), info.st_mode & 07777);
 }
 
 OutputFile::~OutputFile() {
     if (!file_) return;
     std::fclose(file_);
-    if (written_path_ != path_) unlink(written_path_.c_str());
+    if (!replaced_path_.empty()) unlink(written_path_.c_str());
 }
 
 void OutputFile::write(const void *data, size_t n) {
@@ -54,7 +58,7 @@ void OutputFile::write(const void *data, size_t n) {
 
 void OutputFile::finish() {
     if (std::fflush(file_) != 0) fail_to_write();
-    if (written_path_ != path_ && std::rename(written_path_.c_str(), path_.c_str()) != 0) fail_to_write();
+    if (!replaced_path_.empty() && std::rename(written_path_.c_str(), replaced_path_.c_str()) != 0) fail_to_write();
     if (std::fclose(std::exchange(file_, nullptr)) != 0) fail_to_write();
 }
 

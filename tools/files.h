@@ -22,7 +22,7 @@ template <typename Visit> void for_each_line(std::string_view text, Visit &&visi
 }
 
 // A file that appears when it is complete: written under another name, renamed by finish(), removed without it. What
-// exists and is no regular file (a link such as /dev/stdout, a pipe) is written directly.
+// cannot be replaced (/dev/stdout, a pipe) is written directly.
 class OutputFile {
   public:
     explicit OutputFile(const std::string &path);
@@ -34,7 +34,7 @@ class OutputFile {
 
   private:
     [[noreturn]] void fail_to_write();
-    std::string path_, written_path_;
+    std::string path_, replaced_path_, written_path_;
     std::FILE *file_ = nullptr;
 };
 

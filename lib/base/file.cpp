@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
 #include <fcntl.h>
 #include <limits>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -19,6 +22,25 @@ std::string errno_text(int error) { return std::generic_category().message(error
 std::string shorten_path(const std::string &path) {
     constexpr size_t kShown = 160;
     return path.size() <= kShown ? path : "..." + path.substr(path.size() - kShown);
+}
+
+std::string replaceable_file(const std::string &path) {
+    auto of_system = [](std::string_view name) { return name.starts_with("/dev/") || name.starts_with("/proc/"); };
+    std::string file = path;
+    struct stat info, folder_info;
+    if (lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
+        char next[PATH_MAX];
+        const ssize_t n = readlink(path.c_str(), next, sizeof next);
+        char *real = realpath(path.c_str(), nullptr);
+        file = real && n > 0 && !of_system({next, size_t(n)}) ? real : "";
+        std::free(real);
+    }
+    if (file.empty() || of_system(path)) return "";
+    const size_t slash = file.rfind('/');
+    const std::string folder = slash == file.npos ? "." : file.substr(0, std::max<size_t>(slash, 1));
+    if (stat(folder.c_str(), &folder_info) != 0 || access(folder.c_str(), W_OK | X_OK) != 0) return "";
+    if (lstat(file.c_str(), &info) != 0) return file;
+    return S_ISREG(info.st_mode) && info.st_dev == folder_info.st_dev ? file : "";
 }
 
 FileMapping::FileMapping(FileMapping &&other) noexcept

@@ -55,6 +55,11 @@ class File {
     std::string path_, shown_path_;
 };
 
+// The regular file, there or not, that a file written to `path` can take the place of, by being renamed to it: `path`,
+// or what a link leads to. "" for what can only be written itself: devices, pipes, what lies in /dev and /proc or where
+// no file can be made, and files that are mounted.
+std::string replaceable_file(const std::string &path);
+
 // `path` cut to its last 160 bytes, if it is longer.
 std::string shorten_path(const std::string &path);
 

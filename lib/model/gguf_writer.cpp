@@ -28,22 +28,21 @@ void append_string(std::string &to, std::string_view s) {
 
 GgufWriter::GgufWriter(std::string path, uint32_t version) : path_(std::move(path)), version_(version) {
     buffer_.reserve(kBufferBytes);
-    struct stat info;
-    const bool exists = lstat(path_.c_str(), &info) == 0;
-    written_path_ = path_;
-    if (!exists || S_ISREG(info.st_mode)) written_path_ += format(".part-{}", getpid());
+    replaced_path_ = replaceable_file(path_);
+    written_path_ = replaced_path_.empty() ? path_ : format("{}.part-{}", replaced_path_, getpid());
     fd_ = ::open(written_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd_ < 0) {
         int error = errno;
         fail(Status::kIoError, "cannot create {}: {}", shorten_path(path_), errno_text(error));
     }
-    if (exists && written_path_ != path_) fchmod(fd_, info.st_mode & 07777);  // as what it takes the place of
+    struct stat info;
+    if (!replaced_path_.empty() && stat(replaced_path_.c_str(), &info) == 0) fchmod(fd_, info.st_mode & 07777);
 }
 
 GgufWriter::~GgufWriter() {
     if (fd_ < 0) return;
     close(fd_);
-    if (written_path_ != path_) unlink(written_path_.c_str());
+    if (!replaced_path_.empty()) unlink(written_path_.c_str());
 }
 
 void GgufWriter::begin_value(std::string_view key, MetaType type) {
@@ -125,8 +124,8 @@ void GgufWriter::finish() {
              tensor_bytes_.size() - current_);
     flush(buffer_.data(), buffer_.size());
     buffer_.clear();
-    const bool closed = close(std::exchange(fd_, -1)) == 0, replaces = written_path_ != path_;
-    if (!closed || (replaces && rename(written_path_.c_str(), path_.c_str()) != 0)) {
+    const bool closed = close(std::exchange(fd_, -1)) == 0, replaces = !replaced_path_.empty();
+    if (!closed || (replaces && rename(written_path_.c_str(), replaced_path_.c_str()) != 0)) {
         int error = errno;
         if (replaces) unlink(written_path_.c_str());
         fail(Status::kIoError, "cannot write {}: {}", shorten_path(path_), errno_text(error));

@@ -71,7 +71,7 @@ class GgufWriter {
     void put_padding();
     void flush(const char *data, size_t n);
 
-    std::string path_, written_path_, metadata_, infos_, buffer_;  // buffer_: bytes not yet in the file
+    std::string path_, written_path_, replaced_path_, metadata_, infos_, buffer_;  // buffer_: bytes not yet in the file
     int fd_ = -1;
     uint32_t version_;
     uint64_t alignment_ = 32, n_keys_ = 0;
