@@ -102,6 +102,7 @@ el::ContextOptions context_options(const ComputeOptions &from, const el::Model &
     options.cache_k = static_cast<el::Format>(k);
     options.cache_v = static_cast<el::Format>(v);
     options.threads.threads = from.threads;
+    if (from.policy != "full") throw UsageError("profile measures steps; --cache-policy has no part in them");
     return options;
 }
 

@@ -133,12 +133,14 @@ void add_penalty_options(CLI::App &command, Options &options) {
     command.add_option("--frequency-penalty", s.frequency_penalty, "the same, for each time")->capture_default_str();
     command.add_option("--presence-penalty", s.presence_penalty, "the same, once")->capture_default_str();
     command.add_option("--repeat-last-n", s.penalty_last_n, "tokens that penalties look back at")
+        ->check(not_negative)
         ->capture_default_str();
     command.add_option("--dry-multiplier", s.dry_multiplier, "weakens what goes on with a repetition; 0: off")
         ->capture_default_str();
     command.add_option("--dry-base", s.dry_base, "the more, the longer it is")->capture_default_str();
     command.add_option("--dry-allowed-length", s.dry_allowed_length, "from this length on")->capture_default_str();
     command.add_option("--dry-penalty-last-n", s.dry_penalty_last_n, "tokens that it looks back at")
+        ->check(not_negative)
         ->capture_default_str();
     command.add_option("--dry-breaker", options.dry_breakers, "text that ends repetitions; may be repeated")
         ->type_name("TEXT")

@@ -8,7 +8,9 @@ namespace tool {
 
 size_t go_back(edgellm::Context &context, size_t n_first) try {
     context.sequence_remove(0, static_cast<int32_t>(n_first));
-    return n_first;
+    if (static_cast<size_t>(context.sequence_length()) == n_first) return n_first;
+    context.sequence_remove(0);  // a policy has dropped some of them
+    return 0;
 } catch (const edgellm::Error &error) {
     if (error.status() != EDGELLM_UNSUPPORTED) throw;
     context.sequence_remove(0);

@@ -15,8 +15,8 @@ struct Answer {
     edgellm_generate_result result;
 };
 
-// Takes sequence 0 back to its first tokens, or to none where it cannot go back that far: recurrent and windowed layers
-// have dropped what they saw then. Returns how many of them are left.
+// Takes sequence 0 back to its first tokens, or to none where it cannot go back that far: recurrent and windowed
+// layers, and policies, have dropped what they saw then. Returns how many of them are left.
 size_t go_back(edgellm::Context &context, size_t n_first);
 
 class Session {

@@ -1,5 +1,6 @@
 // edgellm synth: a file with the shape of a real model and random weights, for measuring.
 #include "commands.h"
+#include "compute.h"
 #include "interrupt.h"
 #include "output.h"
 #include "synth_shapes.h"
@@ -263,6 +264,7 @@ void add_synth(CLI::App &program) {
     command->add_flag("--list", options->list, "print the shapes");
     command->add_option("--quant", options->quant, mixture_names())->capture_default_str();
     command->add_option("--layers", options->layers, "fewer or more layers than the real one")
+        ->check(positive)
         ->check(CLI::Range(1, 1000));
     command->add_option("--seed", options->seed, "of the random numbers")->capture_default_str();
     command->callback([options] { synth(*options); });

@@ -27,10 +27,17 @@ struct Chat {
         messages.push_back({"user", text});
         std::vector<Token> conversation = model.tokenize(model.render_chat(messages), EDGELLM_TOKENIZE_CHAT);
 
-        // The cache still knows the beginning: only what differs from it is worked off.
+        // The cache still knows the beginning: only what differs from it is worked off. Recurrent models, and windowed
+        // ones after some tokens, cannot go back to where it begins to differ: they read it all again.
         auto same = std::mismatch(tokens.begin(), tokens.end(), conversation.begin(), conversation.end() - 1).first;
         auto n_same = static_cast<int32_t>(same - tokens.begin());
-        context.sequence_remove(0, n_same);
+        try {
+            context.sequence_remove(0, n_same);
+        } catch (const edgellm::Error &error) {
+            if (error.status() != EDGELLM_UNSUPPORTED) throw;
+            context.sequence_remove(0);
+            n_same = 0;
+        }
         tokens = conversation;
 
         std::string answer;

@@ -73,6 +73,12 @@ class Run(Case):
             second = self.ok("run", *options, "--messages", messages).text
             self.assertEqual(answers, first + second + first, model)
 
+    def test_a_chat_whose_beginning_was_dropped_reads_it_again(self):
+        options = ["-m", patient_model(), *REFERENCE, "--temp", 0, "-n", 90, "-c", 128, "--cache-policy", "sinks"]
+        answers = self.ok("run", *options, stdin="hello\nhello\n/clear\nhello\n").text
+        first = self.ok("run", *options, "-p", "hello").text
+        self.assertTrue(answers.startswith(first) and answers.endswith(first))
+
     def test_stops(self):
         whole = self.answer("-p", "hello", "--seed", 4, "-n", 30).decode(errors="replace")
         stop = whole[5:7]
@@ -107,9 +113,11 @@ class Run(Case):
                 ("--dynatemp-range", -1, "dynatemp_range"), ("--dynatemp-exponent", -1, "dynatemp_exponent"),
                 ("--mirostat-tau", -1, "mirostat_tau"), ("--mirostat-eta", -1, "mirostat_eta"),
                 ("--dry-multiplier", -1, "dry_multiplier"), ("--dry-base", 0, "dry_base"),
-                ("--dry-allowed-length", 0, "dry_allowed_length"), ("--dry-penalty-last-n", -1, "dry_penalty_last_n"),
+                ("--dry-allowed-length", 0, "dry_allowed_length"),
                 ("--samplers", "top_k,magic", "magic"), ("--logit-bias", "100000:1", "100000")):
             self.fails(1, name, "run", "-m", TINY, "-p", "x", option, value)
+        for option in ("--repeat-last-n", "--dry-penalty-last-n"):
+            self.fails(2, "whole number", "run", "-m", TINY, "-p", "x", option, -1)
         self.fails(1, "dry_breakers", "run", "-m", TINY, "-p", "x", "--dry-multiplier", 1, "--dry-breaker", "x" * 65)
 
     def test_what_cannot_be_done(self):
