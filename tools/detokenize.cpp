@@ -22,7 +22,7 @@ void detokenize_lines(const edgellm::Model &model) {
     for_each_line(input, [&](std::string_view line) {
         check_interrupt();
         ++number;
-        Json ids = Json::parse(line, nullptr, false);
+        Json ids = parse_json_line(line);
         std::vector<edgellm::Token> tokens;
         auto is_id = [](const Json &id) { return id.is_number_integer() && id >= 0 && id <= INT32_MAX; };
         if (!ids.is_array() || !std::all_of(ids.begin(), ids.end(), is_id))

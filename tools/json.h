@@ -22,6 +22,11 @@ inline std::string json_text(const Json &json, int indent = -1) {
     return text;
 }
 
+// Discarded if it is no JSON; a NUL would pass for its end.
+inline Json parse_json_line(std::string_view line) {
+    return line.find('\0') == line.npos ? Json::parse(line, nullptr, false) : Json(Json::value_t::discarded);
+}
+
 inline void put_json(const Json &json) { put(json_text(json, 2) + "\n"); }
 
 }  // namespace tool

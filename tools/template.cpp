@@ -29,7 +29,6 @@ el::Value parse_object(const std::string &path) {
 el::Value variables(const el::Vocabulary *vocabulary, const Options &options) {
     if (!options.variables_file.empty()) return parse_object(options.variables_file);
     const std::string messages = read_file(options.messages_file);
-    if (messages.find('\0') != messages.npos) fail("{} is no JSON: it contains a NUL", options.messages_file);
     el::Value given;
     try {
         given = el::chat_variables(vocabulary, messages, "");

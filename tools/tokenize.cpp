@@ -34,7 +34,7 @@ void tokenize_lines(const edgellm::Model &model, uint32_t flags) {
     for_each_line(input, [&](std::string_view line) {
         check_interrupt();
         ++number;
-        Json text = Json::parse(line, nullptr, false);
+        Json text = parse_json_line(line);
         if (!text.is_string()) fail("line {} of the input is no JSON string", number);
         put_tokens(model, text.get_ref<const std::string &>(), flags);
     });

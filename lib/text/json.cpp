@@ -220,6 +220,8 @@ class Writer {
 }  // namespace
 
 Value parse_json(std::string_view text, std::string_view what) {
+    if (const size_t nul = text.find('\0'); nul != text.npos)  // which the parser takes for the end
+        fail(Status::kInvalidText, "{} cannot be read as JSON at byte {}: a NUL", what, nul + 1);
     Builder builder(what);
     nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
     return std::move(builder.root);

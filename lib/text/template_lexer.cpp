@@ -3,7 +3,6 @@
 #include "text/template_text.h"
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 
 namespace el {
 
@@ -247,8 +246,7 @@ class Lexer {
         Token token{whole == text.size() ? TokenType::kInt : TokenType::kFloat, static_cast<uint32_t>(start), text};
         const char *begin = text.data(), *end = begin + text.size();
         if (token.type == TokenType::kFloat) {
-            if (std::from_chars(begin, end, token.number).ec == std::errc::result_out_of_range)
-                token.number = text.find('-') == std::string::npos ? HUGE_VAL : 0;
+            read_float(text, token.number);
         } else if (base == 10 && text.size() > 1 && text[0] == '0' &&
                    text.find_first_not_of('0') != std::string::npos) {
             fail_at(source_, start, "an integer may not start with 0");

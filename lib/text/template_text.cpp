@@ -1,9 +1,23 @@
 #include "text/template_text.h"
 
+#include <charconv>
+#include <cstdlib>
 #include <cstring>
+#include <locale.h>
+#include <string>
 #include <utility>
 
 namespace el {
+
+bool read_float(std::string_view text, double &out) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+    if (end != text.data() + text.size() || error == std::errc::invalid_argument) return false;
+    if (error == std::errc::result_out_of_range) {
+        static const locale_t plain = newlocale(LC_ALL_MASK, "C", nullptr);
+        out = strtod_l(std::string(text).c_str(), nullptr, plain);
+    }
+    return true;
+}
 
 uint32_t next_code_point(std::string_view text, size_t &at) {
     auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };

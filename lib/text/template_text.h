@@ -8,6 +8,8 @@
 
 namespace el {
 
+// All of a text such as "-1.5e3", whatever the locale; what is too large is infinite. False if it is no number.
+bool read_float(std::string_view text, double &out);
 uint32_t next_code_point(std::string_view text, size_t &at);      // needs at < text.size()
 uint32_t previous_code_point(std::string_view text, size_t &at);  // needs at > 0; leaves `at` at its start
 void append_utf8(std::string &out, uint32_t code);                // U+FFFD for what no UTF-8 can hold

@@ -122,8 +122,7 @@ Value round(Call &call) {
     }
     if (!std::isfinite(value)) return Value(value);
     // Decimal text is exact here, as Python's rounding is.
-    const std::string text = el::format("{:.{}f}", value, precision);
-    std::from_chars(text.data(), text.data() + text.size(), value);  // whatever the locale
+    read_float(el::format("{:.{}f}", value, precision), value);
     return Value(value);
 }
 
@@ -151,8 +150,7 @@ bool parse_float(std::string_view text, double &out) {
     text = strip_text(text, kStripBoth);
     if (!text.empty() && text[0] == '+') text.remove_prefix(1);
     if (text.empty() || text[0] == '+') return false;
-    auto end = std::from_chars(text.data(), text.data() + text.size(), out);
-    return end.ec == std::errc() && end.ptr == text.data() + text.size();
+    return read_float(text, out);
 }
 
 Value to_int(Call &call) {

@@ -153,8 +153,9 @@ void Vocabulary::read_bytes(const Metadata &metadata, const TokenTable &table, b
     size_t text_bytes = 0;
     for (std::string_view text : table.texts) text_bytes += text.size();
     bytes_ = TokenBytes(table.texts.size(), text_bytes);
-    // Files without types of tokens have bytes, too.
-    const bool types_bytes = std::find(kinds_.begin(), kinds_.end(), TokenKind::kByte) != kinds_.end();
+    // Files that do not tell types of tokens have bytes, too.
+    const bool types_bytes = std::find(kinds_.begin(), kinds_.end(), TokenKind::kByte) != kinds_.end() ||
+                             table.find("<0x00>") < 0 || table.find("<0xFF>") < 0;
     std::string decoded;
     std::vector<int32_t> second;  // findable where no other token stands for the same bytes
     for (int32_t id = 0; id < table.size(); ++id) {
@@ -175,7 +176,9 @@ void Vocabulary::read_bytes(const Metadata &metadata, const TokenTable &table, b
         } else if (characters) {
             char_level_decode(text, decoded);
             first = first && kind(id) != TokenKind::kUnused;
-            literal = literal && !user_defined;  // older files write user-defined spaces as they write all others
+            // Older files write user-defined spaces as they write all others.
+            const bool spaces = decoded.find_first_not_of(' ') == std::string::npos;
+            literal = literal && !(user_defined && spaces);
         } else {
             first = first && byte_level_decode(text, decoded);
             literal = !first;

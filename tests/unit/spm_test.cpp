@@ -132,6 +132,8 @@ TEST_CASE("spaces in user-defined tokens are written as such or as U+2581") {
                 pieces.builder(model).add_bool("tokenizer.ggml.add_space_prefix", false).build(), {});
             CHECK(tokenize(*v, "a  a") == Ids{a, two, a});
             CHECK(detokenize(*v, {a, two, a}) == "a  a");
+            const int32_t call = pieces.add("[tool▁call]", 0, TokenKind::kUserDefined);
+            CHECK(tokenize(*pieces.build(), "[tool▁call]").back() == call);  // other text stays as it is written
         }
 }
 

@@ -52,6 +52,10 @@ TEST_CASE("white space goes from the ends of texts, and no half of a character")
     check("Voilà{%- if true %}х{% endif %} {{ 1 }}\u00a0{{- 2 }}", "Voilàх 12");
 }
 
+TEST_CASE("numbers that floats do not hold") {
+    check("{{ 1e400 }} {{ -1e400 }} {{ 1e-400 }} {{ '-1e400' | float }} {{ 1e-310 > 0 }}", "inf -inf 0.0 -inf True");
+}
+
 TEST_CASE("string methods") {
     check("{{ ' x '.strip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'aXbXc'.split('X', 1) }}|{{ ' a  b '.split() }}|{{ "
           "'a-b-c'.rsplit('-', 1) }}|{{ 'a,b'.partition(',') }}",
