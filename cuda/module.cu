@@ -98,7 +98,7 @@ int32_t device_count(int32_t *n, char *error) {
             throw Failure(kNotFound, "the driver knows no GPU (does CUDA_VISIBLE_DEVICES hide it?)");
         static std::atomic<bool> has_started = false;
         if (result != cudaSuccess && !has_started)  // so the process has no GPU to lose
-            throw Failure(kNotFound, "the NVIDIA driver does not start: %s", cudaGetErrorString(result));
+            throw Failure(kUnsupported, "the NVIDIA driver does not start: %s", cudaGetErrorString(result));
         check(result, "looking for GPUs");
         has_started = true;
         if (*n > 0) check_code(0);  // the only one that models are loaded to

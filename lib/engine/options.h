@@ -16,7 +16,7 @@ namespace el {
 struct ModelOptions {
     std::string device = "auto";  // or what BackendEntry.device says; auto: plan_model() chooses
     bool reference_kernels = false;
-    std::optional<Isa> isa;  // caps what the CPU has; throws kUnsupported if the CPU lacks it
+    std::optional<Isa> isa;  // caps what the CPU has; throws kUnsupported if it is of another kind of CPU
     bool map = false;        // map the file while it is read
     bool vocabulary_only = false;
     uint64_t budget_bytes = kBudgetAvailable;  // for the model and its contexts

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <unistd.h>
 #include <vector>
 
@@ -28,7 +29,11 @@ std::string own_folder() {
         if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &begin, &end) == 2 && begin <= here && here < end)
             return slash == std::string::npos ? "" : line.substr(slash, line.rfind('/') - slash);
     }
-    return "";
+    // Without /proc. The name of a program may be any word, and one that does not begin with "/" says no folder.
+    Dl_info info;
+    if (!dladdr(reinterpret_cast<const void *>(&load_module), &info) || !info.dli_fname) return "";
+    const std::string_view path = info.dli_fname;
+    return path.starts_with('/') ? std::string(path.substr(0, path.rfind('/'))) : "";
 }
 
 Loaded open(const std::string &path) {
