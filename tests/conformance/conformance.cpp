@@ -2,8 +2,9 @@
 // time, unless --seed says which.
 //     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--once]
 //                 [--verbose] [--bench]
-// --part 0/4 to 3/4, say, beside each other, are all of it. --once leaves out that a second run has the same result,
-// which tells sanitizers nothing new; --verbose names what passes, too.
+// --only takes a part of a test's name, or of a case's, as a failure prints it. --part 0/4 to 3/4, say, beside each
+// other, are all of it. --once leaves out that a second run has the same result, which tells sanitizers nothing new;
+// --verbose names what passes, too.
 #include "harness.h"
 
 #include <cstdio>

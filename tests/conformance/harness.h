@@ -12,7 +12,7 @@
 namespace el::conformance {
 
 struct Options {
-    std::string only;  // names of tests to run contain this
+    std::string only;  // names of tests to run, or of cases in them, contain this
     std::string isa;   // only this instruction set
     std::string device = "cpu";
     uint32_t seed = std::random_device()();  // other inputs each time; a run says which
@@ -26,10 +26,12 @@ struct Options {
 class Report {
   public:
     explicit Report(const Options &options) : options_(options) {}
+    // Whether a test is to be run: for its name, or for what its cases may be called, which begins with it.
     bool wanted(const std::string &name) const {
-        return name.find(options_.only) != std::string::npos &&
-               std::hash<std::string>()(name) % options_.parts == options_.part;
+        const bool may_be = wants_case(name) || options_.only.compare(0, name.size(), name) == 0;
+        return may_be && std::hash<std::string>()(name) % options_.parts == options_.part;
     }
+    bool wants_case(const std::string &name) const { return name.find(options_.only) != std::string::npos; }
     bool wants_large() const { return !options_.small; }
     bool wants_repeats() const { return !options_.once; }
     void check(const std::string &name, bool ok, const std::string &why = {});

@@ -44,6 +44,7 @@ Tokens tokens(int n, int sequence) { return {std::vector<int>(size_t(n), sequenc
 
 void compare(Context &c, const std::string &name, const Model &model, Setup setup, const std::vector<Tokens> &steps,
              double tolerance) {
+    if (!c.report.wants_case(name)) return;
     setup.isa = c.isa;
     // What the reference says is the same for all instruction sets.
     static std::map<std::string, std::vector<float>> known;
