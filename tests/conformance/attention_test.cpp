@@ -2,6 +2,7 @@
 // heads for a KV head, formats of the cache, windows, sinks, soft caps, long contexts and trees of drafts.
 #include "harness.h"
 
+#include <cmath>
 #include <span>
 
 namespace el::conformance {
@@ -119,6 +120,28 @@ void test_long_context(Context &c, uint32_t dim, std::span<const Cache> caches) 
                 tolerance_of_cache(k, v, 1));
 }
 
+// A query that is no number must not become an answer that is one: of the first head all is NaN, of the others nothing.
+void test_broken_queries(Context &c, uint32_t dim, float soft_cap) {
+    const std::string name = el::format("{}heads of {}{}: NaN stays NaN", c.prefix, dim, soft_cap > 0 ? " cap" : "");
+    if (!c.report.wanted(name)) return;
+    Model m(c.seed);
+    const ValueId x = m.embed(50, 16);
+    auto dense = [&](uint32_t rows) { return m.linear(x, m.matrix(Format::kF32, rows, 16)); };
+    const WeightRef queries = m.matrix(Format::kF32, 3 * dim, 16);
+    reinterpret_cast<float *>(m.data[size_t(queries.tensor)].data())[0] = NAN;
+    const ValueId q = m.linear(x, queries), k = dense(dim), v = dense(dim);
+    m.finish(m.attend(q, k, v, {0, 3, 1, dim, dim, 0.2f, soft_cap}));
+    for (Format cache : {Format::kF16, Format::kQ8_0}) {
+        const std::vector<float> got =
+            flat(run(*c.tested, m, {.isa = c.isa, .threads = 2, .cache_k = cache, .cache_v = cache, .max_rows = 736},
+                     {tokens(1), tokens(3), tokens(1), tokens(700), tokens(1), tokens(4), tokens(20)}));
+        size_t wrong = 0;
+        for (size_t i = 0; i < got.size(); i++) wrong += std::isnan(got[i]) != (i / dim % 3 == 0);
+        c.report.check(el::format("{} {}", name, format_info(cache).name), wrong == 0,
+                       el::format("{} of {} values are off", wrong, got.size()));
+    }
+}
+
 }  // namespace
 
 void test_attention_shapes(Context &c) {
@@ -144,6 +167,8 @@ void test_attention_shapes(Context &c) {
             compare_caches(c, {dim, 3, 1, false, true, 1, 0, window},
                            {tokens(before), tokens(1), two, many, tokens(1, 1)}, " long", 768);
     }
+    for (uint32_t dim : {16u, 64u, 80u, 128u, 256u, 512u})
+        for (float soft_cap : {0.0f, 2.0f}) test_broken_queries(c, dim, soft_cap);
     if (gpu) test_other_shapes(c);
     // Rows of a step anywhere in what blocks and their warps take, behind others of the same warp.
     if (gpu)

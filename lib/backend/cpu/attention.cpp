@@ -106,7 +106,7 @@ void CpuExecutable::combine_parts(const Op &op, const Step &step, uint32_t parts
         float maximum = -INFINITY, total = 0, share[kMaxParts];
         for (size_t p = 0; p < parts; p++) maximum = std::max(maximum, statistics(p)[0]);
         for (size_t p = 0; p < parts; p++) {
-            share[p] = statistics(p)[1] > 0 ? std::exp(statistics(p)[0] - maximum) : 0.0f;
+            share[p] = statistics(p)[1] != 0 ? std::exp(statistics(p)[0] - maximum) : 0.0f;
             total += share[p] * statistics(p)[1];
         }
         const size_t stride = size_t(a.n_heads) * a.head_dim_v;
@@ -115,7 +115,7 @@ void CpuExecutable::combine_parts(const Op &op, const Step &step, uint32_t parts
             float sum = 0;
             for (size_t p = 0; p < parts; p++)
                 sum += share[p] * memory_.split[(p * kSplitTokens + token) * stride + head * a.head_dim_v + d];
-            out[d] = total > 0 ? sum / total : 0.0f;
+            out[d] = total != 0 ? sum / total : 0.0f;  // NaN stays NaN
         }
     }
 }

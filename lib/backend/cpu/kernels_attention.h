@@ -187,10 +187,13 @@ class AttentionBlock {
         if (c.soft_cap > 0)
             for (uint32_t i = 0; i < kPage; i += kLanes) store(s + i, cap_of(load(s + i), set(c.soft_cap)));
         if (partial) hide(kNothing);
-        F high = load(s);
-        for (uint32_t i = kLanes; i < kPage; i += kLanes) high = max(high, load(s + i));
+        F high = load(s), all = high;  // a maximum may lose a NaN, a sum does not
+        for (uint32_t i = kLanes; i < kPage; i += kLanes) {
+            high = max(high, load(s + i));
+            all = add(all, load(s + i));
+        }
         const float page_maximum = largest(high), before = maximum[r];
-        if (page_maximum == kNothing) {
+        if (page_maximum == kNothing && !__builtin_isnan(sum(all))) {
             for (uint32_t i = 0; i < kPage; i++) s[i] = 0;
             keep[r] = 1;
             return;
@@ -213,7 +216,7 @@ class AttentionBlock {
         for (uint32_t r = 0; r < rows; r++) {
             float *to = c.out + r / c.n_heads * c.out_stride + static_cast<size_t>(r % c.n_heads) * c.dim_v;
             const float *from = o + static_cast<size_t>(r) * v_dims;
-            float scale = total[r] > 0 ? 1.0f / total[r] : 0.0f;
+            float scale = total[r] != 0 ? 1.0f / total[r] : 0.0f;
             if (c.max_sum) {
                 c.max_sum[2 * r] = maximum[r];
                 c.max_sum[2 * r + 1] = total[r];
