@@ -121,7 +121,17 @@ template <> struct Scales<IQ4_XS> {
     }
 };
 
-using PackedFormats = FormatList<Q4_K, Q6_K, Q5_K, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, IQ4_XS, Q3_K, Q2_K>;
+template <> struct Scales<MXFP4> {  // a power of 2
+    static constexpr int kHalves = 1, kMiddle = 0;
+    static constexpr bool kMins = false;
+    static __device__ uint32_t group(const MXFP4::Block &b, int) { return b.e; }
+    static __device__ uint32_t super(const MXFP4::Block &) { return 0; }
+    static __device__ float scale(uint32_t word, int at, uint32_t, uint32_t) {
+        return MXFP4::power(int(word >> 8 * at & 255)) * MXFP4::kTable.unit;
+    }
+};
+
+using PackedFormats = FormatList<Q4_K, Q6_K, Q5_K, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, IQ4_XS, MXFP4, Q3_K, Q2_K>;
 
 // Calls visit(type_identity<F>) for the format F that `format` names.
 template <typename Visit> __host__ __device__ void with_packed_format(Format format, Visit visit) {
@@ -130,11 +140,11 @@ template <typename Visit> __host__ __device__ void with_packed_format(Format for
     });
 }
 
-// The levels of four 4-bit codes, one in each byte of the result; `codes` has one in each byte.
-__device__ inline int iq4_levels(uint32_t codes) {
+// What four 4-bit codes stand for in F's table, one in each byte of the result; `codes` has one in each byte.
+template <typename F> __device__ int table_values(uint32_t codes) {
     constexpr auto word = [](int i) {
         uint32_t w = 0;
-        for (int j = 0; j < 4; ++j) w |= uint32_t(uint8_t(kIq4Values.values[4 * i + j])) << 8 * j;
+        for (int j = 0; j < 4; ++j) w |= uint32_t(uint8_t(F::kTable.values[4 * i + j])) << 8 * j;
         return w;
     };
     constexpr uint32_t kWords[4] = {word(0), word(1), word(2), word(3)};
@@ -163,7 +173,7 @@ template <int N> __device__ void load_words(const uint8_t *from, uint32_t *to) {
 template <typename F> struct Unit {
     static constexpr PackedShape kShape = packed_shape(F::kFormat);
     static constexpr int kRows = kShape.rows, kBits = kShape.bits;
-    static constexpr bool kTable = F::kFormat == Format::kIQ4_NL || F::kFormat == Format::kIQ4_XS;
+    static constexpr bool kTable = requires { F::kTable; };
     static constexpr int kGroupBytes = kShape.group_bytes, kGroupWords = (kGroupBytes * kRows + 3) / 4;
     static constexpr int kSuperBytes = kShape.super_bytes, kSuperWords = kSuperBytes * kRows / 4;
 
@@ -201,7 +211,7 @@ template <typename F> struct Unit {
             if constexpr (kBits == 6) c |= shifted(pairs[r][j / 4], 4 - 2 * (j % 4)) & 0x30303030;
             if constexpr (kBits == 3) c |= shifted(bits[r], 2 - j) & 0x04040404;
             if constexpr (kBits == 5) c |= shifted(bits[r], 4 - j) & 0x10101010;
-            out[j] = kTable ? iq4_levels(c) : int(c);
+            out[j] = value(c);
         }
     }
 
@@ -235,6 +245,10 @@ template <typename F> struct Unit {
     __device__ static int at(int r) { return r * kGroupBytes % 4; }
     __device__ uint32_t super_of(int r) const {
         return kSuperBytes ? super[r * kSuperBytes / 4] >> r * kSuperBytes % 4 * 8 : 0;
+    }
+    static __device__ int value(uint32_t codes) {
+        if constexpr (kTable) return table_values<F>(codes);
+        return int(codes);
     }
     static __device__ uint32_t shifted(uint32_t x, int left) { return left >= 0 ? x << left : x >> -left; }
 };

@@ -73,6 +73,8 @@ constexpr PackedShape packed_shape(Format format) {
         return {6, 4, 2, 2};
     case Format::kIQ4_XS:
         return {4, 4, 1, 2};
+    case Format::kMXFP4:
+        return {4, 4, 1, 0};
     default:
         return {};
     }

@@ -183,7 +183,8 @@ template <typename F> struct PairOfGroups {
             constexpr uint32_t at = s.bits - 1;
             codes |= turned(bits[e][r], at - 4 * half - c) & mask(1, at);
         }
-        return Unit<F>::kTable ? uint32_t(iq4_levels(codes)) : codes;
+        if constexpr (Unit<F>::kTable) codes = uint32_t(table_values<F>(codes));
+        return codes;
     }
 };
 

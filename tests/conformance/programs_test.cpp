@@ -100,9 +100,10 @@ std::vector<Tokens> conversation() {
 namespace {
 
 // What devices have kernels of few tokens for. Large shapes of all formats would take too long.
-constexpr Format kCommon[] = {Format::kF32,  Format::kF16,  Format::kBF16, Format::kQ4_0,   Format::kQ4_1,
-                              Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kQ2_K,   Format::kQ3_K,
-                              Format::kQ4_K, Format::kQ5_K, Format::kQ6_K, Format::kIQ4_NL, Format::kIQ4_XS};
+constexpr Format kCommon[] = {Format::kF32,  Format::kF16,    Format::kBF16,   Format::kQ4_0,
+                              Format::kQ4_1, Format::kQ5_0,   Format::kQ5_1,   Format::kQ8_0,
+                              Format::kQ2_K, Format::kQ3_K,   Format::kQ4_K,   Format::kQ5_K,
+                              Format::kQ6_K, Format::kIQ4_NL, Format::kIQ4_XS, Format::kMXFP4};
 
 void test_linears(Context &c) {
     for (Format format : formats(true)) {

@@ -165,6 +165,24 @@ TEST_CASE("a packed matrix decodes to what the file's blocks hold") {
         }
 }
 
+TEST_CASE("a packed matrix of MXFP4 has all powers of 2 of the file") {
+    constexpr uint32_t kCols = 255 * kGroup;
+    std::vector<uint4> tile(packed_shape(Format::kMXFP4).tile_bytes(kCols) / sizeof(uint4));
+    uint8_t *const data = reinterpret_cast<uint8_t *>(tile.data());
+    MXFP4::Block block;
+    for (uint32_t i = 0; i < 16; i++) block.qs[i] = uint8_t(i | (15 - i) << 4);
+    size_t wrong = 0;
+    for (uint32_t e = 0; e < 255; e++) {
+        float expected[kGroup], got[kGroup];
+        block.e = uint8_t(e);
+        format_info(Format::kMXFP4).decode(reinterpret_cast<const std::byte *>(&block), kGroup, expected);
+        pack_group<MXFP4>(block, data, kCols, 2, e);
+        decode_packed<MXFP4>(data, kCols, 2, e, got);
+        for (uint32_t i = 0; i < kGroup; i++) wrong += got[i] != expected[i];
+    }
+    CHECK(wrong == 0);
+}
+
 TEST_CASE("every format, with 1 to 8 tokens") {
     for (Format format : kFormats) {
         CAPTURE(format_info(format).name);

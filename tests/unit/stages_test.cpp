@@ -78,7 +78,7 @@ TEST_CASE("linears that do not go together are stages of their own") {
         if (op.kind == OpKind::kLinear && op.layer == 0) linears.push_back(&op);
     REQUIRE(linears.size() == 7);
     linears[2]->weight[0].format = Format::kBF16;
-    linears[3]->weight[0].format = Format::kMXFP4;  // by a simple kernel
+    linears[3]->weight[0].format = Format::kNVFP4;  // by a simple kernel
     linears[4]->weight[0].format = Format::kQ4_K;
     linears[5]->weight[0].format = Format::kQ6_K;
     std::vector<std::string> out;
