@@ -58,9 +58,14 @@ void check_handle(cudaError_t error, const char *name) {
     throw Failure(kInvalidArgument, "%s is no stream or event of this GPU: %s", name, cudaGetErrorString(error));
 }
 
-int device_attribute(cudaDeviceAttr attribute) {
-    int device = 0, value = 0;
+int current_device() {
+    int device = 0;
     check(cudaGetDevice(&device), "asking for the GPU");
+    return device;
+}
+
+int device_attribute(cudaDeviceAttr attribute, int device) {
+    int value = 0;
     check(cudaDeviceGetAttribute(&value, attribute, device), "asking a GPU what it is");
     return value;
 }

@@ -51,7 +51,8 @@ inline void check(cudaError_t error, const char *what) {
 // Of a call that was given the caller's stream or event.
 void check_handle(cudaError_t error, const char *name);
 
-int device_attribute(cudaDeviceAttr attribute);  // of the current device
+int current_device();
+int device_attribute(cudaDeviceAttr attribute, int device = current_device());
 
 class DeviceMemory {
   public:

@@ -22,11 +22,12 @@ constexpr Rule kMuchBandwidth[] = {{12288, 256}, {0, 9}};
 // measured, the fused kernel does everything, as they pay most for writing weights and reading them again.
 constexpr double kMuch = 1.5e12;  // bytes/s
 
-bool has_much_bandwidth() {
-    const double clock = 1e3 * device_attribute(cudaDevAttrMemoryClockRate),  // two transfers each
-        bytes = device_attribute(cudaDevAttrGlobalMemoryBusWidth) / 8.0;
-    return 2 * clock * bytes >= kMuch || (device_attribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
-                                          device_attribute(cudaDevAttrComputeCapabilityMinor) == 0);
+bool has_much_bandwidth(int device) {
+    auto attribute = [&](cudaDeviceAttr which) { return device_attribute(which, device); };
+    const double clock = 1e3 * attribute(cudaDevAttrMemoryClockRate),  // two transfers each
+        bytes = attribute(cudaDevAttrGlobalMemoryBusWidth) / 8.0;
+    return 2 * clock * bytes >= kMuch ||
+           (attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0);
 }
 
 }  // namespace
@@ -35,11 +36,11 @@ Routes::Routes() {
     // To test and measure either route.
     const char *given = secure_getenv("EDGELLM_CUDA_PREFILL");
     const bool fused = given && std::strcmp(given, "fused") == 0, blas = given && std::strcmp(given, "cublas") == 0;
-    if (fused || !(blas || has_much_bandwidth()) || !Blas::available()) return;
+    if (fused || !(blas || has_much_bandwidth(current_device())) || !Blas::available()) return;
     kind_ = blas ? kBlas : kTable;
 }
 
-bool Routes::misses_blas() { return has_much_bandwidth() && !Blas::available(); }
+bool Routes::misses_blas(int device) { return has_much_bandwidth(device) && !Blas::available(); }
 
 int Routes::blas_from(Format format, uint32_t rows) const {
     if (packed_shape(format).bits == 0) rows = 0;

@@ -69,9 +69,8 @@ __global__ void no_kernel() {}
 // the answer is known.
 void check_code(int32_t device) {
     constexpr int kCompiled[] = {__CUDA_ARCH_LIST__};
-    int major = 0, minor = 0;
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking a GPU what it is");
-    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking a GPU what it is");
+    const int major = device_attribute(cudaDevAttrComputeCapabilityMajor, device),
+              minor = device_attribute(cudaDevAttrComputeCapabilityMinor, device);
     const int capability = 10 * major + minor;
     if (std::find(std::begin(kCompiled), std::end(kCompiled), 10 * capability) != std::end(kCompiled)) return;
     if (capability < 80)
@@ -106,8 +105,7 @@ int32_t device_count(int32_t *n, char *error) {
 }
 
 int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
-    const OnDevice on(device);
-    return guard(on.lost(), error, [&] {
+    return guard(is_lost(device), error, [&] {
         cudaDeviceProp p;
         check(cudaGetDeviceProperties(&p, device), "asking a GPU what it is");
         std::snprintf(out->name, sizeof out->name, "%.*s", int(sizeof out->name) - 1, p.name);
@@ -115,10 +113,23 @@ int32_t device_info(int32_t device, DeviceInfo *out, char *error) {
         out->compute_capability = p.major * 10 + p.minor;
         out->n_multiprocessors = p.multiProcessorCount;
         out->integrated = p.integrated;
-        out->misses_blas = Routes::misses_blas();
+        out->misses_blas = Routes::misses_blas(device);
+    });
+}
+
+int32_t free_bytes(int32_t device, uint64_t *bytes, char *error) {
+    const OnDevice on(device);
+    return guard(on.lost(), error, [&] {
         size_t available = 0, total = 0;
-        check(cudaMemGetInfo(&available, &total), "asking for the GPU's free memory");
-        out->free_bytes = available;
+        const cudaError_t result = cudaMemGetInfo(&available, &total);
+        static std::atomic<bool> has_started = false;
+        if (result != cudaSuccess && result != cudaErrorMemoryAllocation && !has_started) {
+            cudaGetLastError();  // for what comes later
+            throw Failure(kUnsupported, "the GPU cannot be used now: %s", cudaGetErrorString(result));
+        }
+        check(result, "starting to use the GPU");
+        has_started = true;
+        *bytes = available;
     });
 }
 
@@ -236,6 +247,7 @@ constexpr Module kModule = {
     kBuildId,
     device_count,
     device_info,
+    free_bytes,
     measure,
     Store::kRowGranularity,
     weight_bytes,

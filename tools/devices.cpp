@@ -17,7 +17,7 @@ std::string gpu_problem() {
     for (const el::BackendEntry &entry : el::backends()) {
         if (std::string_view(entry.device) != "cuda") continue;
         try {
-            entry.create();
+            entry.create()->free_bytes();
             return "";
         } catch (const std::exception &error) {
             return error.what();

@@ -128,10 +128,12 @@ class Backend {
     virtual const char *name() const noexcept = 0;
     struct Device {
         std::string description;  // "NVIDIA H200, compute capability 9.0, 132 multiprocessors"
-        uint64_t memory_bytes = 0, free_bytes = 0;
+        uint64_t memory_bytes = 0;
         bool own_memory = false;  // that it does not share with the CPU
     };
     virtual Device device() const { return {}; }  // of a backend that is not the CPU's
+    // Of the device's memory, once its driver has taken what it needs. Throws where the device cannot be used now.
+    virtual uint64_t free_bytes() const { return UINT64_MAX; }
     virtual bool has_streams() const noexcept { return false; }
     // Takes part of a second, and a large piece of the device's memory for as long.
     virtual DeviceRates measure(const BackendOptions &, ThreadPool &) const { return {}; }

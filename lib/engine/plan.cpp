@@ -50,15 +50,15 @@ void choose_backend(ModelPlan &plan, const ModelOptions &options) {
         if (options.reference_kernels || options.isa || entry.device == std::string_view("cpu")) continue;
         try {
             std::unique_ptr<Backend> backend = entry.create();
-            const uint64_t bytes = backend->layout(plan.weights, {plan.isa}).bytes();
+            const uint64_t bytes = backend->layout(plan.weights, {plan.isa}).bytes(), free = backend->free_bytes();
             const Backend::Device device = backend->device();
-            if (!device.own_memory || bytes <= device.free_bytes) {
+            if (!device.own_memory || bytes <= free) {
                 plan.device = entry.device;
                 plan.backend = std::move(backend);
                 return;
             }
             options.log(LogLevel::kWarning, "{} is not used: the weights take {} bytes, of which it has {} free",
-                        device.description, bytes, device.free_bytes);
+                        device.description, bytes, free);
         } catch (const Error &error) {
             options.log(error.status() == Status::kNotFound ? LogLevel::kDebug : LogLevel::kWarning,
                         "device {} is not used: {}", entry.device, error.what());

@@ -31,7 +31,7 @@ struct ModelPlan {
     std::vector<PlannedRegion> regions;
 
     // That there is now, with so much left of the budget.
-    Room room(uint64_t budget) const { return {budget, own_memory ? backend->device().free_bytes : UINT64_MAX}; }
+    Room room(uint64_t budget) const { return {budget, own_memory ? backend->free_bytes() : UINT64_MAX}; }
 };
 
 // `vocabulary`, and `file` for the tensors' names, outlive the plan. Throws as loading does.

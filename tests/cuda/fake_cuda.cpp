@@ -156,6 +156,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     return call("cudaDeviceGetStreamPriorityRange");
 }
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
+    if (const char *error = std::getenv("FAKE_CUDA_BUSY")) return remember(cudaError_t(std::atoi(error)));
     *total = size_t(fake.total_bytes);
     *available = size_t(std::max<int64_t>(fake.total_bytes - fake.live_bytes, 0));
     return call("cudaMemGetInfo");

@@ -3,7 +3,8 @@
 //
 // The environment, when the module is loaded: FAKE_CUDA_NO_DEVICE=N (a cudaError_t: what looking for GPUs says),
 // FAKE_CUDA_BLAS=absent. At any time: FAKE_CUDA_CAPABILITY=89, of a GPU; FAKE_CUDA_NO_IMAGE=1, of one for which there
-// is no code; FAKE_CUDA_INTEGRATED=1, of one that shares its memory with the CPU.
+// is no code; FAKE_CUDA_INTEGRATED=1, of one that shares its memory with the CPU; FAKE_CUDA_BUSY=N (a
+// cudaError_t), of one that cannot be used now.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -63,6 +63,25 @@ class Measured(Case):
         self.assertEqual(json.loads(self.ok("devices", "--json", env=env).text)["EDGELLM_DEVICE"], "cpu")
 
 
+class Busy(Case):
+    def test_what_others_have_taken_is_told_and_the_cpu_works(self):
+        for error, reason in (("2", "starting to use the GPU: the GPU's driver finds no memory for it"),
+                              ("46", "the GPU cannot be used now"), ("999", "the GPU cannot be used now")):
+            env = {**os.environ, "FAKE_CUDA_BUSY": error, "EDGELLM_DEVICE": ""}
+            devices = json.loads(self.ok("devices", "--json", env=env).text)
+            self.assertEqual([device["name"] for device in devices["devices"]], ["cpu", "cuda"])
+            self.assertFalse(devices["gpu"]["available"])
+            self.assertIn(reason, devices["gpu"]["reason"])
+            self.assertIn(reason, self.ok("devices", env=env).text)
+            bench = ("bench", "-m", TINY, "-p", "4", "-n", "4", "-r", "1", "--json")
+            self.assertEqual(json.loads(self.ok(*bench, "--device", "cpu", env=env).text)["device"], "cpu")
+            for integrated in ({}, {"FAKE_CUDA_INTEGRATED": "1"}):
+                auto = self.ok(*bench, env={**env, **integrated})
+                self.assertIn("device cuda is not used: " + reason, auto.err)
+                self.assertEqual(json.loads(auto.text)["device"], "cpu")
+            self.fails(1, reason, *bench, "--device", "cuda", env=env)
+
+
 class Missing(Case):
     def test_the_reason_is_told(self):
         for error, reason in (("35", "there is no NVIDIA driver, or it is too old"), ("100", "the driver knows no GPU"),

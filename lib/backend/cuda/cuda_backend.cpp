@@ -153,7 +153,13 @@ class CudaBackend final : public Backend {
         return {el::format("{}, compute capability {}.{}, {} multiprocessors{}", info.name,
                            info.compute_capability / 10, info.compute_capability % 10, info.n_multiprocessors,
                            info.misses_blas ? ", without cuBLAS" : ""),
-                info.memory_bytes, info.free_bytes, info.integrated == 0};
+                info.memory_bytes, info.integrated == 0};
+    }
+    uint64_t free_bytes() const override {
+        uint64_t bytes = 0;
+        char error[kErrorBytes] = "";
+        check(module_.free_bytes(0, &bytes, error), error);
+        return bytes;
     }
 
     DeviceRates measure(const BackendOptions &, ThreadPool &) const override {

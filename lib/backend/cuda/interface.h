@@ -14,7 +14,7 @@ constexpr size_t kErrorBytes = 512;
 
 struct DeviceInfo {
     char name[96];
-    uint64_t memory_bytes, free_bytes;
+    uint64_t memory_bytes;
     int32_t compute_capability;  // 87: 8.7
     int32_t n_multiprocessors;
     int32_t integrated;   // 1: memory is shared with the CPU
@@ -75,7 +75,9 @@ struct Module {
     const char *build;  // its name
 
     int32_t (*device_count)(int32_t *n, char *error);
+    // Takes nothing of the GPU, and so works whoever else has it.
     int32_t (*device_info)(int32_t device, DeviceInfo *out, char *error);
+    int32_t (*free_bytes)(int32_t device, uint64_t *bytes, char *error);
 
     // What it reads from its memory, and operations of its products of float16 matrices.
     int32_t (*measure)(int32_t device, double *read_bytes_per_s, double *matrix_flops_per_s, char *error);
