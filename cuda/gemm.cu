@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
+#include <string_view>
 
 namespace el::cuda {
 namespace {
@@ -30,17 +30,23 @@ bool has_much_bandwidth(int device) {
            (attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0);
 }
 
+// The route that is asked for, to test and measure either.
+std::string_view asked_route() {
+    const char *given = secure_getenv("EDGELLM_CUDA_PREFILL");
+    return given ? given : "";
+}
+
+bool wants_blas(int device) {
+    return asked_route() == "cublas" || (asked_route() != "fused" && has_much_bandwidth(device));
+}
+
 }  // namespace
 
 Routes::Routes() {
-    // To test and measure either route.
-    const char *given = secure_getenv("EDGELLM_CUDA_PREFILL");
-    const bool fused = given && std::strcmp(given, "fused") == 0, blas = given && std::strcmp(given, "cublas") == 0;
-    if (fused || !(blas || has_much_bandwidth(current_device())) || !Blas::available()) return;
-    kind_ = blas ? kBlas : kTable;
+    if (wants_blas(current_device()) && Blas::available()) kind_ = asked_route() == "cublas" ? kBlas : kTable;
 }
 
-bool Routes::misses_blas(int device) { return has_much_bandwidth(device) && !Blas::available(); }
+bool Routes::misses_blas(int device) { return wants_blas(device) && !Blas::available(); }
 
 int Routes::blas_from(Format format, uint32_t rows) const {
     if (packed_shape(format).bits == 0) rows = 0;

@@ -56,6 +56,7 @@ class Measured(Case):
         self.assertTrue(described(FAKE_CUDA_BLAS="absent").endswith(", without cuBLAS"))
         # Where nothing is lost by it.
         self.assertNotIn("cuBLAS", described(FAKE_CUDA_BLAS="absent", FAKE_CUDA_CAPABILITY="87"))
+        self.assertNotIn("cuBLAS", described(FAKE_CUDA_BLAS="absent", EDGELLM_CUDA_PREFILL="fused"))
 
     def test_what_the_environment_chooses_is_told(self):
         env = {**os.environ, "EDGELLM_DEVICE": "cpu"}
