@@ -17,7 +17,7 @@ class Routes {
   public:
     Routes();
     int blas_from(Format format, uint32_t rows) const;  // tokens; of a matrix of so many rows
-    static bool misses_blas(int device);                // the chip would use it, but there is none
+    static bool misses_blas(int device);                // it would be used, but there is none
 
   private:
     enum { kFused, kTable, kBlas } kind_ = kFused;

@@ -28,7 +28,7 @@ class OnDevice {
     }
     OnDevice(const OnDevice &) = delete;
     ~OnDevice() {
-        if (before_ >= 0) cudaSetDevice(before_);
+        if (before_ >= 0 && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();  // for what comes later
     }
     std::atomic<bool> &lost() const { return is_lost(device_); }
 
@@ -78,9 +78,8 @@ void check_code(int32_t device) {
     const OnDevice on(device);
     cudaFuncAttributes attributes;
     const cudaError_t result = cudaFuncGetAttributes(&attributes, no_kernel);
-    if (result != cudaErrorNoKernelImageForDevice && result != cudaErrorInvalidDeviceFunction)
-        return check(result, "asking for the module's code");
-    cudaGetLastError();  // for what comes later
+    cudaGetLastError();  // for what comes later, which also says whatever else is wrong
+    if (result != cudaErrorNoKernelImageForDevice && result != cudaErrorInvalidDeviceFunction) return;
     throw Failure(kUnsupported,
                   "the CUDA module has no code for the GPU, of compute capability %d.%d: build it with -Dgpu_arch=%d",
                   major, minor, capability);
@@ -123,11 +122,13 @@ int32_t free_bytes(int32_t device, uint64_t *bytes, char *error) {
         size_t available = 0, total = 0;
         const cudaError_t result = cudaMemGetInfo(&available, &total);
         static std::atomic<bool> has_started = false;
-        if (result != cudaSuccess && result != cudaErrorMemoryAllocation && !has_started) {
+        const bool others = !has_started && (!is_sticky(result) || result == cudaErrorUnknown);
+        if (result != cudaSuccess && others) {
             cudaGetLastError();  // for what comes later
-            throw Failure(kUnsupported, "the GPU cannot be used now: %s", cudaGetErrorString(result));
+            throw Failure(result == cudaErrorMemoryAllocation ? kOutOfMemory : kUnsupported,
+                          "the GPU cannot be used now: %s", cudaGetErrorString(result));
         }
-        check(result, "starting to use the GPU");
+        check(result, "asking for the GPU's free memory");
         has_started = true;
         *bytes = available;
     });

@@ -44,6 +44,7 @@ void choose_backend(ModelPlan &plan, const ModelOptions &options) {
     plan.device = named && *named ? named : "auto";
     if (plan.device != "auto") {
         plan.backend = create_backend(plan.device, options.reference_kernels);
+        plan.backend->free_bytes();  // what its driver takes is then taken, also of memory that it shares with the CPU
         return;
     }
     for (const BackendEntry &entry : backends()) {

@@ -57,6 +57,9 @@ class Measured(Case):
         # Where nothing is lost by it.
         self.assertNotIn("cuBLAS", described(FAKE_CUDA_BLAS="absent", FAKE_CUDA_CAPABILITY="87"))
         self.assertNotIn("cuBLAS", described(FAKE_CUDA_BLAS="absent", EDGELLM_CUDA_PREFILL="fused"))
+        # Where it is asked for.
+        asked = described(FAKE_CUDA_BLAS="absent", FAKE_CUDA_CAPABILITY="87", EDGELLM_CUDA_PREFILL="cublas")
+        self.assertTrue(asked.endswith(", without cuBLAS"))
 
     def test_what_the_environment_chooses_is_told(self):
         env = {**os.environ, "EDGELLM_DEVICE": "cpu"}
@@ -66,8 +69,7 @@ class Measured(Case):
 
 class Busy(Case):
     def test_what_others_have_taken_is_told_and_the_cpu_works(self):
-        for error, reason in (("2", "starting to use the GPU: the GPU's driver finds no memory for it"),
-                              ("46", "the GPU cannot be used now"), ("999", "the GPU cannot be used now")):
+        for error, reason in (("2", "the GPU cannot be used now: out of memory"), ("46", "the GPU cannot be used now"), ("999", "the GPU cannot be used now")):
             env = {**os.environ, "FAKE_CUDA_BUSY": error, "EDGELLM_DEVICE": ""}
             devices = json.loads(self.ok("devices", "--json", env=env).text)
             self.assertEqual([device["name"] for device in devices["devices"]], ["cpu", "cuda"])
@@ -80,7 +82,7 @@ class Busy(Case):
                 auto = self.ok(*bench, env={**env, **integrated})
                 self.assertIn("device cuda is not used: " + reason, auto.err)
                 self.assertEqual(json.loads(auto.text)["device"], "cpu")
-            self.fails(1, reason, *bench, "--device", "cuda", env=env)
+                self.fails(1, reason, *bench, "--device", "cuda", env={**env, **integrated})
 
 
 class Missing(Case):

@@ -18,7 +18,7 @@ struct DeviceInfo {
     int32_t compute_capability;  // 87: 8.7
     int32_t n_multiprocessors;
     int32_t integrated;   // 1: memory is shared with the CPU
-    int32_t misses_blas;  // 1: prompts would be faster with cuBLAS, which is not there
+    int32_t misses_blas;  // 1: prompts would be multiplied by cuBLAS, which is not there
 };
 
 struct Tensor {
