@@ -2,14 +2,15 @@
 // time, unless --seed says which.
 //     conformance [--isa NAME | --device cuda] [--only PART_OF_A_NAME] [--part I/N] [--seed N] [--small] [--once]
 //                 [--verbose] [--bench]
-// --only takes a part of a test's name, or of a case's, as a failure prints it. --part 0/4 to 3/4, say, beside each
-// other, are all of it. --once leaves out that a second run has the same result, which tells sanitizers nothing new;
-// --verbose names what passes, too.
+// --only takes a part of a test's name, or the whole name of a case, as a failure prints it. --part 0/4 to 3/4, say,
+// beside each other, are all of it. --once leaves out that a second run has the same result, which tells sanitizers
+// nothing new; --verbose names what passes, too.
 #include "harness.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 using namespace el;
 using namespace el::conformance;
@@ -20,6 +21,12 @@ bool parse_part(const char *text, Options &options) {
     char more;
     return !std::strchr(text, '-') && std::sscanf(text, "%u/%u%c", &options.part, &options.parts, &more) == 2 &&
            options.part < options.parts;
+}
+
+// A case's second run has no name of its own.
+std::string without_again(const std::string &name) {
+    constexpr std::string_view kAgain = " again";
+    return name.ends_with(kAgain) ? name.substr(0, name.size() - kAgain.size()) : name;
 }
 
 bool parse(int argc, char **argv, Options &options) {
@@ -40,7 +47,7 @@ bool parse(int argc, char **argv, Options &options) {
         else if (!std::strcmp(argv[i], "--device"))
             options.device = value;
         else if (!std::strcmp(argv[i], "--only"))
-            options.only = value;
+            options.only = without_again(value);
         else if (!std::strcmp(argv[i], "--seed"))
             options.seed = uint32_t(std::strtoul(value, nullptr, 10));
         else if (std::strcmp(argv[i], "--part") || !parse_part(value, options))

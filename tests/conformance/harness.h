@@ -12,7 +12,7 @@
 namespace el::conformance {
 
 struct Options {
-    std::string only;  // names of tests to run, or of cases in them, contain this
+    std::string only;  // names of tests to run contain this; or the name of a case
     std::string isa;   // only this instruction set
     std::string device = "cpu";
     uint32_t seed = std::random_device()();  // other inputs each time; a run says which
