@@ -5,7 +5,7 @@
 //     codes, as planes: bits 0-3 as [row][L] 16 bytes, 2 bits as [row][L] 8 bytes, 1 bit as [L][row] 4 bytes,
 //                       or whole bytes as [row][2][L] 16 bytes
 //     what a group has of its own, [L][row]; what 8 groups share, [L / 8][row]
-// Nothing is rounded; a tile takes at most 4 % more than the file's blocks.
+// Nothing is rounded; a tile of more than a few groups takes at most 4 % more than the file's blocks.
 #pragma once
 #include "quant/format.h"
 

@@ -100,7 +100,7 @@ void test_long_experts(Context &c) {
 
 // Many tokens for each expert; one that none has chosen; rows that end within a tile.
 void test_expert_prompts(Context &c) {
-    for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kF16, Format::kIQ3_S, Format::kMXFP4})
+    for (Format format : {Format::kQ4_K, Format::kQ8_0, Format::kF16, Format::kIQ3_S, Format::kMXFP4, Format::kNVFP4})
         for (const Experts &e : {Experts{3, 2, 102, true}, {40, 1, 102}}) {
             const std::string name = el::format("{}experts prompt {} n={}", c.prefix, format_info(format).name, e.n);
             if (!c.report.wanted(name)) continue;
