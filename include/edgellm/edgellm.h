@@ -157,8 +157,8 @@ typedef struct edgellm_device_info {
 #define EDGELLM_DEVICE_INFO_INIT                                                                                       \
     { sizeof(edgellm_device_info), 0, 0, 0, "", "", "", "" }
 
-/* The number of devices models can be loaded to; at least 1, as the CPU comes first. A GPU counts that others use up:
-   loading a model to it tells. */
+/* The number of devices models can be loaded to; at least 1, as the CPU comes first. Counts a GPU, too,
+   that others have filled; loading a model to it says so. */
 EDGELLM_API edgellm_status edgellm_device_count(size_t *n);
 
 /* About device `index`, less than edgellm_device_count(). Errors: EDGELLM_NOT_FOUND. */
