@@ -372,6 +372,15 @@ class Files(Case):
         self.assertNotIn(FOLDER.name, done.stdout)
         self.assertEqual(json.loads(done.stdout)["gpu"], json.loads(by_path.text)["gpu"])
 
+    def test_the_cuda_module_is_named_by_an_absolute_path(self):
+        def reason(name):
+            env = {**os.environ, "EDGELLM_CUDA_MODULE": name}
+            return json.loads(self.ok("devices", "--json", env=env).text)["gpu"].get("reason", "")
+
+        self.assertIn("EDGELLM_CUDA_MODULE is 'cuda.so', not an absolute path", reason("cuda.so"))
+        self.assertIn("/none/cuda.so", reason("/none/cuda.so"))
+        self.assertNotIn("EDGELLM_CUDA_MODULE is", reason(""))
+
     def test_instruction_sets_are_capped(self):
         best = json.loads(self.ok("devices", "--json").text)["devices"][0]["isa"]
         intel = platform.machine() == "x86_64"

@@ -1,5 +1,6 @@
 #include "backend/cuda/loader.h"
 #include "backend/cuda/build_id.h"
+#include "base/format.h"
 
 #include <cinttypes>
 #include <cstdint>
@@ -48,9 +49,10 @@ Loaded open(const std::string &path) {
 }
 
 Loaded find() {
-    if (const char *path = secure_getenv("EDGELLM_CUDA_MODULE")) {
-        if (path[0] != '/') return {nullptr, "EDGELLM_CUDA_MODULE is not an absolute path"};
-        return open(path);
+    const char *named = secure_getenv("EDGELLM_CUDA_MODULE");
+    if (named && *named) {
+        if (*named != '/') return {nullptr, el::format("EDGELLM_CUDA_MODULE is '{}', not an absolute path", named)};
+        return open(named);
     }
     // Installed, the module lies beside the library; a program that holds the library itself lies in bin, beside lib,
     // or in a build folder.
