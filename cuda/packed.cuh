@@ -140,20 +140,25 @@ template <typename Visit> __host__ __device__ void with_packed_format(Format for
     });
 }
 
-// What four 4-bit codes stand for in F's table, one in each byte of the result; `codes` has one in each byte.
-template <typename F> __device__ int table_values(uint32_t codes) {
-    constexpr auto word = [](int i) {
-        uint32_t w = 0;
-        for (int j = 0; j < 4; ++j) w |= uint32_t(uint8_t(F::kTable.values[4 * i + j])) << 8 * j;
-        return w;
-    };
-    constexpr uint32_t kWords[4] = {word(0), word(1), word(2), word(3)};
-    // Byte permutation takes selectors of 4 bits, of which the lower 3 choose one of 8 bytes.
-    const uint32_t squeezed = (codes | codes >> 4) & 0x00ff00ff, selector = (squeezed | squeezed >> 8) & 0x7777;
-    const uint32_t low = __byte_perm(kWords[0], kWords[1], selector),
-                   high = __byte_perm(kWords[2], kWords[3], selector);
-    const uint32_t upper = (codes >> 3 & 0x01010101) * 255;  // bytes whose code is 8 or more
-    return int((low & ~upper) | (high & upper));
+template <typename F> constexpr bool kHasTable = requires { F::kTable; };
+
+// The integers that four codes stand for, one in each byte, as `codes` has them: themselves, or what F's table has.
+template <typename F> __device__ int integers_of(uint32_t codes) {
+    if constexpr (kHasTable<F>) {
+        constexpr auto word = [](int i) {
+            uint32_t w = 0;
+            for (int j = 0; j < 4; ++j) w |= uint32_t(uint8_t(F::kTable.values[4 * i + j])) << 8 * j;
+            return w;
+        };
+        constexpr uint32_t kWords[4] = {word(0), word(1), word(2), word(3)};
+        // Byte permutation takes selectors of 4 bits, of which the lower 3 choose one of 8 bytes.
+        const uint32_t squeezed = (codes | codes >> 4) & 0x00ff00ff, selector = (squeezed | squeezed >> 8) & 0x7777;
+        const uint32_t low = __byte_perm(kWords[0], kWords[1], selector),
+                       high = __byte_perm(kWords[2], kWords[3], selector);
+        const uint32_t upper = (codes >> 3 & 0x01010101) * 255;  // bytes whose code is 8 or more
+        codes = (low & ~upper) | (high & upper);
+    }
+    return int(codes);
 }
 
 // N words at once.
@@ -173,7 +178,6 @@ template <int N> __device__ void load_words(const uint8_t *from, uint32_t *to) {
 template <typename F> struct Unit {
     static constexpr PackedShape kShape = packed_shape(F::kFormat);
     static constexpr int kRows = kShape.rows, kBits = kShape.bits;
-    static constexpr bool kTable = requires { F::kTable; };
     static constexpr int kGroupBytes = kShape.group_bytes, kGroupWords = (kGroupBytes * kRows + 3) / 4;
     static constexpr int kSuperBytes = kShape.super_bytes, kSuperWords = kSuperBytes * kRows / 4;
 
@@ -211,7 +215,7 @@ template <typename F> struct Unit {
             if constexpr (kBits == 6) c |= shifted(pairs[r][j / 4], 4 - 2 * (j % 4)) & 0x30303030;
             if constexpr (kBits == 3) c |= shifted(bits[r], 2 - j) & 0x04040404;
             if constexpr (kBits == 5) c |= shifted(bits[r], 4 - j) & 0x10101010;
-            out[j] = value(c);
+            out[j] = integers_of<F>(c);
         }
     }
 
@@ -245,10 +249,6 @@ template <typename F> struct Unit {
     __device__ static int at(int r) { return r * kGroupBytes % 4; }
     __device__ uint32_t super_of(int r) const {
         return kSuperBytes ? super[r * kSuperBytes / 4] >> r * kSuperBytes % 4 * 8 : 0;
-    }
-    static __device__ int value(uint32_t codes) {
-        if constexpr (kTable) return table_values<F>(codes);
-        return int(codes);
     }
     static __device__ uint32_t shifted(uint32_t x, int left) { return left >= 0 ? x << left : x >> -left; }
 };
@@ -291,7 +291,7 @@ __device__ void pack_group(const typename F::Block &block, uint8_t *data, size_t
     uint8_t *slot = data + at.slot, q[32];
     const size_t r = row % s.rows, L = at.lanes, l = at.lane;
     const int in_block = int(group % (F::kValues / 32));
-    if constexpr (Unit<F>::kTable) {
+    if constexpr (kHasTable<F>) {
         float scale[2];
         F::unpack32(block, in_block, q, scale);
     } else {

@@ -183,8 +183,7 @@ template <typename F> struct PairOfGroups {
             constexpr uint32_t at = s.bits - 1;
             codes |= turned(bits[e][r], at - 4 * half - c) & mask(1, at);
         }
-        if constexpr (Unit<F>::kTable) codes = uint32_t(table_values<F>(codes));
-        return codes;
+        return uint32_t(integers_of<F>(codes));
     }
 };
 

@@ -21,7 +21,7 @@ __device__ float byte_value(uint32_t four, int i) {
 
 // 32 values of a row of a unit as 16 pairs.
 template <typename F> __device__ void decode_halves(const Unit<F> &unit, int r, uint32_t out[16]) {
-    constexpr bool kSigned = Unit<F>::kBits == 8 || Unit<F>::kTable;
+    constexpr bool kSigned = Unit<F>::kBits == 8 || kHasTable<F>;
     int codes[8];
     unit.codes(r, codes);
     const Affine a = unit.affine(r);

@@ -51,7 +51,7 @@ template <typename F> class PackedWeights {
     template <int kHalf> __device__ uint2 values(int r, int step) const {
         int codes[8];
         unit_[r / U::kRows].codes(r % U::kRows, codes);
-        constexpr bool kSigned = U::kBits == 8 || U::kTable;
+        constexpr bool kSigned = U::kBits == 8 || kHasTable<F>;
         const uint32_t four = uint32_t(codes[4 * kHalf + step]) ^ (kSigned ? 0x80808080 : 0);
         // The codes in the low bits of 1024 as float16.
         const __half2 zero = __half2half2(__ushort_as_half(kSigned ? 0x6480 : 0x6400));

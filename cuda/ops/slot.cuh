@@ -81,7 +81,7 @@ class SlotCopies {
 
 // A lane's group of the input. Sums of products are kept as floats of kMagic and more: their last bits are the integer.
 template <typename F> struct GroupInput {
-    static constexpr bool kNibbles = Unit<F>::kBits == 4 && !Unit<F>::kTable;
+    static constexpr bool kNibbles = Unit<F>::kBits == 4 && !kHasTable<F>;
     // What a sum begins with: kMagic, of the codes' second half a 16th of that.
     static constexpr float kBegin = kNibbles ? kMagic + kMagic / 16 : kMagic;
 

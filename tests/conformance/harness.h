@@ -28,7 +28,7 @@ class Report {
     explicit Report(const Options &options) : options_(options) {}
     // Whether a test is to be run: for its name, or for what its cases may be called, which begins with it.
     bool wanted(const std::string &name) const {
-        const bool may_be = wants_case(name) || options_.only.compare(0, name.size(), name) == 0;
+        const bool may_be = wants_case(name) || options_.only.starts_with(name);
         return may_be && std::hash<std::string>()(name) % options_.parts == options_.part;
     }
     bool wants_case(const std::string &name) const { return name.find(options_.only) != std::string::npos; }
