@@ -69,7 +69,8 @@ class Measured(Case):
 
 class Busy(Case):
     def test_what_others_have_taken_is_told_and_the_cpu_works(self):
-        for error, reason in (("2", "the GPU cannot be used now: out of memory"), ("46", "the GPU cannot be used now"), ("999", "the GPU cannot be used now")):
+        for error, reason in (("2", "the GPU cannot be used now: out of memory"), ("46", "the GPU cannot be used now"),
+                              ("999", "the GPU cannot be used now")):
             env = {**os.environ, "FAKE_CUDA_BUSY": error, "EDGELLM_DEVICE": ""}
             devices = json.loads(self.ok("devices", "--json", env=env).text)
             self.assertEqual([device["name"] for device in devices["devices"]], ["cpu", "cuda"])
